@@ -1,0 +1,2 @@
+//! The `utcp` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! `libutcp.so`: libc's socket calls, served by the utcp stack.

@@ -1,0 +1,271 @@
+//! One TCP connection (RFC 9293), sans-IO: segments and `now` in, segments and deadlines out.
+//!
+//! A [`Tcb`] knows sequence numbers, never bytes: its owner keeps the payload. The send queue
+//! is the run of bytes from `snd_una` on; [`Transmit::offset`] points into it and
+//! [`Outcome::acked`] says how many to drop from its front. Received payload is handed to a
+//! [`RecvQueue`], which keeps it and puts it in order.
+//!
+//! A `Tcb` is plain data (`Copy`, no pointers, no heap): it lives in shared memory.
+//!
+//! The order of calls: any `on_*`, `app_*`, `close`... first; then [`Tcb::poll_transmit`] until
+//! it gives `None`; then [`Tcb::deadline`] for the next [`Tcb::on_timer`].
+#![forbid(unsafe_code)]
+
+pub mod segment;
+pub mod seq;
+pub mod tcb;
+
+pub use segment::{Flags, Options, Segment};
+pub use seq::SeqNum;
+pub use tcb::{Info, Tcb, TimerName};
+
+/// The states of RFC 9293, section 3.3.2. (`Listen` is kept here for the socket tables; a
+/// listening socket has no `Tcb`.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum State {
+    #[default]
+    Closed = 0,
+    Listen,
+    SynSent,
+    SynReceived,
+    Established,
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+}
+
+/// Why a connection ended, or what an ICMP message reported about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum TcpError {
+    /// RST in SYN_SENT: ECONNREFUSED.
+    Refused = 1,
+    /// RST in CLOSE_WAIT: EPIPE.
+    BrokenPipe,
+    /// RST in any other synchronized state: ECONNRESET.
+    Reset,
+    /// No answer to retransmissions or keepalive probes: ETIMEDOUT.
+    TimedOut,
+    /// ICMP host unreachable: EHOSTUNREACH.
+    HostUnreachable,
+    /// ICMP network unreachable: ENETUNREACH.
+    NetUnreachable,
+    /// ICMP protocol unreachable: ENOPROTOOPT.
+    ProtocolUnreachable,
+    /// ICMP parameter problem: EPROTO.
+    Protocol,
+    /// ICMP administratively prohibited (v6): EACCES.
+    Prohibited,
+    /// The program aborted it: ECONNABORTED (an embryonic child of a closed listener).
+    Aborted,
+}
+
+/// What happened, for the socket's owner; a set of bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct Events(pub u16);
+
+impl Events {
+    /// The three-way handshake is complete: SYN_SENT or SYN_RECEIVED became ESTABLISHED (or
+    /// later, when the same segment carried a FIN).
+    pub const CONNECTED: Events = Events(1);
+    /// In-order payload was added to the receive queue.
+    pub const READABLE: Events = Events(2);
+    /// Payload was acknowledged; the send queue shrank.
+    pub const ACKED: Events = Events(4);
+    /// The peer's FIN was reached: end of file after the queued data.
+    pub const PEER_FIN: Events = Events(8);
+    /// [`Tcb::error`] was set; the connection is CLOSED.
+    pub const ERROR: Events = Events(16);
+    /// The state is now CLOSED and the `Tcb` may be dropped (if no descriptor refers to it).
+    pub const CLOSED: Events = Events(32);
+    /// An ICMP error was recorded as a soft error.
+    pub const SOFT_ERROR: Events = Events(64);
+    /// Urgent data arrived (the urgent pointer moved).
+    pub const URGENT: Events = Events(128);
+    /// The state changed in any way.
+    pub const STATE: Events = Events(256);
+
+    /// All bits of `other` are set.
+    pub fn has(self, other: Events) -> bool {
+        self.0 & other.0 == other.0
+    }
+    /// Add the bits of `other`.
+    pub fn add(&mut self, other: Events) {
+        self.0 |= other.0;
+    }
+}
+
+/// What a segment, an ICMP message or a timer did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// Payload bytes newly acknowledged: to be dropped from the front of the send queue.
+    pub acked: u32,
+    /// What the owner should know.
+    pub events: Events,
+    /// A RST that answers the segment (it is not the connection's: e.g. for a bad ACK in
+    /// SYN_SENT or SYN_RECEIVED). Segments of the connection itself, its own abort RST
+    /// included, come from [`Tcb::poll_transmit`].
+    pub reset: Option<Segment>,
+    /// TIME_WAIT only: the segment is a new SYN that may reuse the pair (RFC 9293, section
+    /// 3.6.1; Linux's `tcp_timewait_state_process` gives TCP_TW_SYN). The owner drops this
+    /// `Tcb` and gives the SYN to the listener with this as least initial sequence number.
+    pub reopen: Option<SeqNum>,
+}
+
+/// Where received payload goes. The owner of the bytes implements it.
+pub trait RecvQueue {
+    /// Keep `len` bytes of the segment in hand, starting `skip` bytes into its payload; their
+    /// first has sequence number `seq`, within the window. Overlaps with what is already kept
+    /// are the queue's to trim. Returns the first sequence number at or after `rcv_nxt` that is
+    /// still missing. A queue out of memory keeps nothing and returns `rcv_nxt`.
+    fn insert(&mut self, rcv_nxt: SeqNum, seq: SeqNum, skip: u32, len: u32) -> SeqNum;
+
+    /// The blocks held beyond `rcv_nxt`, the most recently changed first (RFC 2018, section
+    /// 4); returns how many were written.
+    fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize;
+}
+
+/// A segment to send, and which bytes of the send queue it carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transmit {
+    /// The header. `len` may be a multiple of `mss` for the link to cut (TSO); ports are the
+    /// owner's to fill in.
+    pub segment: Segment,
+    /// Where its payload starts in the send queue, in bytes from `snd_una`.
+    pub offset: u32,
+    /// The size to cut payload to when `segment.len` exceeds it.
+    pub mss: u16,
+    /// These bytes were sent before.
+    pub retransmit: bool,
+}
+
+/// Host-wide settings under their sysctl names (net.ipv4.*), copied at socket creation.
+/// Times are milliseconds unless the name says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct Sysctl {
+    pub tcp_syn_retries: u8,
+    pub tcp_synack_retries: u8,
+    pub tcp_syn_linear_timeouts: u8,
+    pub tcp_retries1: u8,
+    pub tcp_retries2: u8,
+    pub tcp_orphan_retries: u8,
+    pub tcp_timestamps: u8,
+    pub tcp_window_scaling: u8,
+    pub tcp_sack: u8,
+    pub tcp_reordering: u8,
+    pub tcp_slow_start_after_idle: u8,
+    pub tcp_rfc1337: u8,
+    pub tcp_abort_on_overflow: u8,
+    pub tcp_tw_reuse: u8,
+    pub tcp_min_snd_mss: u16,
+    /// Seconds.
+    pub tcp_fin_timeout: u32,
+    /// Seconds.
+    pub tcp_keepalive_time: u32,
+    /// Seconds.
+    pub tcp_keepalive_intvl: u32,
+    pub tcp_keepalive_probes: u8,
+    pub tcp_rto_min_ms: u32,
+    pub tcp_rto_max_ms: u32,
+    pub tcp_rmem: [u32; 3],
+    pub tcp_wmem: [u32; 3],
+    pub rmem_default: u32,
+    pub rmem_max: u32,
+    pub wmem_default: u32,
+    pub wmem_max: u32,
+    pub somaxconn: u32,
+    pub tcp_max_syn_backlog: u32,
+    pub ip_local_port_range: [u16; 2],
+    pub ip_unprivileged_port_start: u16,
+    pub tcp_fack_reserved: u16,
+    /// Length of TIME_WAIT in seconds (a constant in Linux: 60).
+    pub time_wait: u32,
+}
+
+impl Default for Sysctl {
+    /// Linux 6.18's defaults.
+    fn default() -> Sysctl {
+        Sysctl {
+            tcp_syn_retries: 6,
+            tcp_synack_retries: 5,
+            tcp_syn_linear_timeouts: 4,
+            tcp_retries1: 3,
+            tcp_retries2: 15,
+            tcp_orphan_retries: 0,
+            tcp_timestamps: 1,
+            tcp_window_scaling: 1,
+            tcp_sack: 1,
+            tcp_reordering: 3,
+            tcp_slow_start_after_idle: 1,
+            tcp_rfc1337: 0,
+            tcp_abort_on_overflow: 0,
+            tcp_tw_reuse: 2,
+            tcp_min_snd_mss: 48,
+            tcp_fin_timeout: 60,
+            tcp_keepalive_time: 7200,
+            tcp_keepalive_intvl: 75,
+            tcp_keepalive_probes: 9,
+            tcp_rto_min_ms: 200,
+            tcp_rto_max_ms: 120_000,
+            tcp_rmem: [4096, 131_072, 33_554_432],
+            tcp_wmem: [4096, 16_384, 4_194_304],
+            rmem_default: 212_992,
+            rmem_max: 4_194_304,
+            wmem_default: 212_992,
+            wmem_max: 4_194_304,
+            somaxconn: 4096,
+            tcp_max_syn_backlog: 2048,
+            ip_local_port_range: [32768, 60999],
+            ip_unprivileged_port_start: 1024,
+            tcp_fack_reserved: 0,
+            time_wait: 60,
+        }
+    }
+}
+
+/// One socket's options that change what TCP does. Zero means "the host's default".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct TcpOptions {
+    /// TCP_NODELAY: no Nagle.
+    pub nodelay: bool,
+    /// TCP_CORK.
+    pub cork: bool,
+    /// SO_KEEPALIVE.
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE, seconds.
+    pub keepidle: u32,
+    /// TCP_KEEPINTVL, seconds.
+    pub keepintvl: u32,
+    /// TCP_KEEPCNT.
+    pub keepcnt: u8,
+    /// TCP_SYNCNT.
+    pub syncnt: u8,
+    /// TCP_USER_TIMEOUT, milliseconds.
+    pub user_timeout: u32,
+    /// TCP_MAXSEG as set by the program.
+    pub maxseg: u16,
+    /// TCP_LINGER2, seconds; negative: no FIN_WAIT_2 at all.
+    pub linger2: i32,
+}
+
+/// What a connection needs to know of its path when it opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Path {
+    /// MTU less the IP and bare TCP headers: what the MSS option says.
+    pub mss: u16,
+    /// Bytes of receive buffer (SO_RCVBUF as stored, i.e. doubled).
+    pub rcv_buf: u32,
+    /// The program set SO_RCVBUF: no autotuning.
+    pub rcv_buf_locked: bool,
+    /// Added to the millisecond clock for the timestamp option (RFC 7323, section 5.4).
+    pub ts_offset: u32,
+}
