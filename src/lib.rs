@@ -13,6 +13,7 @@
 //! | [`arena`] | shared memory and its lock |
 //! | [`sys`] | system calls that no interposed symbol can see |
 
+pub mod addr;
 pub mod arena;
 pub mod keeper;
 pub mod link;

@@ -1,1 +1,67 @@
-//! stack
+//! The host: sockets, ports, demultiplexing, routes, listen queues, timers, wake-ups.
+//!
+//! A [`Host`] is the stack while somebody holds its lock: shared state, a device, the time.
+//! Every call runs to completion without blocking; a call that would block says
+//! [`Error::WouldBlock`] and the caller waits (see [`wait`]).
+//!
+//! | file | what |
+//! |---|---|
+//! | `calls.rs` | what programs ask for: socket, bind, connect, send, ... |
+//! | `listen.rs` | SYN and accept queues, backlog |
+//! | `ports.rs` | who may bind what; the tables of ports and connections |
+//! | `input.rs`, `output.rs` | packets in, segments out, the loopback |
+//! | `queue.rs`, `buffers.rs` | payload |
+//! | `ready.rs`, `readiness.rs`, `wait.rs` | what poll would say, who waits for it |
+//! | `timers.rs` | deadlines |
+//! | `recover.rs` | after a death in the lock |
+//! | `table.rs` | what `ss` and /proc/net/tcp show |
+#![deny(unsafe_code)]
+
+pub mod buffers;
+mod calls;
+mod error;
+mod input;
+mod listen;
+pub mod options;
+mod output;
+mod ports;
+pub mod queue;
+mod readiness;
+mod ready;
+mod recover;
+mod shared;
+mod socket;
+mod table;
+pub mod timers;
+pub mod wait;
+
+#[cfg(test)]
+mod tests;
+
+pub use calls::{How, RecvFlags, SendFlags};
+pub use error::{Error, Result};
+pub use options::Opt;
+pub use ready::Ready;
+pub use shared::{Counters, HostConfig, Open, Shared};
+pub use socket::{Family, Owner, SockId, Socket, SocketOptions};
+pub use table::Row;
+
+use crate::link::Device;
+use crate::time::Instant;
+use wait::WakeSet;
+
+/// The stack, for as long as its lock is held.
+pub struct Host<'a> {
+    /// State.
+    pub sh: &'a mut Shared,
+    /// The way out of the host.
+    pub device: &'a mut dyn Device,
+    /// The time of this entry.
+    pub now: Instant,
+    /// Whose process this is, for traces.
+    pub pid: u32,
+    /// And thread.
+    pub tid: u32,
+    /// To be woken when the lock has been given back.
+    pub wakes: WakeSet,
+}

@@ -1,0 +1,165 @@
+//! Where payload lives: reference-counted buffers of two sizes.
+
+use crate::arena::pool::{Plain, Pool};
+
+/// Bytes in a small buffer: one segment of an Ethernet-sized MTU fits.
+pub const SMALL: usize = 2048;
+/// Bytes in a large buffer: 64 KiB of payload, and room for the headers of a packet that the
+/// device wrote into it.
+pub const LARGE: usize = 65536 + 512;
+/// How many small buffers.
+pub const SMALL_BUFFERS: usize = 1 << 17;
+/// How many large buffers.
+pub const LARGE_BUFFERS: usize = 1 << 14;
+
+/// A small buffer.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct SmallBuffer([u8; SMALL]);
+
+/// A large buffer.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct LargeBuffer([u8; LARGE]);
+
+// SAFETY: bytes.
+#[allow(unsafe_code)]
+unsafe impl Plain for SmallBuffer {}
+// SAFETY: bytes.
+#[allow(unsafe_code)]
+unsafe impl Plain for LargeBuffer {}
+
+/// Names a buffer; 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct BufId(u32);
+
+const LARGE_BIT: u32 = 1 << 31;
+
+impl BufId {
+    /// Not a buffer.
+    pub const NONE: BufId = BufId(0);
+
+    fn large(self) -> Option<u32> {
+        (self.0 & LARGE_BIT != 0).then_some(self.0 & !LARGE_BIT)
+    }
+}
+
+/// All buffers.
+#[repr(C)]
+pub struct Buffers {
+    small: Pool<SmallBuffer, SMALL_BUFFERS>,
+    large: Pool<LargeBuffer, LARGE_BUFFERS>,
+    small_refs: [u32; SMALL_BUFFERS + 1],
+    large_refs: [u32; LARGE_BUFFERS + 1],
+}
+
+impl Buffers {
+    /// A buffer for `len` bytes if there is one, with one reference: a small one if they fit.
+    pub fn alloc(&mut self, len: usize) -> Option<BufId> {
+        if len <= SMALL {
+            let i = self.small.alloc()?;
+            self.small_refs[i as usize] = 1;
+            return Some(BufId(i));
+        }
+        let i = self.large.alloc()?;
+        self.large_refs[i as usize] = 1;
+        Some(BufId(i | LARGE_BIT))
+    }
+
+    /// One more reference.
+    pub fn retain(&mut self, id: BufId) {
+        match id.large() {
+            Some(i) => self.large_refs[i as usize] += 1,
+            None => self.small_refs[id.0 as usize] += 1,
+        }
+    }
+
+    /// One reference less; the last frees the buffer.
+    pub fn release(&mut self, id: BufId) {
+        if id == BufId::NONE {
+            return;
+        }
+        match id.large() {
+            Some(i) => {
+                let refs = &mut self.large_refs[i as usize];
+                *refs = refs.saturating_sub(1);
+                if *refs == 0 {
+                    self.large.free(i);
+                }
+            }
+            None => {
+                let refs = &mut self.small_refs[id.0 as usize];
+                *refs = refs.saturating_sub(1);
+                if *refs == 0 {
+                    self.small.free(id.0);
+                }
+            }
+        }
+    }
+
+    /// How many references.
+    pub fn refs(&self, id: BufId) -> u32 {
+        match id.large() {
+            Some(i) => self.large_refs[i as usize],
+            None => self.small_refs[id.0 as usize],
+        }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self, id: BufId) -> &[u8] {
+        match id.large() {
+            Some(i) => self.large.get(i).map_or(&[], |b| &b.0[..]),
+            None => self.small.get(id.0).map_or(&[], |b| &b.0[..]),
+        }
+    }
+
+    /// The bytes, to be written.
+    pub fn bytes_mut(&mut self, id: BufId) -> &mut [u8] {
+        match id.large() {
+            Some(i) => self.large.get_mut(i).map_or(&mut [], |b| &mut b.0[..]),
+            None => self.small.get_mut(id.0).map_or(&mut [], |b| &mut b.0[..]),
+        }
+    }
+
+    /// Capacity of the buffer.
+    pub fn capacity(id: BufId) -> usize {
+        if id.large().is_some() { LARGE } else { SMALL }
+    }
+
+    /// Small and large buffers in use.
+    pub fn in_use(&self) -> (usize, usize) {
+        (self.small.in_use(), self.large.in_use())
+    }
+
+    /// Recount every reference: forget all, then [`Buffers::recount`] each one that is held,
+    /// then [`Buffers::rebuild`].
+    pub fn forget_references(&mut self) {
+        for i in 0..=self.small.high_water() {
+            self.small_refs[i as usize] = 0;
+        }
+        for i in 0..=self.large.high_water() {
+            self.large_refs[i as usize] = 0;
+        }
+    }
+
+    /// See [`Buffers::forget_references`]. False if `id` names no buffer.
+    pub fn recount(&mut self, id: BufId) -> bool {
+        let (i, high) = match id.large() {
+            Some(i) => (i, self.large.high_water()),
+            None => (id.0, self.small.high_water()),
+        };
+        if i == 0 || i > high {
+            return false;
+        }
+        self.retain(id);
+        true
+    }
+
+    /// See [`Buffers::forget_references`].
+    pub fn rebuild(&mut self) {
+        let Buffers { small, large, small_refs, large_refs } = self;
+        small.rebuild(|i| small_refs[i as usize] != 0);
+        large.rebuild(|i| large_refs[i as usize] != 0);
+    }
+}

@@ -1,0 +1,636 @@
+//! What programs ask of a socket. Nothing here blocks: what would, says [`Error::WouldBlock`].
+
+use super::queue::{Queue, pools};
+use super::{Error, Family, Host, Owner, Result, Shared, SockId, Socket};
+use crate::addr::{Addr, Endpoint};
+use crate::tcp::{State, Sysctl, Tcb, TcpError, TcpOptions};
+use std::io::{IoSlice, IoSliceMut};
+
+/// Which half shutdown(2) closes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// SHUT_RD.
+    Read,
+    /// SHUT_WR.
+    Write,
+    /// SHUT_RDWR.
+    Both,
+}
+
+/// Flags of send(2) that reach the stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SendFlags {
+    /// MSG_OOB: the last byte is urgent.
+    pub oob: bool,
+}
+
+/// Flags of recv(2) that reach the stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RecvFlags {
+    /// MSG_PEEK: leave the data.
+    pub peek: bool,
+    /// With `peek`: how many bytes were peeked at already by this call.
+    pub peek_offset: usize,
+    /// MSG_TRUNC: drop the data instead of copying it.
+    pub trunc: bool,
+}
+
+/// A socket with nothing in it.
+pub(super) fn empty_socket() -> Socket {
+    let nowhere = Endpoint::default();
+    Socket {
+        generation: 0,
+        family: Family::V4,
+        listening: false,
+        open: false,
+        connecting: false,
+        orphan: false,
+        embryonic: false,
+        rcv_shutdown: false,
+        snd_shutdown: false,
+        eof: false,
+        was_connected: false,
+        nonblock: false,
+        addr_locked: false,
+        port_locked: false,
+        has_port: false,
+        hashed: false,
+        tx_pending: false,
+        mirrored: super::Ready(0),
+        mirror_queued: false,
+        watched: false,
+        has_far: false,
+        local: nowhere,
+        remote: nowhere,
+        error: None,
+        soft_error: None,
+        options: super::SocketOptions::default(),
+        tcp_options: TcpOptions::default(),
+        sysctl: Sysctl::default(),
+        tcb: Tcb::closed(),
+        tx: Queue::default(),
+        rx: Queue::default(),
+        ooo: Queue::default(),
+        ooo_recent: 0,
+        urgent_at: None,
+        urgent_byte: None,
+        parent: SockId::default(),
+        backlog: 0,
+        accept_len: 0,
+        syn_len: 0,
+        accept_head: 0,
+        accept_tail: 0,
+        accept_next: 0,
+        hash_next: 0,
+        port_next: 0,
+        timer_slot: 0,
+        created: crate::time::Instant::default(),
+        waiters: [0; super::socket::OWN_WAITERS],
+        waiters_overflow: false,
+        owner: Owner::default(),
+    }
+}
+
+impl Host<'_> {
+    /// The place of a socket that still exists.
+    pub(super) fn index_of(&self, id: SockId) -> Result<u32> {
+        match self.sh.sockets.get(id.index) {
+            Some(s) if s.generation == id.generation && s.generation != 0 => Ok(id.index),
+            _ => Err(Error::Stale),
+        }
+    }
+
+    /// The socket, to be looked at.
+    pub fn socket(&self, id: SockId) -> Result<&Socket> {
+        let i = self.index_of(id)?;
+        Ok(&self.sh.sockets[i])
+    }
+
+    /// The socket is about to be changed: should this process die meanwhile, it is reset.
+    pub(super) fn touch(&mut self, index: u32) {
+        let Shared { journal, journal_len, .. } = &mut *self.sh;
+        let n = *journal_len as usize;
+        if journal[..n.min(journal.len())].contains(&index) {
+            return;
+        }
+        if let Some(place) = journal.get_mut(n) {
+            *place = index;
+        }
+        *journal_len = journal_len.saturating_add(1);
+    }
+
+    /// A place in the pool, with a generation of its own.
+    pub(super) fn alloc_socket(&mut self) -> Option<u32> {
+        let index = self.sh.sockets.alloc()?;
+        self.sh.next_generation = self.sh.next_generation.wrapping_add(1).max(1);
+        let generation = self.sh.next_generation;
+        self.sh.sockets[index] = Socket { generation, ..empty_socket() };
+        Some(index)
+    }
+
+    /// socket(2): a CLOSED socket without addresses. `sysctl` are the host's settings now.
+    pub fn create(&mut self, family: Family, owner: Owner, sysctl: &Sysctl) -> Result<SockId> {
+        let index = self.alloc_socket().ok_or(Error::NoBuffers)?;
+        self.touch(index);
+        let now = self.now;
+        let s = &mut self.sh.sockets[index];
+        s.family = family;
+        s.owner = owner;
+        s.sysctl = *sysctl;
+        s.created = now;
+        s.options.rcvlowat = 1;
+        s.options.sndbuf = sysctl.tcp_wmem[1];
+        s.options.rcvbuf = sysctl.tcp_rmem[1];
+        s.options.mtu_discover = 1;
+        s.local = Endpoint::new(s.any(), 0);
+        s.remote = Endpoint::new(s.any(), 0);
+        Ok(SockId { index, generation: s.generation })
+    }
+
+    /// bind(2). `privileged`: the process may use ports below ip_unprivileged_port_start.
+    pub fn bind(&mut self, id: SockId, to: Endpoint, privileged: bool) -> Result<()> {
+        let index = self.index_of(id)?;
+        let s = &self.sh.sockets[index];
+        if s.family == Family::V6 && s.options.v6only && to.addr.is_v4() {
+            return Err(Error::Invalid);
+        }
+        if !to.addr.is_any() && !self.is_local(to.addr) {
+            return Err(Error::AddrNotAvailable);
+        }
+        if to.port != 0 && to.port < s.sysctl.ip_unprivileged_port_start && !privileged {
+            return Err(Error::Access);
+        }
+        if s.has_port || s.listening || s.open && s.tcb.state != State::Closed {
+            return Err(Error::Invalid);
+        }
+        let port = if to.port == 0 {
+            self.pick_port(index, to.addr)?
+        } else if self.sh.bind_conflict(index, to) {
+            return Err(Error::AddrInUse);
+        } else {
+            to.port
+        };
+        self.touch(index);
+        let s = &mut self.sh.sockets[index];
+        s.local = Endpoint::new(to.addr, port);
+        s.addr_locked = !to.addr.is_any();
+        s.port_locked = true;
+        self.sh.link_port(index);
+        Ok(())
+    }
+
+    /// connect(2): begins the handshake and gives [`Error::InProgress`]; called again, tells
+    /// how it stands: `Ok` once (then [`Error::IsConnected`]), [`Error::Already`], or why it
+    /// failed.
+    pub fn connect(&mut self, id: SockId, to: Endpoint) -> Result<()> {
+        let index = self.index_of(id)?;
+        let s = &self.sh.sockets[index];
+        if s.connecting {
+            return self.connect_result(id);
+        }
+        if s.listening || s.open && s.tcb.state != State::Closed {
+            return Err(Error::IsConnected);
+        }
+        let (family, v6only, local, addr_locked) =
+            (s.family, s.options.v6only, s.local, s.addr_locked);
+        if family == Family::V6 && v6only && to.addr.is_v4() {
+            return Err(Error::NetUnreachable);
+        }
+        let to = Endpoint::new(self.connect_addr(to.addr), to.port);
+        let source = if addr_locked { local.addr } else { self.source_for(to.addr)? };
+        if source.is_v4() != to.addr.is_v4() {
+            return Err(Error::NetUnreachable);
+        }
+        if addr_locked {
+            self.source_for(to.addr)?;
+        }
+        if source.is_loopback() && !self.is_local(to.addr) {
+            return Err(Error::Invalid);
+        }
+        let has_port = s.has_port;
+        let port = if has_port {
+            if !self.pair_is_free(Endpoint::new(source, local.port), to) {
+                return Err(Error::AddrNotAvailable);
+            }
+            local.port
+        } else {
+            self.pick_connect_port(index, source, to)?
+        };
+        self.touch(index);
+        let local = Endpoint::new(source, port);
+        let iss = self.isn(local, to);
+        let path = {
+            let s = self.sh.sockets[index];
+            self.path(&s, local, to)
+        };
+        let now = self.now;
+        let s = &mut self.sh.sockets[index];
+        s.local = local;
+        s.remote = to;
+        s.tcb = Tcb::connect(now, iss, path, s.tcp_options, &s.sysctl);
+        s.open = true;
+        s.connecting = true;
+        s.was_connected = false;
+        (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
+        s.error = None;
+        if !has_port {
+            self.sh.link_port(index);
+        }
+        self.sh.hash_connection(index);
+        self.sh.counters.active_opens += 1;
+        self.trace_state(index, State::Closed, State::SynSent);
+        self.output(index);
+        self.deliver_looped();
+        self.mirror_later(index);
+        Err(Error::InProgress)
+    }
+
+    /// How a connect that was begun stands; see [`Host::connect`].
+    pub fn connect_result(&mut self, id: SockId) -> Result<()> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        if !s.connecting {
+            return if s.was_connected { Ok(()) } else { Err(Error::NotConnected) };
+        }
+        match s.tcb.state {
+            State::SynSent | State::SynReceived => Err(Error::Already),
+            State::Closed => {
+                let error = s.error.take().map_or(Error::Aborted, Error::from);
+                self.disconnect(index);
+                Err(error)
+            }
+            _ => {
+                s.connecting = false;
+                Ok(())
+            }
+        }
+    }
+
+    /// connect(2) with AF_UNSPEC: back to a fresh socket; what was bound stays bound.
+    pub fn dissolve(&mut self, id: SockId) -> Result<()> {
+        let index = self.index_of(id)?;
+        self.touch(index);
+        let s = &mut self.sh.sockets[index];
+        if s.open && s.tcb.state != State::Closed {
+            let old = s.tcb.state;
+            s.tcb.abort(self.now);
+            self.output(index);
+            self.trace_state(index, old, State::Closed);
+            self.deliver_looped();
+        }
+        if self.sh.sockets[index].listening {
+            self.drop_children(index);
+        }
+        self.disconnect(index);
+        Ok(())
+    }
+
+    /// Linux's tcp_disconnect: as if it had never been connected.
+    fn disconnect(&mut self, index: u32) {
+        self.disarm(index);
+        self.sh.unhash_connection(index);
+        if !self.sh.sockets[index].port_locked {
+            self.sh.unlink_port(index);
+        }
+        let s = &mut self.sh.sockets[index];
+        let (mut tx, mut rx, mut ooo) = (s.tx, s.rx, s.ooo);
+        let mut p = pools!(self.sh);
+        tx.clear(&mut p);
+        rx.clear(&mut p);
+        ooo.clear(&mut p);
+        let s = &mut self.sh.sockets[index];
+        (s.tx, s.rx, s.ooo) = (tx, rx, ooo);
+        let any = s.any();
+        if !s.port_locked {
+            s.local.port = 0;
+        }
+        if !s.addr_locked {
+            s.local.addr = any;
+        }
+        s.remote = Endpoint::new(any, 0);
+        (s.open, s.connecting, s.listening, s.was_connected) = (false, false, false, false);
+        (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
+        s.error = None;
+        s.soft_error = None;
+        self.notify(index);
+    }
+
+    /// Where a connection to `to` really goes: any address means this host.
+    fn connect_addr(&self, to: Addr) -> Addr {
+        if to == Addr::ANY4 {
+            Addr::v4(core::net::Ipv4Addr::LOCALHOST)
+        } else if to == Addr::ANY6 {
+            Addr::v6(core::net::Ipv6Addr::LOCALHOST)
+        } else {
+            to
+        }
+    }
+
+    /// The source address for a destination, by Linux's routing of a host with lo and one
+    /// device.
+    pub(super) fn source_for(&self, to: Addr) -> Result<Addr> {
+        let c = &self.sh.config;
+        if to.is_loopback() {
+            // 127/8 is all local; the source is 127.0.0.1 unless the socket is bound.
+            return Ok(if to.is_v4() { Addr::v4(core::net::Ipv4Addr::LOCALHOST) } else { to });
+        }
+        if self.is_local(to) {
+            return Ok(to);
+        }
+        let (own, prefix, gateway) = if to.is_v4() {
+            (c.addr4, c.prefix4, c.gateway4)
+        } else {
+            (c.addr6, c.prefix6, c.gateway6)
+        };
+        let reachable = c.has_device
+            && !own.is_any()
+            && !to.is_multicast()
+            && (to.same_net(own, prefix) || !gateway.is_any());
+        if reachable { Ok(own) } else { Err(Error::NetUnreachable) }
+    }
+
+    /// send(2): copies what fits, at least one byte or [`Error::WouldBlock`]. `skip` bytes of
+    /// `data` were sent already.
+    pub fn send(&mut self, id: SockId, data: &[IoSlice<'_>], skip: usize, flags: SendFlags) -> Result<usize> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        let state = s.state();
+        if s.open && matches!(state, State::SynSent | State::SynReceived) && s.error.is_none() {
+            return Err(Error::WouldBlock);
+        }
+        if s.error.is_some() || s.snd_shutdown || !matches!(state, State::Established | State::CloseWait) {
+            return Err(s.error.take().map_or(Error::Pipe, Error::from));
+        }
+        self.touch(index);
+        let s = &mut self.sh.sockets[index];
+        let total: usize = data.iter().map(|d| d.len()).sum();
+        let mut skip = skip;
+        let mut done = 0;
+        let mut queue = s.tx;
+        let limit = s.options.sndbuf;
+        let mss = u32::from(s.tcb.mss());
+        let mut short = false;
+        for part in data {
+            let Some(mut part) = part.get(skip..) else {
+                skip -= part.len();
+                continue;
+            };
+            skip = 0;
+            while !part.is_empty() {
+                let room = super::readiness::send_room(&queue, limit, mss);
+                if room == 0 {
+                    short = true;
+                    break;
+                }
+                let n = part.len().min(room as usize);
+                let copied = queue.append(&mut pools!(self.sh), &part[..n]);
+                done += copied;
+                part = &part[copied..];
+                if copied < n {
+                    self.sh.counters.no_buffers += 1;
+                    short = true;
+                    break;
+                }
+            }
+            if short {
+                break;
+            }
+        }
+        let s = &mut self.sh.sockets[index];
+        s.tx = queue;
+        if done == 0 && total > 0 {
+            return Err(Error::WouldBlock);
+        }
+        if flags.oob && !short {
+            s.tcb.app_wrote_urgent(self.now, done as u32);
+        } else {
+            s.tcb.app_wrote(self.now, done as u32);
+        }
+        self.output(index);
+        self.deliver_looped();
+        self.mirror_later(index);
+        Ok(done)
+    }
+
+    /// recv(2): what is there, 0 at end of file, else [`Error::WouldBlock`].
+    pub fn recv(&mut self, id: SockId, out: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        if s.listening {
+            return Err(Error::NotConnected);
+        }
+        if s.rx.bytes as usize <= flags.peek_offset {
+            if flags.peek_offset > 0 && s.rx.bytes > 0 {
+                return if s.eof || s.rcv_shutdown { Ok(0) } else { Err(Error::WouldBlock) };
+            }
+            if s.eof && s.error.is_none() || s.rcv_shutdown {
+                return match s.was_connected {
+                    true => Ok(0),
+                    false if s.state() == State::Closed && !s.rcv_shutdown => Err(Error::NotConnected),
+                    false => Ok(0),
+                };
+            }
+            if let Some(e) = s.error.take() {
+                return Err(e.into());
+            }
+            return match s.state() {
+                State::Closed => Err(Error::NotConnected),
+                _ => Err(Error::WouldBlock),
+            };
+        }
+        self.touch(index);
+        let queue = self.sh.sockets[index].rx;
+        let p = pools!(self.sh);
+        let mut offset = flags.peek_offset;
+        let mut done = 0;
+        for part in out.iter_mut() {
+            if flags.trunc && !flags.peek {
+                let n = part.len().min((queue.bytes as usize).saturating_sub(offset));
+                (offset, done) = (offset + n, done + n);
+                continue;
+            }
+            let n = queue.peek(&p, offset, part);
+            offset += n;
+            done += n;
+        }
+        if !flags.peek && done > 0 {
+            let mut queue = queue;
+            queue.consume(&mut pools!(self.sh), done as u32);
+            let s = &mut self.sh.sockets[index];
+            s.rx = queue;
+            s.tcb.app_read(self.now, done as u32);
+            self.output(index);
+            self.deliver_looped();
+            self.mirror_later(index);
+        }
+        Ok(done)
+    }
+
+    /// recv(2) with MSG_OOB: the urgent byte, once.
+    pub fn recv_urgent(&mut self, id: SockId, peek: bool) -> Result<Option<u8>> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        if s.options.oobinline || s.urgent_at.is_none() {
+            return Err(Error::Invalid);
+        }
+        match s.urgent_byte {
+            Some(b) => {
+                if !peek {
+                    s.urgent_byte = None;
+                    s.urgent_at = None;
+                }
+                Ok(Some(b))
+            }
+            None if s.eof => Ok(None),
+            None => Err(Error::WouldBlock),
+        }
+    }
+
+    /// shutdown(2).
+    pub fn shutdown(&mut self, id: SockId, how: How) -> Result<()> {
+        let index = self.index_of(id)?;
+        self.touch(index);
+        let s = &mut self.sh.sockets[index];
+        let old = s.state();
+        if old == State::Listen {
+            if how != How::Write {
+                self.drop_children(index);
+                let s = &mut self.sh.sockets[index];
+                s.listening = false;
+                if !s.port_locked {
+                    self.sh.unlink_port(index);
+                }
+                self.trace_state(index, State::Listen, State::Closed);
+                self.notify(index);
+            }
+            return Ok(());
+        }
+        if old == State::Closed {
+            if how != How::Write {
+                s.rcv_shutdown = true;
+            }
+            if how != How::Read {
+                s.snd_shutdown = true;
+            }
+            self.notify(index);
+            return Err(Error::NotConnected);
+        }
+        if old == State::SynSent {
+            // Linux: tcp_disconnect, then ENOTCONN is not reported.
+            s.tcb.abort(self.now);
+            s.error = Some(TcpError::Reset);
+            self.trace_state(index, old, State::Closed);
+            self.connection_over(index, old);
+            return Ok(());
+        }
+        if how != How::Write {
+            s.rcv_shutdown = true;
+        }
+        if how != How::Read && !s.snd_shutdown {
+            s.snd_shutdown = true;
+            s.tcb.shutdown_write(self.now);
+            let new = s.tcb.state;
+            self.trace_state(index, old, new);
+            self.output(index);
+            self.deliver_looped();
+        }
+        self.notify(index);
+        Ok(())
+    }
+
+    /// The last descriptor is gone: FIN (RST with unread data, or SO_LINGER 0); the connection
+    /// lives on until it is over. Calling it again for the same socket does nothing.
+    pub fn close(&mut self, id: SockId) {
+        let Ok(index) = self.index_of(id) else { return };
+        self.touch(index);
+        let s = &mut self.sh.sockets[index];
+        if s.orphan {
+            return;
+        }
+        let old = s.state();
+        s.orphan = true;
+        if s.listening {
+            self.drop_children(index);
+            self.trace_state(index, State::Listen, State::Closed);
+            self.deliver_looped();
+            self.free(index);
+            return;
+        }
+        if old == State::Closed {
+            self.free(index);
+            return;
+        }
+        let unread = s.rx.bytes > 0;
+        if s.options.linger == Some(0) {
+            s.tcb.abort(self.now);
+        } else {
+            s.tcb.close(self.now, unread);
+        }
+        let mut rx = s.rx;
+        rx.clear(&mut pools!(self.sh));
+        let s = &mut self.sh.sockets[index];
+        s.rx = rx;
+        s.rcv_shutdown = true;
+        s.snd_shutdown = true;
+        let new = s.tcb.state;
+        self.trace_state(index, old, new);
+        self.output(index);
+        if new == State::Closed {
+            self.connection_over(index, old);
+        } else {
+            self.notify(index);
+        }
+        self.deliver_looped();
+    }
+
+    /// Remove every trace of the socket.
+    pub(super) fn free(&mut self, index: u32) {
+        self.disarm(index);
+        self.sh.unhash_connection(index);
+        self.sh.unlink_port(index);
+        // Waiters find that the handle is stale.
+        self.notify(index);
+        let s = &mut self.sh.sockets[index];
+        let (mut tx, mut rx, mut ooo) = (s.tx, s.rx, s.ooo);
+        let mut p = pools!(self.sh);
+        tx.clear(&mut p);
+        rx.clear(&mut p);
+        ooo.clear(&mut p);
+        let s = &mut self.sh.sockets[index];
+        *s = empty_socket();
+        self.sh.sockets.free(index);
+    }
+
+    /// getsockname(2).
+    pub fn local_addr(&self, id: SockId) -> Result<Endpoint> {
+        Ok(self.socket(id)?.local)
+    }
+
+    /// getpeername(2).
+    pub fn peer_addr(&self, id: SockId) -> Result<Endpoint> {
+        let s = self.socket(id)?;
+        match s.state() {
+            State::Closed | State::Listen | State::SynSent => Err(Error::NotConnected),
+            _ => Ok(s.remote),
+        }
+    }
+
+    /// Bytes that recv could give (FIONREAD).
+    pub fn readable_bytes(&self, id: SockId) -> Result<u32> {
+        let s = self.socket(id)?;
+        if s.listening { Err(Error::Invalid) } else { Ok(s.rx.bytes) }
+    }
+
+    /// Bytes not yet acknowledged (SIOCOUTQ).
+    pub fn unacked_bytes(&self, id: SockId) -> Result<u32> {
+        let s = self.socket(id)?;
+        if s.listening { Err(Error::Invalid) } else { Ok(s.tx.bytes) }
+    }
+
+    /// The descriptor's O_NONBLOCK changed.
+    pub fn set_nonblock(&mut self, id: SockId, on: bool) -> Result<()> {
+        let index = self.index_of(id)?;
+        self.sh.sockets[index].nonblock = on;
+        Ok(())
+    }
+}

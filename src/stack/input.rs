@@ -1,0 +1,369 @@
+//! Packets in: from the device or the loopback to the connection, listener or RST they get.
+
+use super::buffers::LARGE;
+use super::queue::{Pools, Queue, pools};
+use super::{Host, Shared, SockId};
+use crate::addr::{Addr, Endpoint};
+use crate::link::{Sent, VnetHdr};
+use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
+use crate::trace::Direction;
+use crate::wire::{self, IcmpError, Malformed, Packet};
+
+/// Payload up to this size is copied out of the buffer that the device wrote it to.
+const COPY_BREAK: u32 = 2048;
+
+/// What the device's packet asks for, once the borrow of its bytes is over.
+enum Arrived {
+    Segment { src: Addr, dst: Addr, segment: Segment, payload: usize },
+    Icmp { local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError },
+    Answered,
+}
+
+impl Host<'_> {
+    /// Read packets from the device until it has none (or `most` have come) and process them.
+    /// Gives how many there were.
+    pub fn receive(&mut self, most: usize) -> usize {
+        let mut count = 0;
+        while count < most {
+            let Some(buf) = self.sh.buffers.alloc(LARGE) else {
+                self.sh.counters.no_buffers += 1;
+                break;
+            };
+            let got = self.device.recv(self.sh.buffers.bytes_mut(buf));
+            let Some((vnet, len)) = got else {
+                self.sh.buffers.release(buf);
+                break;
+            };
+            count += 1;
+            let arrived = self.parse(buf, len, &vnet);
+            match arrived {
+                Some(Arrived::Segment { src, dst, segment, payload }) => {
+                    self.sh.counters.in_segs += 1;
+                    let payload = self.take_payload(buf, payload, &segment);
+                    self.trace_segment(
+                        0,
+                        Direction::In,
+                        Endpoint::new(src, segment.src_port),
+                        Endpoint::new(dst, segment.dst_port),
+                        &segment,
+                        false,
+                    );
+                    self.segment_arrives(src, dst, &segment, payload);
+                }
+                Some(Arrived::Icmp { local, remote, seq, kind }) => {
+                    self.sh.counters.icmp_in += 1;
+                    self.icmp_arrives(local, remote, seq, kind);
+                }
+                Some(Arrived::Answered) | None => {}
+            }
+            self.sh.buffers.release(buf);
+            self.deliver_looped();
+        }
+        count
+    }
+
+    fn parse(&mut self, buf: super::buffers::BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
+        let bytes = self.sh.buffers.bytes(buf);
+        let packet = bytes.get(..len)?;
+        let parsed = match wire::parse(packet, vnet.checksum_is_good()) {
+            Ok(p) => p,
+            Err(Malformed::Checksum) => {
+                self.sh.counters.in_csum_errors += 1;
+                self.sh.counters.in_errs += 1;
+                return None;
+            }
+            Err(_) => {
+                self.sh.counters.in_errs += 1;
+                return None;
+            }
+        };
+        match parsed {
+            Packet::Tcp { src, dst, segment, payload, .. } => {
+                let dst = Addr::from(dst);
+                // Somebody else's packet, or one with an address of ours as its source.
+                if !self.is_ours(dst) || self.is_local(src.into()) {
+                    return None;
+                }
+                Some(Arrived::Segment { src: src.into(), dst, segment, payload })
+            }
+            Packet::Echo { src, dst, body } => {
+                if !self.is_ours(dst.into()) {
+                    return None;
+                }
+                let mut out = [0u8; 2048];
+                if let Some(n) = wire::emit_echo_reply(dst, src, body, &mut out) {
+                    self.sh.counters.icmp_in += 1;
+                    self.sh.counters.icmp_out += 1;
+                    if self.device.send(&VnetHdr::default(), &[&out[..n]]) != Sent::Done {
+                        self.sh.counters.device_drops += 1;
+                    }
+                }
+                Some(Arrived::Answered)
+            }
+            Packet::Error { local, remote, seq, kind, .. } => Some(Arrived::Icmp {
+                local: Endpoint::new(local.0.into(), local.1),
+                remote: Endpoint::new(remote.0.into(), remote.1),
+                seq,
+                kind,
+            }),
+            Packet::Other { src, dst, proto, .. } => {
+                const UDP: u8 = 17;
+                if proto != UDP || !self.is_ours(dst.into()) {
+                    return None;
+                }
+                let mut out = [0u8; 1280];
+                if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
+                    self.sh.counters.icmp_out += 1;
+                    self.device.send(&VnetHdr::default(), &[&out[..n]]);
+                }
+                Some(Arrived::Answered)
+            }
+        }
+    }
+
+    fn is_ours(&self, a: Addr) -> bool {
+        !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
+    }
+
+    /// The payload as a queue: small ones copied, large ones by reference.
+    fn take_payload(&mut self, buf: super::buffers::BufId, at: usize, seg: &Segment) -> Queue {
+        let mut q = Queue::default();
+        if seg.len == 0 {
+            return q;
+        }
+        let mut p = pools!(self.sh);
+        let (mut keep, mut off) = (buf, at as u32);
+        if seg.len <= COPY_BREAK
+            && let Some(small) = p.buffers.alloc(seg.len as usize)
+        {
+            let mut copy = [0u8; COPY_BREAK as usize];
+            let n = seg.len as usize;
+            copy[..n].copy_from_slice(&p.buffers.bytes(buf)[at..at + n]);
+            p.buffers.bytes_mut(small)[..n].copy_from_slice(&copy[..n]);
+            (keep, off) = (small, 0);
+        } else {
+            p.buffers.retain(buf);
+        }
+        // `seq` of payload: after the SYN, if there is one.
+        let seq = seg.seq + u32::from(seg.flags.has(Flags::SYN));
+        match p.chunk(keep, off, seg.len, seq) {
+            Some(c) => q.push(&mut p, c),
+            None => p.buffers.release(keep),
+        }
+        q
+    }
+
+    /// A segment for this host. Takes over `payload`.
+    pub(super) fn segment_arrives(&mut self, src: Addr, dst: Addr, seg: &Segment, payload: Queue) {
+        let local = Endpoint::new(dst, seg.dst_port);
+        let remote = Endpoint::new(src, seg.src_port);
+        let mut payload = payload;
+        if let Some(index) = self.sh.find_connection(local, remote) {
+            self.connection_segment(index, seg, &mut payload);
+        } else {
+            self.new_segment(local, remote, seg, SeqNum(0), &mut payload);
+        }
+        payload.clear(&mut pools!(self.sh));
+    }
+
+    fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+        let s = &self.sh.sockets[index];
+        let (local, remote) = (s.local, s.remote);
+        if s.embryonic && s.tcb.state == State::SynReceived && self.accept_queue_overflows(index, seg) {
+            return;
+        }
+        self.touch(index);
+        let Shared { sockets, chunks, buffers, .. } = &mut *self.sh;
+        let s = &mut sockets[index];
+        let old = s.tcb.state;
+        let mut receiver = Receiver {
+            rx: &mut s.rx,
+            ooo: &mut s.ooo,
+            recent: &mut s.ooo_recent,
+            payload,
+            pools: Pools { chunks, buffers },
+        };
+        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver);
+        if let Some(reset) = outcome.reset {
+            self.send_stray(local, remote, reset);
+        }
+        if let Some(least) = outcome.reopen {
+            self.free(index);
+            self.new_segment(local, remote, seg, least, payload);
+            return;
+        }
+        self.settle(index, old, outcome);
+    }
+
+    /// A segment for which there is no connection.
+    fn new_segment(
+        &mut self,
+        local: Endpoint,
+        remote: Endpoint,
+        seg: &Segment,
+        least_iss: SeqNum,
+        payload: &mut Queue,
+    ) {
+        if let Some(listener) = self.sh.find_listener(local) {
+            self.listener_segment(listener, local, remote, seg, least_iss, payload);
+        } else if let Some(reset) = reset_for(seg) {
+            self.send_stray(local, remote, reset);
+        }
+    }
+
+    fn icmp_arrives(&mut self, local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError) {
+        let Some(index) = self.sh.find_connection(local, remote) else { return };
+        self.touch(index);
+        let v6 = !remote.addr.is_v4();
+        let s = &mut self.sh.sockets[index];
+        let old = s.tcb.state;
+        let (error, hard) = match kind {
+            IcmpError::TooBig(mtu) => {
+                let headers = if v6 { 60 } else { 40 };
+                // RFC 1191, section 3: routers that don't tell give 0.
+                let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
+                s.tcb.on_packet_too_big(self.now, (mtu - headers) as u16, seq);
+                self.output(index);
+                self.deliver_looped();
+                return;
+            }
+            IcmpError::NetUnreachable => (TcpError::NetUnreachable, false),
+            IcmpError::HostUnreachable | IcmpError::TimeExceeded => {
+                (TcpError::HostUnreachable, false)
+            }
+            IcmpError::ProtocolUnreachable => (TcpError::ProtocolUnreachable, true),
+            IcmpError::PortUnreachable => (TcpError::Refused, true),
+            IcmpError::Prohibited if v6 => (TcpError::Prohibited, true),
+            IcmpError::Prohibited => (TcpError::HostUnreachable, false),
+            IcmpError::ParameterProblem => (TcpError::Protocol, true),
+            IcmpError::Other => return,
+        };
+        let outcome = s.tcb.on_icmp(self.now, error, hard, seq);
+        self.settle(index, old, outcome);
+    }
+
+    /// The name of the socket at `index`.
+    pub(super) fn id_of(&self, index: u32, s: &super::Socket) -> SockId {
+        SockId { index, generation: s.generation }
+    }
+}
+
+/// Pieces that may be held out of order: bounds what tiny segments can make a connection keep.
+const MAX_OUT_OF_ORDER: u32 = 4096;
+
+/// A connection's receive queues, while a segment is processed.
+struct Receiver<'a, 'p> {
+    rx: &'a mut Queue,
+    ooo: &'a mut Queue,
+    recent: &'a mut u32,
+    /// The segment's payload, its pieces labelled with their sequence numbers.
+    payload: &'p mut Queue,
+    pools: Pools<'a>,
+}
+
+impl Receiver<'_, '_> {
+    /// Put one piece where it belongs; gives the new `rcv_nxt`.
+    fn place(&mut self, c: u32, nxt: SeqNum) -> SeqNum {
+        let p = &mut self.pools;
+        let chunk = &mut p.chunks[c];
+        let end = chunk.seq + chunk.len;
+        if end.le(nxt) {
+            p.free(c);
+            return nxt;
+        }
+        if chunk.seq.gt(nxt) || self.ooo.head != 0 {
+            let kept = self.ooo.insert_sorted(p, c);
+            if kept != 0 {
+                *self.recent = p.chunks[kept].seq.0;
+            }
+            return self.drain(nxt);
+        }
+        // The common case: the next bytes, and nothing waits for them.
+        trim_front(chunk, nxt);
+        self.rx.push(p, c);
+        end
+    }
+
+    /// Move what is in order now from `ooo` to `rx`.
+    fn drain(&mut self, mut nxt: SeqNum) -> SeqNum {
+        let p = &mut self.pools;
+        while let Some(c) = p.chunks.get(self.ooo.head).filter(|c| c.seq.le(nxt)) {
+            let end = c.seq + c.len;
+            let Some(i) = self.ooo.pop(p) else { break };
+            if end.le(nxt) {
+                p.free(i);
+                continue;
+            }
+            trim_front(&mut p.chunks[i], nxt);
+            self.rx.push(p, i);
+            nxt = end;
+        }
+        nxt
+    }
+}
+
+/// Cut what lies before `nxt`.
+fn trim_front(chunk: &mut super::queue::Chunk, nxt: SeqNum) {
+    let old = nxt - chunk.seq;
+    chunk.off += old;
+    chunk.len -= old;
+    chunk.seq = nxt;
+}
+
+impl RecvQueue for Receiver<'_, '_> {
+    fn insert(&mut self, rcv_nxt: SeqNum, seq: SeqNum, skip: u32, len: u32) -> SeqNum {
+        self.payload.consume(&mut self.pools, skip);
+        if seq.gt(rcv_nxt) && self.ooo.chunks >= MAX_OUT_OF_ORDER {
+            return rcv_nxt;
+        }
+        let (mut nxt, mut left) = (rcv_nxt, len);
+        while left > 0 {
+            let Some(c) = self.payload.pop(&mut self.pools) else { break };
+            let chunk = &mut self.pools.chunks[c];
+            chunk.len = chunk.len.min(left);
+            left -= chunk.len;
+            nxt = self.place(c, nxt);
+        }
+        nxt
+    }
+
+    fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
+        // Collect the ranges in order, then put the one that changed last first.
+        let mut n = 0;
+        let mut first = None;
+        let mut i = self.ooo.head;
+        let mut current: Option<(SeqNum, SeqNum)> = None;
+        let mut emit = |range: (SeqNum, SeqNum)| {
+            let recent = SeqNum(*self.recent);
+            if range.0.le(recent) && recent.lt(range.1) {
+                first = Some(range);
+            } else if n < 3 {
+                out[n] = range;
+                n += 1;
+            }
+        };
+        while i != 0 {
+            let c = &self.pools.chunks[i];
+            let (start, end) = (c.seq, c.seq + c.len);
+            current = match current {
+                Some((s, e)) if e == start => Some((s, end)),
+                Some(range) => {
+                    emit(range);
+                    Some((start, end))
+                }
+                None => Some((start, end)),
+            };
+            i = c.next;
+        }
+        if let Some(range) = current {
+            emit(range);
+        }
+        if let Some(range) = first {
+            out.copy_within(0..n, 1);
+            out[0] = range;
+            n += 1;
+        }
+        debug_assert!(out[..n].iter().all(|r| r.0.gt(rcv_nxt)));
+        n
+    }
+}

@@ -1,0 +1,311 @@
+//! Listening sockets: SYN and accept queues with Linux's arithmetic.
+
+use super::queue::Queue;
+use super::{Error, Host, Result, SockId, Socket};
+use crate::addr::Endpoint;
+use crate::tcp::{
+    Flags, Path, Segment, SeqNum, State, Tcb, initial_seq, reset_for, timestamp_offset,
+};
+
+impl Host<'_> {
+    /// listen(2).
+    pub fn listen(&mut self, id: SockId, backlog: i32) -> Result<()> {
+        let index = self.index_of(id)?;
+        let s = &self.sh.sockets[index];
+        if s.open && s.tcb.state != State::Closed || s.connecting {
+            return Err(Error::Invalid);
+        }
+        // A negative backlog is a very large one (it is compared as unsigned).
+        let backlog = (backlog as u32).min(s.sysctl.somaxconn);
+        if s.listening {
+            self.sh.sockets[index].backlog = backlog;
+            return Ok(());
+        }
+        if !s.has_port {
+            let addr = s.local.addr;
+            let port = self.pick_port(index, addr)?;
+            self.sh.sockets[index].local.port = port;
+            self.sh.link_port(index);
+        } else if self.sh.bind_conflict(index, s.local) {
+            // Two sockets may share a port by SO_REUSEADDR only while neither listens.
+            return Err(Error::AddrInUse);
+        }
+        let s = &mut self.sh.sockets[index];
+        s.open = false;
+        s.listening = true;
+        s.backlog = backlog;
+        self.trace_state(index, State::Closed, State::Listen);
+        self.notify(index);
+        Ok(())
+    }
+
+    /// accept(2): the first complete connection; it belongs to `owner` now.
+    pub fn accept(&mut self, id: SockId, owner: super::Owner) -> Result<(SockId, Endpoint)> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        if !s.listening {
+            return Err(Error::Invalid);
+        }
+        let child = s.accept_head;
+        if child == 0 {
+            return match s.error.take() {
+                Some(e) => Err(e.into()),
+                None => Err(Error::WouldBlock),
+            };
+        }
+        let next = self.sh.sockets[child].accept_next;
+        let s = &mut self.sh.sockets[index];
+        s.accept_head = next;
+        if next == 0 {
+            s.accept_tail = 0;
+        }
+        s.accept_len -= 1;
+        self.touch(child);
+        let c = &mut self.sh.sockets[child];
+        c.accept_next = 0;
+        c.embryonic = false;
+        c.orphan = false;
+        c.parent = SockId::default();
+        c.owner = owner;
+        let id = SockId { index: child, generation: c.generation };
+        let peer = c.remote;
+        self.mirror_later(index);
+        Ok((id, peer))
+    }
+
+    /// Put back a connection that accept(2) took but could not give to the program.
+    pub fn unaccept(&mut self, listener: SockId, child: SockId) {
+        let (Ok(l), Ok(c)) = (self.index_of(listener), self.index_of(child)) else { return };
+        let head = self.sh.sockets[l].accept_head;
+        let s = &mut self.sh.sockets[c];
+        s.accept_next = head;
+        s.embryonic = true;
+        s.orphan = true;
+        s.parent = listener;
+        let s = &mut self.sh.sockets[l];
+        s.accept_head = c;
+        if head == 0 {
+            s.accept_tail = c;
+        }
+        s.accept_len += 1;
+        self.notify(l);
+    }
+
+    /// A segment for a listening socket (RFC 9293, section 3.10.7.2).
+    pub(super) fn listener_segment(
+        &mut self,
+        listener: u32,
+        local: Endpoint,
+        remote: Endpoint,
+        seg: &Segment,
+        least_iss: SeqNum,
+        payload: &mut Queue,
+    ) {
+        if seg.flags.has(Flags::RST) {
+            return;
+        }
+        if seg.flags.has(Flags::ACK) {
+            if let Some(reset) = reset_for(seg) {
+                self.send_stray(local, remote, reset);
+            }
+            return;
+        }
+        if !seg.flags.has(Flags::SYN) || seg.flags.has(Flags::FIN) {
+            return;
+        }
+        let l = &self.sh.sockets[listener];
+        if l.accept_len > l.backlog {
+            self.sh.counters.listen_overflows += 1;
+            self.sh.counters.listen_drops += 1;
+            return;
+        }
+        if l.syn_len >= l.backlog.max(1).min(l.sysctl.tcp_max_syn_backlog).max(8) {
+            self.sh.counters.listen_drops += 1;
+            return;
+        }
+        let Some(child) = self.new_child(listener, local, remote, seg, least_iss) else {
+            self.sh.counters.no_buffers += 1;
+            return;
+        };
+        // Data on a SYN is not taken before the handshake is complete.
+        let _ = payload;
+        self.trace_state(child, State::Listen, State::SynReceived);
+        self.output(child);
+    }
+
+    fn new_child(
+        &mut self,
+        listener: u32,
+        local: Endpoint,
+        remote: Endpoint,
+        seg: &Segment,
+        least_iss: SeqNum,
+    ) -> Option<u32> {
+        let child = self.alloc_socket()?;
+        self.touch(child);
+        self.touch(listener);
+        let l = self.sh.sockets[listener];
+        let iss = self.isn(local, remote);
+        let iss = if least_iss != SeqNum(0) && iss.lt(least_iss) { least_iss } else { iss };
+        let path = self.path(&l, local, remote);
+        let tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
+        let now = self.now;
+        let c = &mut self.sh.sockets[child];
+        let generation = c.generation;
+        *c = Socket {
+            generation,
+            family: l.family,
+            open: true,
+            orphan: true,
+            embryonic: true,
+            local,
+            remote,
+            options: l.options,
+            tcp_options: l.tcp_options,
+            sysctl: l.sysctl,
+            tcb,
+            parent: SockId { index: listener, generation: l.generation },
+            owner: super::Owner { pid: 0, uid: l.owner.uid, inode: 0 },
+            created: now,
+            // The port came with the listener: accepted sockets keep it when they are reused.
+            port_locked: true,
+            addr_locked: true,
+            ..super::calls::empty_socket()
+        };
+        self.sh.sockets[listener].syn_len += 1;
+        self.sh.hash_connection(child);
+        self.sh.link_port(child);
+        Some(child)
+    }
+
+    /// The final ACK of a handshake finds the accept queue full: Linux drops it, and the SYN+ACK
+    /// is sent again later.
+    pub(super) fn accept_queue_overflows(&mut self, child: u32, seg: &Segment) -> bool {
+        if !seg.flags.has(Flags::ACK) || seg.flags.has(Flags::RST) || seg.flags.has(Flags::SYN) {
+            return false;
+        }
+        let parent = self.sh.sockets[child].parent;
+        let Ok(l) = self.index_of(parent) else { return false };
+        let l = &self.sh.sockets[l];
+        if l.accept_len <= l.backlog {
+            return false;
+        }
+        self.sh.counters.listen_overflows += 1;
+        self.sh.counters.listen_drops += 1;
+        true
+    }
+
+    /// The handshake is complete: a child joins its listener's accept queue.
+    pub(super) fn connected(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        if !s.embryonic {
+            self.established_buffers(index);
+            return;
+        }
+        let parent = s.parent;
+        let Ok(l) = self.index_of(parent) else { return };
+        self.established_buffers(index);
+        self.touch(l);
+        self.sh.counters.passive_opens += 1;
+        let tail = self.sh.sockets[l].accept_tail;
+        if tail == 0 {
+            self.sh.sockets[l].accept_head = index;
+        } else {
+            self.sh.sockets[tail].accept_next = index;
+        }
+        let l_socket = &mut self.sh.sockets[l];
+        l_socket.accept_tail = index;
+        l_socket.accept_len += 1;
+        l_socket.syn_len = l_socket.syn_len.saturating_sub(1);
+        self.notify(l);
+    }
+
+    /// A child that is over leaves its listener's queues.
+    pub(super) fn leave_listener(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        if !s.embryonic {
+            return;
+        }
+        let (parent, next, complete) = (s.parent, s.accept_next, s.was_connected);
+        let Ok(l) = self.index_of(parent) else { return };
+        self.touch(l);
+        if !complete {
+            let l = &mut self.sh.sockets[l];
+            l.syn_len = l.syn_len.saturating_sub(1);
+            return;
+        }
+        // Unlink from the accept queue.
+        let mut prev = 0;
+        let mut i = self.sh.sockets[l].accept_head;
+        while i != 0 && i != index {
+            prev = i;
+            i = self.sh.sockets[i].accept_next;
+        }
+        if i == 0 {
+            return;
+        }
+        if prev == 0 {
+            self.sh.sockets[l].accept_head = next;
+        } else {
+            self.sh.sockets[prev].accept_next = next;
+        }
+        let l = &mut self.sh.sockets[l];
+        if l.accept_tail == index {
+            l.accept_tail = prev;
+        }
+        l.accept_len = l.accept_len.saturating_sub(1);
+    }
+
+    /// The listener closes: its children are reset (Linux: inet_csk_listen_stop).
+    pub(super) fn drop_children(&mut self, listener: u32) {
+        let id = {
+            let s = &self.sh.sockets[listener];
+            SockId { index: listener, generation: s.generation }
+        };
+        // Complete ones are in the queue; those in SYN_RECEIVED are found by their port.
+        let mut i = self.sh.port_table[usize::from(self.sh.sockets[listener].local.port)];
+        while i != 0 {
+            let s = &self.sh.sockets[i];
+            let next = s.port_next;
+            if s.embryonic && s.parent == id {
+                self.touch(i);
+                let s = &mut self.sh.sockets[i];
+                s.embryonic = false;
+                let old = s.tcb.state;
+                // A half-open child goes silently, a complete one with a RST.
+                if s.was_connected {
+                    s.tcb.abort(self.now);
+                    self.output(i);
+                    self.trace_state(i, old, State::Closed);
+                }
+                self.free(i);
+            }
+            i = next;
+        }
+        let s = &mut self.sh.sockets[listener];
+        (s.accept_head, s.accept_tail, s.accept_len, s.syn_len) = (0, 0, 0, 0);
+    }
+
+    /// The initial sequence number for a pair (RFC 6528).
+    pub(super) fn isn(&self, local: Endpoint, remote: Endpoint) -> SeqNum {
+        let mut tuple = [0u8; 36];
+        tuple[..16].copy_from_slice(&local.addr.0);
+        tuple[16..32].copy_from_slice(&remote.addr.0);
+        tuple[32..34].copy_from_slice(&local.port.to_be_bytes());
+        tuple[34..].copy_from_slice(&remote.port.to_be_bytes());
+        initial_seq(self.now, &self.sh.secret, &tuple)
+    }
+
+    /// What a connection of `s` needs to know of its path.
+    pub(super) fn path(&self, s: &Socket, local: Endpoint, remote: Endpoint) -> Path {
+        let mut both = [0u8; 32];
+        both[..16].copy_from_slice(&local.addr.0);
+        both[16..].copy_from_slice(&remote.addr.0);
+        Path {
+            mss: self.path_mss(local.addr, remote.addr),
+            rcv_buf: s.options.rcvbuf,
+            rcv_buf_locked: s.options.rcvbuf_locked,
+            ts_offset: timestamp_offset(&self.sh.secret, &both),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Socket options, by meaning; the shim knows their numbers.
+
+use super::{Error, Host, Result, SockId};
+use crate::tcp::{Info, State, TcpError};
+
+/// An option with an integer value. Booleans are 0 and 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Opt {
+    ReuseAddr,
+    ReusePort,
+    KeepAlive,
+    OobInline,
+    Broadcast,
+    DontRoute,
+    /// -1: off; else seconds.
+    Linger,
+    Priority,
+    Mark,
+    RcvLowat,
+    /// Set: the program's value, doubled and clamped as Linux does. Get: as stored.
+    SndBuf,
+    /// SO_SNDBUFFORCE: without wmem_max.
+    SndBufForce,
+    RcvBuf,
+    RcvBufForce,
+    /// Microseconds; 0 is none.
+    RcvTimeo,
+    SndTimeo,
+    /// Get only.
+    AcceptConn,
+    Tos,
+    Ttl,
+    MtuDiscover,
+    Tclass,
+    V6Only,
+    NoDelay,
+    Cork,
+    MaxSeg,
+    KeepIdle,
+    KeepIntvl,
+    KeepCnt,
+    SynCnt,
+    Linger2,
+    DeferAccept,
+    UserTimeout,
+    QuickAck,
+    NotSentLowat,
+}
+
+/// Linux: SOCK_MIN_SNDBUF and SOCK_MIN_RCVBUF.
+const MIN_SNDBUF: i64 = 4608;
+const MIN_RCVBUF: i64 = 2304;
+
+fn within(value: i64, low: i64, high: i64) -> Result<i64> {
+    if (low..=high).contains(&value) { Ok(value) } else { Err(Error::Invalid) }
+}
+
+impl Host<'_> {
+    /// setsockopt(2).
+    pub fn set_option(&mut self, id: SockId, opt: Opt, value: i64) -> Result<()> {
+        let index = self.index_of(id)?;
+        self.touch(index);
+        let s = &mut self.sh.sockets[index];
+        let on = value != 0;
+        let o = &mut s.options;
+        let t = &mut s.tcp_options;
+        match opt {
+            Opt::ReuseAddr => o.reuseaddr = on,
+            Opt::ReusePort => o.reuseport = on,
+            Opt::KeepAlive => t.keepalive = on,
+            Opt::OobInline => o.oobinline = on,
+            Opt::Broadcast => o.broadcast = on,
+            Opt::DontRoute => o.dontroute = on,
+            Opt::Linger => o.linger = u32::try_from(value).ok(),
+            Opt::Priority => o.priority = value as u32,
+            Opt::Mark => o.mark = value as u32,
+            Opt::RcvLowat => {
+                o.rcvlowat = if value < 0 { i32::MAX as u32 } else { (value as u32).max(1) };
+            }
+            Opt::SndBuf | Opt::SndBufForce => {
+                let most = if opt == Opt::SndBuf { i64::from(s.sysctl.wmem_max) } else { 1 << 30 };
+                // Linux compares as unsigned: a negative value is a very large one.
+                let value = i64::from(value as u32).min(most);
+                o.sndbuf = (value * 2).max(MIN_SNDBUF) as u32;
+                o.sndbuf_locked = true;
+            }
+            Opt::RcvBuf | Opt::RcvBufForce => {
+                let most = if opt == Opt::RcvBuf { i64::from(s.sysctl.rmem_max) } else { 1 << 30 };
+                let value = i64::from(value as u32).min(most);
+                o.rcvbuf = (value * 2).max(MIN_RCVBUF) as u32;
+                o.rcvbuf_locked = true;
+                s.tcb.set_rcv_buf(s.options.rcvbuf);
+            }
+            Opt::RcvTimeo => o.rcvtimeo = value as u64,
+            Opt::SndTimeo => o.sndtimeo = value as u64,
+            Opt::AcceptConn => return Err(Error::NoProtoOpt),
+            Opt::Tos => o.tos = value as u8,
+            Opt::Ttl => {
+                o.ttl = if value == -1 { 0 } else { within(value, 1, 255)? as u8 };
+            }
+            Opt::MtuDiscover => o.mtu_discover = within(value, 0, 5)? as u8,
+            Opt::Tclass => o.tclass = if value == -1 { 0 } else { within(value, 0, 255)? as u8 },
+            Opt::V6Only => {
+                if s.has_port {
+                    return Err(Error::Invalid);
+                }
+                o.v6only = on;
+            }
+            Opt::NoDelay => t.nodelay = on,
+            Opt::Cork => t.cork = on,
+            Opt::MaxSeg => {
+                if value != 0 {
+                    within(value, 88, 32767)?;
+                }
+                t.maxseg = value as u16;
+            }
+            Opt::KeepIdle => t.keepidle = within(value, 1, 32767)? as u32,
+            Opt::KeepIntvl => t.keepintvl = within(value, 1, 32767)? as u32,
+            Opt::KeepCnt => t.keepcnt = within(value, 1, 127)? as u8,
+            Opt::SynCnt => t.syncnt = within(value, 1, 127)? as u8,
+            Opt::Linger2 => t.linger2 = if value < 0 { -1 } else { value.min(120) as i32 },
+            Opt::DeferAccept => o.defer_accept = value.max(0) as u32,
+            Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
+            Opt::QuickAck => {}
+            Opt::NotSentLowat => o.notsent_lowat = value as u32,
+        }
+        let s = &mut self.sh.sockets[index];
+        if s.open {
+            s.tcb.options = s.tcp_options;
+            s.tcb.options_changed(self.now);
+            self.output(index);
+            self.deliver_looped();
+        }
+        self.mirror_later(index);
+        Ok(())
+    }
+
+    /// getsockopt(2).
+    pub fn get_option(&self, id: SockId, opt: Opt) -> Result<i64> {
+        let s = self.socket(id)?;
+        let (o, t, sys) = (&s.options, &s.tcp_options, &s.sysctl);
+        let or = |v: u32, default: u32| i64::from(if v == 0 { default } else { v });
+        Ok(match opt {
+            Opt::ReuseAddr => o.reuseaddr.into(),
+            Opt::ReusePort => o.reuseport.into(),
+            Opt::KeepAlive => t.keepalive.into(),
+            Opt::OobInline => o.oobinline.into(),
+            Opt::Broadcast => o.broadcast.into(),
+            Opt::DontRoute => o.dontroute.into(),
+            Opt::Linger => o.linger.map_or(-1, i64::from),
+            Opt::Priority => o.priority.into(),
+            Opt::Mark => o.mark.into(),
+            Opt::RcvLowat => o.rcvlowat.max(1).into(),
+            Opt::SndBuf | Opt::SndBufForce => o.sndbuf.into(),
+            Opt::RcvBuf | Opt::RcvBufForce => o.rcvbuf.into(),
+            Opt::RcvTimeo => o.rcvtimeo as i64,
+            Opt::SndTimeo => o.sndtimeo as i64,
+            Opt::AcceptConn => s.listening.into(),
+            Opt::Tos => o.tos.into(),
+            Opt::Ttl => or(o.ttl.into(), 64),
+            Opt::MtuDiscover => o.mtu_discover.into(),
+            Opt::Tclass => o.tclass.into(),
+            Opt::V6Only => o.v6only.into(),
+            Opt::NoDelay => t.nodelay.into(),
+            Opt::Cork => t.cork.into(),
+            Opt::MaxSeg => match s.state() {
+                State::Closed | State::Listen if t.maxseg != 0 => t.maxseg.into(),
+                State::Closed | State::Listen => 536,
+                _ => s.tcb.mss().into(),
+            },
+            Opt::KeepIdle => or(t.keepidle, sys.tcp_keepalive_time),
+            Opt::KeepIntvl => or(t.keepintvl, sys.tcp_keepalive_intvl),
+            Opt::KeepCnt => or(t.keepcnt.into(), sys.tcp_keepalive_probes.into()),
+            Opt::SynCnt => or(t.syncnt.into(), sys.tcp_syn_retries.into()),
+            Opt::Linger2 if t.linger2 < 0 => -1,
+            Opt::Linger2 => or(t.linger2 as u32, sys.tcp_fin_timeout),
+            Opt::DeferAccept => o.defer_accept.into(),
+            Opt::UserTimeout => t.user_timeout.into(),
+            Opt::QuickAck => 1,
+            Opt::NotSentLowat => o.notsent_lowat.into(),
+        })
+    }
+
+    /// SO_ERROR: the pending error, once; a recorded soft error if there is none.
+    pub fn take_error(&mut self, id: SockId) -> Result<Option<TcpError>> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        let e = s.error.take().or_else(|| s.soft_error.take());
+        self.mirror_later(index);
+        Ok(e)
+    }
+
+    /// The state and the numbers behind TCP_INFO.
+    pub fn info(&self, id: SockId) -> Result<(State, Info)> {
+        let s = self.socket(id)?;
+        let info = if s.open { s.tcb.info(self.now) } else { Info::default() };
+        Ok((s.state(), info))
+    }
+
+    /// Linux's tcp_init_buffer_space: a send buffer that is not the program's grows when the
+    /// connection is established.
+    pub(super) fn established_buffers(&mut self, index: u32) {
+        let s = &mut self.sh.sockets[index];
+        if s.options.sndbuf_locked {
+            return;
+        }
+        // MAX_TCP_HEADER and skb_shared_info on top of the MSS, rounded to what kmalloc gives,
+        // and the sk_buff; twice the initial window of ten segments.
+        let per_mss = (u32::from(s.tcb.mss()) + 640).next_power_of_two() + 256;
+        let wanted = 2 * 10 * per_mss;
+        s.options.sndbuf = s.options.sndbuf.max(wanted.min(s.sysctl.tcp_wmem[2]));
+    }
+}

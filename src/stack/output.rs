@@ -1,0 +1,365 @@
+//! Segments out: from a connection to the device, or straight to another socket of this host.
+
+use super::queue::{Queue, pools};
+use super::Host;
+use crate::addr::{Addr, Endpoint};
+use crate::link::{Sent, VnetHdr};
+use crate::tcp::{Events, Outcome, Segment, State, Transmit};
+use crate::trace::{Direction, Event, What};
+use crate::wire;
+
+/// MTU of the loopback, as Linux's `lo` has it.
+pub const LOOPBACK_MTU: u32 = 65536;
+/// Segments that may wait for delivery on the loopback.
+const LOOP_SLOTS: usize = 256;
+/// The most pieces of payload in one write to the device. Every piece but the first and the
+/// last fills its buffer, so 64 KiB are never more than 34.
+const MAX_PARTS: usize = 48;
+
+/// A segment on its way between two sockets of this host; its payload shares the sender's
+/// buffers.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Looped {
+    src: Addr,
+    dst: Addr,
+    segment: Segment,
+    payload: Queue,
+}
+
+/// Segments on the loopback, in order.
+#[repr(C)]
+pub struct LoopQueue {
+    head: u32,
+    len: u32,
+    slots: [Looped; LOOP_SLOTS],
+}
+
+impl LoopQueue {
+    /// Forget everything (the payload's references with it).
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+    fn is_full(&self) -> bool {
+        self.len as usize >= LOOP_SLOTS
+    }
+    fn push(&mut self, l: Looped) {
+        let at = (self.head as usize + self.len as usize) % LOOP_SLOTS;
+        self.slots[at] = l;
+        self.len += 1;
+    }
+    fn pop(&mut self) -> Option<Looped> {
+        if self.len == 0 {
+            return None;
+        }
+        let l = self.slots[self.head as usize % LOOP_SLOTS];
+        self.head = (self.head + 1) % LOOP_SLOTS as u32;
+        self.len -= 1;
+        Some(l)
+    }
+}
+
+impl Host<'_> {
+    /// This host has the address.
+    pub fn is_local(&self, a: Addr) -> bool {
+        let c = &self.sh.config;
+        a.is_loopback() || !a.is_any() && (a == c.addr4 || a == c.addr6)
+    }
+
+    /// The largest segment payload on the way to `remote`, without TCP options.
+    pub(super) fn path_mss(&self, local: Addr, remote: Addr) -> u16 {
+        let mtu = if self.is_local(remote) && self.is_local(local) {
+            LOOPBACK_MTU
+        } else {
+            u32::from(self.sh.config.mtu.max(576))
+        };
+        let headers = if remote.is_v4() { 40 } else { 60 };
+        // Linux: lo's MSS is 65495 for IPv4 (the IP packet is at most 65535), 65476 for IPv6.
+        (mtu.min(if remote.is_v4() { 65535 } else { 65536 }) - headers) as u16
+    }
+
+    /// Poll every segment that the connection has to send.
+    pub(super) fn output(&mut self, index: u32) {
+        let Some(s) = self.sh.sockets.get(index) else { return };
+        if !s.open {
+            return;
+        }
+        let (local, remote) = (s.local, s.remote);
+        let loops = self.is_local(remote.addr);
+        let max_payload = if loops {
+            0
+        } else if self.sh.config.offload {
+            let mss = u32::from(s.tcb.mss()).max(1);
+            (65535 - wire::MAX_HEADERS as u32) / mss * mss
+        } else {
+            0
+        };
+        loop {
+            if loops && self.sh.looped.is_full() {
+                if !self.sh.sockets[index].tx_pending && self.sh.tx_waiting.push(index) {
+                    self.sh.sockets[index].tx_pending = true;
+                }
+                break;
+            }
+            let Some(tx) = self.sh.sockets[index].tcb.poll_transmit(self.now, max_payload) else {
+                break;
+            };
+            self.transmit(index, local, remote, &tx, loops);
+        }
+        self.arm(index);
+    }
+
+    fn transmit(&mut self, index: u32, local: Endpoint, remote: Endpoint, tx: &Transmit, loops: bool) {
+        let mut segment = tx.segment;
+        segment.src_port = local.port;
+        segment.dst_port = remote.port;
+        self.sh.counters.out_segs += 1;
+        if segment.flags.has(crate::tcp::Flags::RST) {
+            self.sh.counters.out_rsts += 1;
+        }
+        if tx.retransmit {
+            self.sh.counters.retrans_segs += 1;
+        }
+        let direction = if loops { Direction::Loop } else { Direction::Out };
+        self.trace_segment(index, direction, local, remote, &segment, tx.retransmit);
+        let tx_queue = self.sh.sockets[index].tx;
+        if loops {
+            let mut p = pools!(self.sh);
+            let Some(payload) = tx_queue.share(&mut p, tx.offset, segment.len, segment.seq) else {
+                self.sh.counters.no_buffers += 1;
+                return;
+            };
+            let l = Looped { src: local.addr, dst: remote.addr, segment, payload };
+            self.sh.looped.push(l);
+        } else {
+            let o = &self.sh.sockets[index].options;
+            let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
+            let ttl = if o.ttl == 0 { 64 } else { o.ttl };
+            self.to_device(local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn to_device(
+        &mut self,
+        local: Endpoint,
+        remote: Endpoint,
+        segment: &Segment,
+        queue: Queue,
+        offset: u32,
+        mss: u16,
+        tos: u8,
+        ttl: u8,
+    ) {
+        let offload = self.sh.config.offload;
+        self.sh.ip_id = self.sh.ip_id.wrapping_add(1);
+        let id = self.sh.ip_id;
+        let p = pools!(self.sh);
+        // The payload's pieces, behind a place for the headers.
+        let mut parts: [&[u8]; MAX_PARTS + 1] = [&[]; MAX_PARTS + 1];
+        let mut count = 1;
+        let (mut skip, mut left) = (offset as usize, segment.len as usize);
+        let mut i = queue.head;
+        while i != 0 && left > 0 && count <= MAX_PARTS {
+            let bytes = p.bytes(i);
+            if skip >= bytes.len() {
+                skip -= bytes.len();
+            } else {
+                let n = (bytes.len() - skip).min(left);
+                parts[count] = &bytes[skip..skip + n];
+                count += 1;
+                left -= n;
+                skip = 0;
+            }
+            i = p.chunks[i].next;
+        }
+        if left > 0 {
+            // The queue holds less than the connection believes: nothing sane can be sent.
+            debug_assert!(false, "send queue shorter than the connection's");
+            return;
+        }
+        let mut headers = [0u8; wire::MAX_HEADERS];
+        let checksum = if offload { wire::Checksum::Partial } else { wire::Checksum::Full };
+        let (src, dst) = (local.addr.ip(), remote.addr.ip());
+        let (len, ip_len) = wire::emit_tcp(
+            src,
+            dst,
+            segment,
+            &parts[1..count],
+            tos,
+            ttl,
+            id,
+            checksum,
+            &mut headers,
+        );
+        parts[0] = &headers[..len];
+        let vnet = if !offload {
+            VnetHdr::default()
+        } else if segment.len > u32::from(mss) {
+            VnetHdr::tso(local.addr.is_v4(), len as u16, ip_len as u16, mss)
+        } else {
+            VnetHdr::partial_checksum(ip_len as u16)
+        };
+        if self.device.send(&vnet, &parts[..count]) != Sent::Done {
+            self.sh.counters.device_drops += 1;
+        }
+    }
+
+    /// Send a segment that belongs to no connection: a RST.
+    pub(super) fn send_stray(&mut self, local: Endpoint, remote: Endpoint, mut segment: Segment) {
+        segment.src_port = local.port;
+        segment.dst_port = remote.port;
+        self.sh.counters.out_segs += 1;
+        self.sh.counters.out_rsts += 1;
+        if self.is_local(remote.addr) {
+            self.trace_segment(0, Direction::Loop, local, remote, &segment, false);
+            if self.sh.looped.is_full() {
+                self.sh.counters.loop_drops += 1;
+                return;
+            }
+            let payload = Queue::default();
+            self.sh.looped.push(Looped { src: local.addr, dst: remote.addr, segment, payload });
+        } else {
+            self.trace_segment(0, Direction::Out, local, remote, &segment, false);
+            self.to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64);
+        }
+    }
+
+    /// Hand every segment on the loopback to its receiver, those included that this provokes.
+    pub(super) fn deliver_looped(&mut self) {
+        loop {
+            while let Some(l) = self.sh.looped.pop() {
+                self.segment_arrives(l.src, l.dst, &l.segment, l.payload);
+            }
+            // Whoever found the loopback full goes on now.
+            let Some(index) = self.sh.tx_waiting.pop() else { break };
+            self.sh.sockets[index].tx_pending = false;
+            self.output(index);
+        }
+    }
+
+    /// After a connection has processed something: drop what was acknowledged, report, send,
+    /// re-arm; free the socket if it is over and nobody holds it.
+    pub(super) fn settle(&mut self, index: u32, old: State, outcome: Outcome) {
+        let Some(s) = self.sh.sockets.get_mut(index) else { return };
+        let e = outcome.events;
+        if outcome.acked > 0 {
+            let mut tx = s.tx;
+            tx.consume(&mut pools!(self.sh), outcome.acked);
+            self.sh.sockets[index].tx = tx;
+        }
+        self.output(index);
+        let s = &mut self.sh.sockets[index];
+        let new = s.tcb.state;
+        if e.has(Events::CONNECTED) {
+            s.was_connected = true;
+        }
+        if e.has(Events::PEER_FIN) {
+            s.eof = true;
+        }
+        if e.has(Events::SOFT_ERROR) {
+            s.soft_error = s.tcb.error();
+        }
+        if e.has(Events::ERROR) {
+            s.error = s.tcb.error();
+        }
+        self.trace_state(index, old, new);
+        if e.has(Events::CONNECTED) {
+            self.connected(index);
+        }
+        if new == State::Closed {
+            self.connection_over(index, old);
+        } else if e.0 & !(Events::STATE.0) != 0 || old != new {
+            self.notify(index);
+        }
+        self.arm(index);
+    }
+
+    /// The connection is CLOSED: nothing finds it any more; the socket stays while a descriptor
+    /// refers to it.
+    pub(super) fn connection_over(&mut self, index: u32, old: State) {
+        match old {
+            State::SynSent | State::SynReceived => self.sh.counters.attempt_fails += 1,
+            State::Established | State::CloseWait => self.sh.counters.estab_resets += 1,
+            _ => {}
+        }
+        self.disarm(index);
+        self.sh.unhash_connection(index);
+        let s = &mut self.sh.sockets[index];
+        if s.orphan {
+            self.leave_listener(index);
+            self.free(index);
+            return;
+        }
+        s.snd_shutdown = true;
+        s.eof = true;
+        let (mut tx, mut ooo) = (s.tx, s.ooo);
+        tx.clear(&mut pools!(self.sh));
+        ooo.clear(&mut pools!(self.sh));
+        let s = &mut self.sh.sockets[index];
+        (s.tx, s.ooo) = (tx, ooo);
+        if !s.port_locked {
+            self.sh.unlink_port(index);
+        }
+        self.notify(index);
+    }
+
+    pub(super) fn trace_segment(
+        &mut self,
+        index: u32,
+        direction: Direction,
+        src: Endpoint,
+        dst: Endpoint,
+        segment: &Segment,
+        retransmit: bool,
+    ) {
+        if self.sh.trace.enabled() {
+            let what = What::Segment { direction, src, dst, segment: *segment, retransmit };
+            self.trace(index, what);
+        }
+    }
+
+    pub(super) fn trace_state(&mut self, index: u32, old: State, new: State) {
+        if old != new && self.sh.trace.enabled() {
+            let s = &self.sh.sockets[index];
+            let what = What::State { old, new, local: s.local, remote: s.remote };
+            self.trace(index, what);
+        }
+    }
+
+    /// Record an event about socket `index` (0: none).
+    pub fn trace(&mut self, index: u32, what: What) {
+        let socket = self.sh.sockets.get(index).map_or(0, |s| self.id_of(index, s).number());
+        let (time, pid, tid) = (self.now, self.pid, self.tid);
+        self.sh.trace.push(Event { number: 0, time, pid, tid, socket, what });
+    }
+}
+
+/// Sockets that wait for room on the loopback.
+#[repr(C)]
+pub struct TxWaiting {
+    len: u32,
+    sockets: [u32; LOOP_SLOTS],
+}
+
+impl TxWaiting {
+    /// Forget everything.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+    /// Add `index`; false when there is no place.
+    fn push(&mut self, index: u32) -> bool {
+        match self.sockets.get_mut(self.len as usize) {
+            Some(place) => {
+                *place = index;
+                self.len += 1;
+                true
+            }
+            None => false,
+        }
+    }
+    fn pop(&mut self) -> Option<u32> {
+        self.len = self.len.checked_sub(1)?;
+        Some(self.sockets[self.len as usize])
+    }
+}

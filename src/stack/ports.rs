@@ -1,0 +1,269 @@
+//! Who may bind what, and the tables of ports and connections.
+
+use super::shared::CONN_BUCKETS;
+use super::{Error, Host, Result, Shared, Socket};
+use crate::addr::{Addr, Endpoint};
+use crate::tcp::State;
+use crate::time::Duration;
+use core::hash::{Hash, Hasher};
+
+/// A hash keyed by the host's secret, so that peers can't choose buckets.
+fn keyed_hash(secret: &[u8; 16], what: impl Hash) -> u64 {
+    // FNV-like mixing over the secret would be predictable; SipHash is what std's HashMap has.
+    let (a, b) = secret.split_at(8);
+    let key = |s: &[u8]| s.iter().fold(0u64, |k, b| k << 8 | u64::from(*b));
+    let mut h = siphasher::sip::SipHasher13::new_with_keys(key(a), key(b));
+    what.hash(&mut h);
+    h.finish()
+}
+
+impl Shared {
+    fn bucket(&self, local: Endpoint, remote: Endpoint) -> usize {
+        keyed_hash(&self.secret, (local, remote)) as usize % CONN_BUCKETS
+    }
+
+    /// The connection between these two, if there is one (TIME_WAIT included).
+    pub fn find_connection(&self, local: Endpoint, remote: Endpoint) -> Option<u32> {
+        let mut i = self.conn_table[self.bucket(local, remote)];
+        while let Some(s) = self.sockets.get(i) {
+            if s.local == local && s.remote == remote {
+                return Some(i);
+            }
+            i = s.hash_next;
+        }
+        None
+    }
+
+    /// The listening socket that a SYN to `local` belongs to: the one bound to that very
+    /// address before one bound to any, IPv4 before dual-stack.
+    pub fn find_listener(&self, local: Endpoint) -> Option<u32> {
+        let mut best = None;
+        let mut i = self.port_table[usize::from(local.port)];
+        while let Some(s) = self.sockets.get(i) {
+            if s.listening
+                && let Some(score) = listener_score(s, local.addr)
+                && best.is_none_or(|(b, _)| score > b)
+            {
+                best = Some((score, i));
+            }
+            i = s.port_next;
+        }
+        best.map(|(_, i)| i)
+    }
+
+    /// Link into the table of connections.
+    pub(super) fn hash_connection(&mut self, index: u32) {
+        let s = &self.sockets[index];
+        if s.hashed {
+            return;
+        }
+        let b = self.bucket(s.local, s.remote);
+        self.sockets[index].hash_next = self.conn_table[b];
+        self.sockets[index].hashed = true;
+        self.conn_table[b] = index;
+    }
+
+    /// Unlink from the table of connections.
+    pub(super) fn unhash_connection(&mut self, index: u32) {
+        let s = &self.sockets[index];
+        if !s.hashed {
+            return;
+        }
+        let (next, b) = (s.hash_next, self.bucket(s.local, s.remote));
+        let mut i = self.conn_table[b];
+        if i == index {
+            self.conn_table[b] = next;
+        } else {
+            while let Some(n) = self.sockets.get(i).map(|s| s.hash_next) {
+                if n == index {
+                    self.sockets[i].hash_next = next;
+                    break;
+                }
+                i = n;
+            }
+        }
+        let s = &mut self.sockets[index];
+        s.hashed = false;
+        s.hash_next = 0;
+    }
+
+    /// Link into the table of bound ports.
+    pub(super) fn link_port(&mut self, index: u32) {
+        let s = &self.sockets[index];
+        if s.has_port {
+            return;
+        }
+        let p = usize::from(s.local.port);
+        self.sockets[index].port_next = self.port_table[p];
+        self.sockets[index].has_port = true;
+        self.port_table[p] = index;
+    }
+
+    /// Unlink from the table of bound ports.
+    pub(super) fn unlink_port(&mut self, index: u32) {
+        let s = &self.sockets[index];
+        if !s.has_port {
+            return;
+        }
+        let (next, p) = (s.port_next, usize::from(s.local.port));
+        let mut i = self.port_table[p];
+        if i == index {
+            self.port_table[p] = next;
+        } else {
+            while let Some(n) = self.sockets.get(i).map(|s| s.port_next) {
+                if n == index {
+                    self.sockets[i].port_next = next;
+                    break;
+                }
+                i = n;
+            }
+        }
+        let s = &mut self.sockets[index];
+        s.has_port = false;
+        s.port_next = 0;
+    }
+
+    /// Whether binding `index` to `local` collides with a socket that is bound already (Linux:
+    /// inet_csk_bind_conflict).
+    pub(super) fn bind_conflict(&self, index: u32, local: Endpoint) -> bool {
+        let me = &self.sockets[index];
+        let mut i = self.port_table[usize::from(local.port)];
+        while let Some(s) = self.sockets.get(i) {
+            let reusable = me.options.reuseaddr && s.options.reuseaddr && !s.listening;
+            let shared = me.options.reuseport
+                && s.options.reuseport
+                && me.owner.uid == s.owner.uid;
+            // A child of a listener shares its port by nature; the listener's options count.
+            if i != index && !reusable && !shared && overlap(me, local.addr, s, bound_addr(s)) {
+                return true;
+            }
+            i = s.port_next;
+        }
+        false
+    }
+
+    fn port_is_free(&self, port: u16) -> bool {
+        self.port_table[usize::from(port)] == 0
+    }
+}
+
+/// The address that counts for conflicts.
+fn bound_addr(s: &Socket) -> Addr {
+    s.local.addr
+}
+
+/// Two sockets would both be meant by some address.
+fn overlap(a: &Socket, a_addr: Addr, b: &Socket, b_addr: Addr) -> bool {
+    let covers = |s: &Socket, any: Addr, other: Addr| {
+        any == Addr::ANY6 && !(s.options.v6only && other.is_v4())
+            || any == Addr::ANY4 && other.is_v4()
+    };
+    a_addr == b_addr || covers(a, a_addr, b_addr) || covers(b, b_addr, a_addr)
+}
+
+fn listener_score(s: &Socket, addr: Addr) -> Option<u32> {
+    let bound = s.local.addr;
+    if bound == addr {
+        Some(4)
+    } else if bound == Addr::ANY4 && addr.is_v4() {
+        Some(3)
+    } else if bound == Addr::ANY6 && (!addr.is_v4() || !s.options.v6only) {
+        Some(2)
+    } else {
+        None
+    }
+}
+
+impl Host<'_> {
+    /// bind(2) with port 0, and listen(2) without bind: a port that nobody has.
+    pub(super) fn pick_port(&mut self, index: u32, addr: Addr) -> Result<u16> {
+        let range = self.sh.sockets[index].sysctl.ip_local_port_range;
+        let (low, count) = span(range);
+        // Like Linux, bind prefers ports of the other parity than connect.
+        let start = self.random() as u32 % count;
+        for want_odd in [true, false] {
+            for n in 0..count {
+                let port = low + ((start + n) % count) as u16;
+                if (port % 2 == 1) == want_odd
+                    && !self.sh.bind_conflict(index, Endpoint::new(addr, port))
+                    && self.sh.port_is_free(port)
+                {
+                    return Ok(port);
+                }
+            }
+        }
+        Err(Error::AddrInUse)
+    }
+
+    /// connect(2) without bind: a port for which the pair of endpoints is new (RFC 6056).
+    pub(super) fn pick_connect_port(&mut self, index: u32, local: Addr, remote: Endpoint) -> Result<u16> {
+        let range = self.sh.sockets[index].sysctl.ip_local_port_range;
+        let (low, count) = span(range);
+        let hash = keyed_hash(&self.sh.secret, (local, remote)) as u32;
+        let start = hash.wrapping_add(self.sh.port_hint) % count;
+        self.sh.port_hint = self.sh.port_hint.wrapping_add(2 + 2 * (self.random() as u32 & 7));
+        for want_odd in [false, true] {
+            for n in 0..count {
+                let port = low + ((start + n) % count) as u16;
+                if (port % 2 == 1) != want_odd {
+                    continue;
+                }
+                if self.sh.port_is_free(port) {
+                    return Ok(port);
+                }
+                if self.only_connected(port)
+                    && self.pair_is_free(Endpoint::new(local, port), remote)
+                {
+                    return Ok(port);
+                }
+            }
+        }
+        Err(Error::AddrNotAvailable)
+    }
+
+    /// Every socket at `port` got it from connect.
+    fn only_connected(&self, port: u16) -> bool {
+        let mut i = self.sh.port_table[usize::from(port)];
+        while let Some(s) = self.sh.sockets.get(i) {
+            if s.port_locked || s.listening || s.parent.index != 0 {
+                return false;
+            }
+            i = s.port_next;
+        }
+        true
+    }
+
+    /// No connection between the two, or one in TIME_WAIT that tcp_tw_reuse allows to replace;
+    /// that one is then gone.
+    pub(super) fn pair_is_free(&mut self, local: Endpoint, remote: Endpoint) -> bool {
+        let Some(i) = self.sh.find_connection(local, remote) else { return true };
+        let s = &self.sh.sockets[i];
+        if s.tcb.state != State::TimeWait || !s.orphan {
+            return false;
+        }
+        // tcp_tw_reuse 2: loopback only, and with timestamps one second old (tcp_twsk_unique).
+        let allowed = match s.sysctl.tcp_tw_reuse {
+            0 => false,
+            2 => local.addr.is_loopback() || remote.addr.is_loopback(),
+            _ => true,
+        };
+        let length = Duration::from_secs(u64::from(s.sysctl.time_wait));
+        let old = self.now.since(s.tcb.deadline() - length) >= Duration::from_secs(1);
+        if allowed && old && s.tcb.info(self.now).timestamps {
+            self.free(i);
+            return true;
+        }
+        false
+    }
+
+    /// Numbers that a peer can't foresee.
+    pub(super) fn random(&mut self) -> u64 {
+        self.sh.random_state = self.sh.random_state.wrapping_add(1);
+        keyed_hash(&self.sh.secret, (self.sh.random_state, self.now))
+    }
+}
+
+/// The first port of a range and how many there are.
+fn span([low, high]: [u16; 2]) -> (u16, u32) {
+    (low, u32::from(high.saturating_sub(low)) + 1)
+}

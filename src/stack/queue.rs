@@ -1,0 +1,283 @@
+//! Queues of payload: lists of pieces of buffers.
+
+use super::buffers::{BufId, Buffers};
+use super::shared::MAX_CHUNKS;
+use crate::arena::pool::{Plain, Pool};
+use crate::tcp::SeqNum;
+
+/// A piece of a buffer, in a queue.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Chunk {
+    /// The buffer.
+    pub buf: BufId,
+    /// Where the piece starts in the buffer.
+    pub off: u32,
+    /// Its length.
+    pub len: u32,
+    /// In receive queues, the sequence number of its first byte.
+    pub seq: SeqNum,
+    /// The next piece; 0: none.
+    pub next: u32,
+}
+
+// SAFETY: plain numbers.
+#[allow(unsafe_code)]
+unsafe impl Plain for Chunk {}
+
+/// A list of pieces.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Queue {
+    /// The first piece (index); 0: none.
+    pub head: u32,
+    /// The last one.
+    pub tail: u32,
+    /// Bytes in all.
+    pub bytes: u32,
+    /// Pieces in all.
+    pub chunks: u32,
+}
+
+/// The pools that queues are made of.
+pub struct Pools<'a> {
+    /// Pieces.
+    pub chunks: &'a mut Pool<Chunk, MAX_CHUNKS>,
+    /// What they are pieces of.
+    pub buffers: &'a mut Buffers,
+}
+
+/// The pools of a [`super::Shared`], borrowed apart from its other fields.
+macro_rules! pools {
+    ($sh:expr) => {
+        $crate::stack::queue::Pools { chunks: &mut $sh.chunks, buffers: &mut $sh.buffers }
+    };
+}
+pub(crate) use pools;
+
+impl Pools<'_> {
+    /// A new piece of `buf` (whose reference it takes over).
+    pub fn chunk(&mut self, buf: BufId, off: u32, len: u32, seq: SeqNum) -> Option<u32> {
+        let i = self.chunks.alloc()?;
+        self.chunks[i] = Chunk { buf, off, len, seq, next: 0 };
+        Some(i)
+    }
+
+    /// Free a piece and its reference.
+    pub fn free(&mut self, chunk: u32) {
+        if let Some(c) = self.chunks.get(chunk) {
+            let buf = c.buf;
+            self.buffers.release(buf);
+            self.chunks.free(chunk);
+        }
+    }
+
+    /// The bytes of a piece.
+    pub fn bytes(&self, chunk: u32) -> &[u8] {
+        let Some(c) = self.chunks.get(chunk) else { return &[] };
+        self.buffers.bytes(c.buf).get(c.off as usize..(c.off + c.len) as usize).unwrap_or(&[])
+    }
+}
+
+impl Queue {
+    /// Append a piece.
+    pub fn push(&mut self, p: &mut Pools<'_>, chunk: u32) {
+        let len = p.chunks[chunk].len;
+        p.chunks[chunk].next = 0;
+        if self.tail == 0 {
+            self.head = chunk;
+        } else {
+            p.chunks[self.tail].next = chunk;
+        }
+        self.tail = chunk;
+        self.bytes += len;
+        self.chunks += 1;
+    }
+
+    /// Take the first piece off.
+    pub fn pop(&mut self, p: &mut Pools<'_>) -> Option<u32> {
+        let i = self.head;
+        let c = *p.chunks.get(i)?;
+        self.head = c.next;
+        if self.head == 0 {
+            self.tail = 0;
+        }
+        self.bytes = self.bytes.saturating_sub(c.len);
+        self.chunks = self.chunks.saturating_sub(1);
+        p.chunks[i].next = 0;
+        Some(i)
+    }
+
+    /// Free everything.
+    pub fn clear(&mut self, p: &mut Pools<'_>) {
+        while let Some(i) = self.pop(p) {
+            p.free(i);
+        }
+        *self = Queue::default();
+    }
+
+    /// Drop `n` bytes from the front.
+    pub fn consume(&mut self, p: &mut Pools<'_>, mut n: u32) {
+        while n > 0 && self.head != 0 {
+            let c = &mut p.chunks[self.head];
+            if c.len > n {
+                c.off += n;
+                c.len -= n;
+                c.seq += n;
+                self.bytes -= n;
+                return;
+            }
+            n -= c.len;
+            if let Some(i) = self.pop(p) {
+                p.free(i);
+            }
+        }
+    }
+
+    /// Copy `data` to the end: into the free rest of the last buffer, then into new ones. Gives
+    /// how much was copied; less than all means that the pools are used up.
+    pub fn append(&mut self, p: &mut Pools<'_>, mut data: &[u8]) -> usize {
+        let whole = data.len();
+        while !data.is_empty() {
+            if self.tail != 0 {
+                let c = p.chunks[self.tail];
+                let end = (c.off + c.len) as usize;
+                let n = data.len().min(Buffers::capacity(c.buf).saturating_sub(end)).min(
+                    // Large buffers hold at most 64 KiB of payload, so that a whole number of
+                    // segments fits.
+                    65536usize.saturating_sub(end),
+                );
+                if n > 0 {
+                    p.buffers.bytes_mut(c.buf)[end..end + n].copy_from_slice(&data[..n]);
+                    p.chunks[self.tail].len += n as u32;
+                    self.bytes += n as u32;
+                    data = &data[n..];
+                    continue;
+                }
+            }
+            let Some(buf) = p.buffers.alloc(data.len().min(65536)) else { break };
+            match p.chunk(buf, 0, 0, SeqNum(0)) {
+                Some(c) => self.push(p, c),
+                None => {
+                    p.buffers.release(buf);
+                    break;
+                }
+            }
+        }
+        whole - data.len()
+    }
+
+    /// Copy up to `out.len()` bytes from `offset` on, without taking them.
+    pub fn peek(&self, p: &Pools<'_>, mut offset: usize, mut out: &mut [u8]) -> usize {
+        let whole = out.len();
+        let mut i = self.head;
+        while i != 0 && !out.is_empty() {
+            let bytes = p.bytes(i);
+            if offset < bytes.len() {
+                let n = (bytes.len() - offset).min(out.len());
+                let (now, later) = out.split_at_mut(n);
+                now.copy_from_slice(&bytes[offset..offset + n]);
+                out = later;
+                offset = 0;
+            } else {
+                offset -= bytes.len();
+            }
+            i = p.chunks[i].next;
+        }
+        whole - out.len()
+    }
+
+    /// New pieces that refer to `len` bytes from `offset` on, sharing the buffers; the first
+    /// has sequence number `seq`. `None` when pieces run out.
+    pub fn share(&self, p: &mut Pools<'_>, mut offset: u32, mut len: u32, mut seq: SeqNum) -> Option<Queue> {
+        let mut out = Queue::default();
+        let mut i = self.head;
+        while i != 0 && len > 0 {
+            let c = p.chunks[i];
+            if offset < c.len {
+                let n = (c.len - offset).min(len);
+                p.buffers.retain(c.buf);
+                match p.chunk(c.buf, c.off + offset, n, seq) {
+                    Some(new) => out.push(p, new),
+                    None => {
+                        p.buffers.release(c.buf);
+                        out.clear(p);
+                        return None;
+                    }
+                }
+                seq += n;
+                len -= n;
+                offset = 0;
+            } else {
+                offset -= c.len;
+            }
+            i = c.next;
+        }
+        Some(out)
+    }
+
+    /// Insert a piece by its sequence number into a list sorted by it, trimming what is held
+    /// already. Gives the index of the piece that now covers its bytes, 0 if none was new.
+    pub fn insert_sorted(&mut self, p: &mut Pools<'_>, chunk: u32) -> u32 {
+        let mut prev = 0;
+        let mut at = self.head;
+        // Skip everything that starts at or before the new piece.
+        while at != 0 && p.chunks[at].seq.le(p.chunks[chunk].seq) {
+            prev = at;
+            at = p.chunks[at].next;
+        }
+        if prev != 0 {
+            let before = p.chunks[prev];
+            let end = before.seq + before.len;
+            let new = &mut p.chunks[chunk];
+            if end.gt(new.seq) {
+                let overlap = end - new.seq;
+                if overlap >= new.len {
+                    p.free(chunk);
+                    return 0;
+                }
+                new.off += overlap;
+                new.len -= overlap;
+                new.seq += overlap;
+            }
+        }
+        // Cut what the pieces behind already hold; free those that are covered whole.
+        while at != 0 {
+            let new = p.chunks[chunk];
+            let behind = p.chunks[at];
+            let end = new.seq + new.len;
+            if end.le(behind.seq) {
+                break;
+            }
+            if end.lt(behind.seq + behind.len) {
+                p.chunks[chunk].len = behind.seq - new.seq;
+                break;
+            }
+            self.bytes -= behind.len;
+            self.chunks -= 1;
+            p.free(at);
+            at = behind.next;
+        }
+        if p.chunks[chunk].len == 0 {
+            p.free(chunk);
+            // What was freed behind is linked past below.
+            if prev == 0 { self.head = at } else { p.chunks[prev].next = at }
+            if at == 0 {
+                self.tail = prev;
+            }
+            return 0;
+        }
+        p.chunks[chunk].next = at;
+        if prev == 0 {
+            self.head = chunk;
+        } else {
+            p.chunks[prev].next = chunk;
+        }
+        if at == 0 {
+            self.tail = chunk;
+        }
+        self.bytes += p.chunks[chunk].len;
+        self.chunks += 1;
+        chunk
+    }
+}

@@ -1,0 +1,160 @@
+//! The stack's state: one value in shared memory, mapped by every process that uses the stack.
+//!
+//! Plain data throughout: no pointers, no heap. All but [`Open`] is read and written under the
+//! arena's lock.
+
+use super::buffers::Buffers;
+use super::queue::Chunk;
+use super::socket::Socket;
+use super::timers::TimerHeap;
+use super::wait::{MAX_WAITERS, Waiter};
+use crate::addr::Addr;
+use crate::arena::Root;
+use crate::arena::pool::{Plain, Pool};
+use crate::trace::Ring;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// How many sockets a stack can hold, TIME_WAIT included.
+pub const MAX_SOCKETS: usize = 1 << 17;
+/// How many pieces of queued payload.
+pub const MAX_CHUNKS: usize = 1 << 18;
+/// Buckets of the table of connections.
+pub const CONN_BUCKETS: usize = 1 << 16;
+/// Sockets whose readiness is to be mirrored.
+pub const MIRROR_QUEUE: usize = 1 << 12;
+/// Sockets that one holder of the lock can change before it gives the lock back.
+pub const JOURNAL: usize = 256;
+
+// SAFETY: plain data that is valid when zeroed (see the types' own notes).
+#[allow(unsafe_code)]
+unsafe impl Plain for Socket {}
+
+/// The part that is used without the lock.
+#[repr(C)]
+pub struct Open {
+    /// The waiter (index) that drives: it polls the device, the keeper need not. 0: nobody.
+    pub driver: AtomicU32,
+    /// Counts changes of `driver`.
+    pub driver_changes: AtomicU32,
+    /// The keeper's mode; a futex word (see the keeper).
+    pub keeper_mode: AtomicU32,
+    /// The keeper's process id; 0: none.
+    pub keeper_pid: AtomicU32,
+    /// The earliest deadline, in nanoseconds, as of the last time the lock was given back.
+    pub deadline: AtomicU64,
+    /// One futex word for each waiter; counts its wake-ups.
+    pub words: [AtomicU32; MAX_WAITERS],
+}
+
+/// The host's addresses and device.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct HostConfig {
+    /// The IPv4 address; any: none.
+    pub addr4: Addr,
+    /// Its prefix length.
+    pub prefix4: u8,
+    /// The IPv6 address; any: none.
+    pub addr6: Addr,
+    /// Its prefix length.
+    pub prefix6: u8,
+    /// Next hop for other networks (any: none; then they are unreachable unless on the link's
+    /// kernel side, which is the default gateway of a TUN).
+    pub gateway4: Addr,
+    /// The same for IPv6.
+    pub gateway6: Addr,
+    /// MTU of the device.
+    pub mtu: u16,
+    /// There is a device.
+    pub has_device: bool,
+    /// The device takes TSO and partial checksums.
+    pub offload: bool,
+}
+
+/// What `netstat -s` counts, as far as it happens here.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct Counters {
+    pub active_opens: u64,
+    pub passive_opens: u64,
+    pub attempt_fails: u64,
+    pub estab_resets: u64,
+    pub in_segs: u64,
+    pub out_segs: u64,
+    pub retrans_segs: u64,
+    pub in_errs: u64,
+    pub out_rsts: u64,
+    pub in_csum_errors: u64,
+    pub listen_drops: u64,
+    pub listen_overflows: u64,
+    pub no_buffers: u64,
+    pub device_drops: u64,
+    pub icmp_in: u64,
+    pub icmp_out: u64,
+    pub loop_drops: u64,
+    pub recoveries: u64,
+    pub recovered_resets: u64,
+}
+
+/// See the module.
+#[repr(C)]
+pub struct Shared {
+    /// Used without the lock.
+    pub open: Open,
+    /// Addresses.
+    pub config: HostConfig,
+    /// Why there is no device (text, zero-padded), for `utcp addr`.
+    pub no_device_why: [u8; 256],
+    /// The key of initial sequence numbers.
+    pub secret: [u8; 16],
+    /// Distinguishes this stack's descriptors from those of an earlier stack of the same name.
+    pub nonce: u64,
+    /// Counters.
+    pub counters: Counters,
+    /// Counts random numbers.
+    pub random_state: u64,
+    /// Where the search for a local port goes on.
+    pub port_hint: u32,
+    /// IPv4 identification.
+    pub ip_id: u16,
+    /// Order of children in accept queues.
+    pub next_generation: u32,
+    /// Sockets being changed by the holder of the lock: after a death, they are reset.
+    pub journal: [u32; JOURNAL],
+    /// How many of `journal` count; more than fit: every socket is suspect.
+    pub journal_len: u32,
+    /// Sockets.
+    pub sockets: Pool<Socket, MAX_SOCKETS>,
+    /// Pieces of payload.
+    pub chunks: Pool<Chunk, MAX_CHUNKS>,
+    /// Payload.
+    pub buffers: Buffers,
+    /// Heads of the connection table's buckets.
+    pub conn_table: [u32; CONN_BUCKETS],
+    /// For each port, the first socket bound to it.
+    pub port_table: [u32; 1 << 16],
+    /// Segments between sockets of this host that are still to be delivered.
+    pub looped: super::output::LoopQueue,
+    /// Sockets that wait for room there.
+    pub tx_waiting: super::output::TxWaiting,
+    /// Deadlines.
+    pub timers: TimerHeap,
+    /// Threads that wait.
+    pub waiters: Pool<Waiter, MAX_WAITERS>,
+    /// A ring of sockets whose readiness is to be mirrored (`SockId::index`).
+    pub mirror_queue: [u32; MIRROR_QUEUE],
+    /// Where the ring starts.
+    pub mirror_head: u32,
+    /// How many it holds.
+    pub mirror_len: u32,
+    /// Trace.
+    pub trace: Ring,
+}
+
+// SAFETY: every field is plain data without pointers whose all-zero pattern is a valid, empty value.
+#[allow(unsafe_code)]
+unsafe impl Root for Shared {
+    const LAYOUT: u64 =
+        (core::mem::size_of::<Shared>() as u64) << 16 | core::mem::size_of::<Socket>() as u64;
+}

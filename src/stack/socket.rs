@@ -1,0 +1,212 @@
+//! A TCP socket as the tables keep it.
+
+use super::queue::Queue;
+use crate::addr::{Addr, Endpoint};
+use crate::tcp::{State, Sysctl, Tcb, TcpError, TcpOptions};
+
+/// Names a socket: its place in the pool, and which of the sockets that were there it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(C)]
+pub struct SockId {
+    /// Index into the pool, from 1.
+    pub index: u32,
+    /// Counts the sockets that this place has held.
+    pub generation: u32,
+}
+
+impl SockId {
+    /// As one number, for the keeper's messages and the descriptors' names.
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+    /// The inverse of [`SockId::number`].
+    pub fn from_number(n: u64) -> SockId {
+        SockId { index: n as u32, generation: (n >> 32) as u32 }
+    }
+}
+
+/// AF_INET or AF_INET6.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Family {
+    /// AF_INET.
+    #[default]
+    V4 = 0,
+    /// AF_INET6.
+    V6 = 1,
+}
+
+/// The program behind a socket, for `ss` and /proc/net/tcp.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Owner {
+    /// The process that made or accepted it.
+    pub pid: u32,
+    /// Its effective user.
+    pub uid: u32,
+    /// The inode of the descriptor (what /proc/PID/fd shows); 0: none yet.
+    pub inode: u64,
+}
+
+/// Options of SOL_SOCKET, IPPROTO_IP and IPPROTO_IPV6 with an effect or a value to give back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct SocketOptions {
+    pub reuseaddr: bool,
+    pub reuseport: bool,
+    pub oobinline: bool,
+    pub v6only: bool,
+    pub broadcast: bool,
+    pub dontroute: bool,
+    /// SO_LINGER, in seconds.
+    pub linger: Option<u32>,
+    pub priority: u32,
+    pub mark: u32,
+    pub rcvlowat: u32,
+    /// As stored: doubled.
+    pub sndbuf: u32,
+    pub sndbuf_locked: bool,
+    /// As stored: doubled.
+    pub rcvbuf: u32,
+    pub rcvbuf_locked: bool,
+    /// SO_RCVTIMEO in microseconds; 0 is none.
+    pub rcvtimeo: u64,
+    /// SO_SNDTIMEO in microseconds; 0 is none.
+    pub sndtimeo: u64,
+    pub tos: u8,
+    /// IP_TTL or IPV6_UNICAST_HOPS; 0 is the default (64).
+    pub ttl: u8,
+    pub mtu_discover: u8,
+    pub tclass: u8,
+    pub notsent_lowat: u32,
+    pub defer_accept: u32,
+}
+
+/// How many waiters a socket names by itself; see [`super::wait`].
+pub const OWN_WAITERS: usize = 6;
+
+/// One TCP socket.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Socket {
+    /// Part of the name; see [`SockId`].
+    pub generation: u32,
+    /// AF_INET or AF_INET6.
+    pub family: Family,
+    /// LISTEN is told here; else `tcb.state` counts, if `open`.
+    pub listening: bool,
+    /// `tcb` has been made by connect or by a SYN.
+    pub open: bool,
+    /// A non-blocking or interrupted connect has not been reported yet.
+    pub connecting: bool,
+    /// No descriptor refers to it any more (or not yet: a child before accept).
+    pub orphan: bool,
+    /// A child that waits in its listener's queue.
+    pub embryonic: bool,
+    /// shutdown(SHUT_RD) was called.
+    pub rcv_shutdown: bool,
+    /// shutdown(SHUT_WR) was called, or the connection ended.
+    pub snd_shutdown: bool,
+    /// The peer's FIN was reached.
+    pub eof: bool,
+    /// The connection was established at some time: reads give 0, not ENOTCONN.
+    pub was_connected: bool,
+    /// O_NONBLOCK of its (shared) file description.
+    pub nonblock: bool,
+    /// The program bound the address (not only the port).
+    pub addr_locked: bool,
+    /// The program bound the port: connect must not choose one.
+    pub port_locked: bool,
+    /// Linked in the table of bound ports.
+    pub has_port: bool,
+    /// Linked in the table of connections.
+    pub hashed: bool,
+    /// Segments wait to be polled (see [`super::output`]).
+    pub tx_pending: bool,
+    /// Kernel-visible readiness as last mirrored onto the descriptor.
+    pub mirrored: super::Ready,
+    /// The mirror is to be made right: the socket is in the queue for it.
+    pub mirror_queued: bool,
+    /// Somebody may be waiting by means that only see the descriptor (epoll ...).
+    pub watched: bool,
+    /// It has a far end; before that its descriptor is a fresh AF_UNIX socket.
+    pub has_far: bool,
+    /// The socket's own address.
+    pub local: Endpoint,
+    /// The peer.
+    pub remote: Endpoint,
+    /// SO_ERROR: what ended the connection, until it is reported.
+    pub error: Option<TcpError>,
+    /// The last soft error (ICMP).
+    pub soft_error: Option<TcpError>,
+    /// SOL_SOCKET and IP options.
+    pub options: SocketOptions,
+    /// SOL_TCP options, until `tcb` has them.
+    pub tcp_options: TcpOptions,
+    /// The host's settings when it was made.
+    pub sysctl: Sysctl,
+    /// The connection.
+    pub tcb: Tcb,
+    /// Sent, not acknowledged; and not sent yet. Its front is at `tcb.snd_una()`.
+    pub tx: Queue,
+    /// Received in order, not read.
+    pub rx: Queue,
+    /// Received out of order, sorted by sequence number.
+    pub ooo: Queue,
+    /// The out-of-order range that changed last, for SACK.
+    pub ooo_recent: u32,
+    /// The sequence number of urgent data, if some is to be read ...
+    pub urgent_at: Option<u32>,
+    /// ... or the byte itself, once it has arrived and is not inline.
+    pub urgent_byte: Option<u8>,
+    /// Of a child: the listener's index and its generation.
+    pub parent: SockId,
+    /// Of a listener: its backlog; children complete and waiting; children in SYN_RECEIVED.
+    pub backlog: u32,
+    /// Children complete, waiting for accept.
+    pub accept_len: u32,
+    /// Children in SYN_RECEIVED.
+    pub syn_len: u32,
+    /// The first and last of the children that wait for accept (index; 0 none).
+    pub accept_head: u32,
+    /// See `accept_head`.
+    pub accept_tail: u32,
+    /// The next child in the listener's queue.
+    pub accept_next: u32,
+    /// The next socket in the same bucket of the table of connections.
+    pub hash_next: u32,
+    /// The next socket bound to the same port.
+    pub port_next: u32,
+    /// Position in the timer heap, from 1; 0: not in it.
+    pub timer_slot: u32,
+    /// When the lingering close gives up waiting (SO_LINGER); informational.
+    pub created: crate::time::Instant,
+    /// The waiters (index into the pool of waiters; 0 none).
+    pub waiters: [u16; OWN_WAITERS],
+    /// More waited than fit: wake everybody who says so.
+    pub waiters_overflow: bool,
+    /// Who has it.
+    pub owner: Owner,
+}
+
+impl Socket {
+    /// The state that `ss` shows.
+    pub fn state(&self) -> State {
+        if self.listening {
+            State::Listen
+        } else if self.open {
+            self.tcb.state
+        } else {
+            State::Closed
+        }
+    }
+
+    /// `0.0.0.0` or `::`, by family.
+    pub fn any(&self) -> Addr {
+        match self.family {
+            Family::V4 => Addr::ANY4,
+            Family::V6 => Addr::ANY6,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Threads that wait for sockets, and how an event finds them.
+//!
+//! A thread that is going to block takes a [`Waiter`], names the sockets it waits for, gives
+//! the lock back and sleeps on its futex word (or on its bell, when it must also poll
+//! descriptors or the device). Whoever changes a socket collects its waiters in a [`WakeSet`]
+//! and wakes them after the lock is given back.
+
+use super::{Host, SockId};
+use super::socket::OWN_WAITERS;
+use crate::arena::pool::Plain;
+
+/// How many threads of a stack can wait at once.
+pub const MAX_WAITERS: usize = 1 << 13;
+
+/// How a waiter sleeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Sleep {
+    /// In FUTEX_WAIT on its word in `Open::words`.
+    #[default]
+    Futex = 0,
+    /// In poll(2), with a datagram socket (its bell) among the descriptors; the bell's name
+    /// follows from the stack's nonce and the waiter's index.
+    Bell = 1,
+}
+
+/// A thread that waits.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Waiter {
+    /// How it sleeps.
+    pub sleep: Sleep,
+    /// It waits for more sockets than can name it: any event wakes it.
+    pub everything: bool,
+    /// Its process.
+    pub pid: u32,
+    /// Its thread.
+    pub tid: u32,
+}
+
+// SAFETY: plain numbers; `Sleep` has a zero variant.
+#[allow(unsafe_code)]
+unsafe impl Plain for Waiter {}
+
+/// Waiters to wake once the lock is given back.
+#[derive(Clone, Copy, Debug)]
+pub struct WakeSet {
+    ids: [(u16, Sleep); 32],
+    len: usize,
+    /// More than fit: wake everybody.
+    pub all: bool,
+}
+
+impl Default for WakeSet {
+    fn default() -> WakeSet {
+        WakeSet { ids: [(0, Sleep::Futex); 32], len: 0, all: false }
+    }
+}
+
+impl WakeSet {
+    /// Add waiter `id`.
+    pub fn add(&mut self, id: u16, sleep: Sleep) {
+        if self.ids[..self.len].iter().any(|w| w.0 == id) {
+            return;
+        }
+        match self.ids.get_mut(self.len) {
+            Some(place) => {
+                *place = (id, sleep);
+                self.len += 1;
+            }
+            None => self.all = true,
+        }
+    }
+    /// The waiters.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, Sleep)> + '_ {
+        self.ids[..self.len].iter().copied()
+    }
+    /// Nobody to wake.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0 && !self.all
+    }
+}
+
+impl Host<'_> {
+    /// Take a waiter for this thread; `None` when all are taken.
+    pub fn new_waiter(&mut self, sleep: Sleep, pid: u32, tid: u32) -> Option<u16> {
+        let id = self.sh.waiters.alloc()?;
+        self.sh.waiters[id] = Waiter { sleep, everything: false, pid, tid };
+        Some(id as u16)
+    }
+
+    /// Give a waiter back (after [`Host::unwait`]).
+    pub fn free_waiter(&mut self, waiter: u16) {
+        self.sh.waiters.free(u32::from(waiter));
+    }
+
+    /// Wake `waiter` on every event of `socket` from now on.
+    pub fn wait_on(&mut self, socket: SockId, waiter: u16) {
+        let Some(s) = self.sh.sockets.get_mut(socket.index) else { return };
+        if s.generation != socket.generation || s.waiters.contains(&waiter) {
+            return;
+        }
+        match s.waiters.iter_mut().find(|w| **w == 0) {
+            Some(place) => *place = waiter,
+            None => {
+                s.waiters_overflow = true;
+                if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
+                    w.everything = true;
+                }
+            }
+        }
+    }
+
+    /// Undo [`Host::wait_on`].
+    pub fn unwait(&mut self, socket: SockId, waiter: u16) {
+        if let Some(s) = self.sh.sockets.get_mut(socket.index) {
+            for w in &mut s.waiters {
+                if *w == waiter {
+                    *w = 0;
+                }
+            }
+        }
+    }
+
+    /// Something happened to socket `index`: wake whoever waits for it, and have its readiness
+    /// mirrored where somebody may be watching the descriptor.
+    pub(super) fn notify(&mut self, index: u32) {
+        let Some(s) = self.sh.sockets.get_mut(index) else { return };
+        let mut named: [u16; OWN_WAITERS] = [0; OWN_WAITERS];
+        let mut n = 0;
+        for &w in &s.waiters {
+            if w != 0 {
+                named[n] = w;
+                n += 1;
+            }
+        }
+        let overflow = s.waiters_overflow;
+        for &w in &named[..n] {
+            self.wake_waiter(w);
+        }
+        if overflow {
+            let mut any = false;
+            for id in 1..=self.sh.waiters.high_water() {
+                if self.sh.waiters.get(id).is_some_and(|w| w.everything) {
+                    any = true;
+                    self.wake_waiter(id as u16);
+                }
+            }
+            if !any && let Some(s) = self.sh.sockets.get_mut(index) {
+                s.waiters_overflow = false;
+            }
+        }
+        self.mirror_later(index);
+    }
+
+    fn wake_waiter(&mut self, id: u16) {
+        if let Some(w) = self.sh.waiters.get(u32::from(id)) {
+            self.wakes.add(id, w.sleep);
+        }
+    }
+}
