@@ -10,11 +10,13 @@
 //! | [`wire`] | IP, TCP and ICMP headers |
 //! | [`link`] | the TUN device |
 //! | [`trace`] | what happened, as events |
+//! | [`config`] | what the environment asks for |
 //! | [`arena`] | shared memory and its lock |
 //! | [`sys`] | system calls that no interposed symbol can see |
 
 pub mod addr;
 pub mod arena;
+pub mod config;
 pub mod keeper;
 pub mod link;
 pub mod stack;
