@@ -1,5 +1,19 @@
 //! Headers on the wire: parsing and emitting IPv4, IPv6, TCP and ICMP, checksums, options.
+//!
+//! The usual packet (TCP directly after an IP header without options) is read here in one pass
+//! over fixed offsets; extension headers and ICMP types go through etherparse's slices. Nothing
+//! allocates.
 #![forbid(unsafe_code)]
+
+mod checksum;
+mod icmp;
+mod ip;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+pub use checksum::Sum;
+pub use tcp::CHECKSUM_AT;
 
 use crate::tcp::Segment;
 use core::net::IpAddr;
@@ -95,9 +109,60 @@ pub enum Malformed {
 }
 
 /// Parse one IP packet. `verified`: the transport checksum is known to be good or left to be
-/// filled in by offload, and is not looked at.
-pub fn parse(_packet: &[u8], _verified: bool) -> Result<Packet<'_>, Malformed> {
-    todo!()
+/// filled in by offload, and is not looked at. What follows the IP packet's end is ignored.
+///
+/// A source that can't be one (multicast, broadcast) is refused in every packet, one that is
+/// unspecified where an answer would go to it; whether the addresses fit the interface
+/// (127.0.0.1 from outside, a subnet's broadcast) is for the caller to say.
+#[inline]
+pub fn parse(packet: &[u8], verified: bool) -> Result<Packet<'_>, Malformed> {
+    let ip = ip::parse(packet)?;
+    match (ip.proto, ip.src) {
+        (ip::TCP, _) => parse_tcp(&ip, verified),
+        (ip::ICMP, IpAddr::V4(_)) => icmp::parse_v4(&ip, verified),
+        (ip::ICMPV6, IpAddr::V6(_)) => icmp::parse_v6(&ip, verified),
+        _ => Ok(Packet::Other {
+            src: ip.src,
+            dst: ip.dst,
+            proto: ip.proto,
+            body: ip.body,
+        }),
+    }
+}
+
+#[inline]
+fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malformed> {
+    if ip::not_unicast(ip.src) || ip::not_unicast(ip.dst) {
+        return Err(Malformed::BadHeader);
+    }
+    let (segment, header_len) = tcp::parse(ip.body)?;
+    if !verified {
+        let mut sum = Sum::new();
+        add_pseudo_header(&mut sum, ip.src, ip.dst, ip.body.len());
+        sum.add(ip.body);
+        if sum.fold() != 0xffff {
+            return Err(Malformed::Checksum);
+        }
+    }
+    Ok(Packet::Tcp {
+        src: ip.src,
+        dst: ip.dst,
+        segment,
+        payload: ip.start + header_len,
+        tos: ip.tos,
+    })
+}
+
+fn add_pseudo_header(sum: &mut Sum, src: IpAddr, dst: IpAddr, len: usize) {
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            sum.add_pseudo_header(&src.octets(), &dst.octets(), ip::TCP, len);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            sum.add_pseudo_header(&src.octets(), &dst.octets(), ip::TCP, len);
+        }
+        _ => debug_assert!(false, "addresses of different families"),
+    }
 }
 
 /// How the transport checksum of an emitted segment is to be made.
@@ -112,27 +177,97 @@ pub enum Checksum {
 /// Write the IP and TCP headers of `segment` into `out`; returns their length and the IP header's length.
 /// `payload` is what will follow (for lengths and, with [`Checksum::Full`], the checksum).
 /// `id` is the IPv4 identification; DF is set.
+///
+/// The addresses are of one family (else nothing is written and both lengths are 0), and
+/// headers and payload fit in one IP packet of at most 65,535 bytes. SACK blocks that don't fit
+/// in the header are left out.
 #[allow(clippy::too_many_arguments)]
+#[inline]
 pub fn emit_tcp(
-    _src: IpAddr,
-    _dst: IpAddr,
-    _segment: &Segment,
-    _payload: &[&[u8]],
-    _tos: u8,
-    _ttl: u8,
-    _id: u16,
-    _checksum: Checksum,
-    _out: &mut [u8; MAX_HEADERS],
+    src: IpAddr,
+    dst: IpAddr,
+    segment: &Segment,
+    payload: &[&[u8]],
+    tos: u8,
+    ttl: u8,
+    id: u16,
+    checksum: Checksum,
+    out: &mut [u8; MAX_HEADERS],
 ) -> (usize, usize) {
-    todo!()
+    let ip_len = match (src, dst) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => ip::IPV4_HEADER,
+        (IpAddr::V6(_), IpAddr::V6(_)) => ip::IPV6_HEADER,
+        _ => {
+            debug_assert!(false, "addresses of different families");
+            return (0, 0);
+        }
+    };
+    let (ip_out, tcp_out) = out.split_at_mut(ip_len);
+    let Some(tcp_out) = tcp_out.first_chunk_mut::<{ tcp::MAX_HEADER }>() else {
+        return (0, 0);
+    };
+    let tcp_len = tcp::emit(segment, tcp_out);
+    let body_len = payload.iter().fold(tcp_len, |len, part| len + part.len());
+
+    let mut sum = Sum::new();
+    add_pseudo_header(&mut sum, src, dst, body_len);
+    let sum = match checksum {
+        Checksum::Partial => sum.fold(),
+        Checksum::Full => {
+            sum.add(tcp_out.get(..tcp_len).unwrap_or_default());
+            for part in payload {
+                sum.add(part);
+            }
+            sum.checksum()
+        }
+    };
+    [tcp_out[CHECKSUM_AT], tcp_out[CHECKSUM_AT + 1]] = sum.to_be_bytes();
+
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            if let Some(h) = ip_out.first_chunk_mut() {
+                ip::emit_v4(h, (src, dst), ip::TCP, tos, ttl, id, body_len);
+            }
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            if let Some(h) = ip_out.first_chunk_mut() {
+                ip::emit_v6(h, (src, dst), ip::TCP, tos, ttl, body_len);
+            }
+        }
+        _ => {}
+    }
+    (ip_len + tcp_len, ip_len)
 }
 
 /// Write an echo reply to `out`; returns its length, or `None` when it does not fit.
-pub fn emit_echo_reply(_src: IpAddr, _dst: IpAddr, _body: &[u8], _out: &mut [u8]) -> Option<usize> {
-    todo!()
+/// `src` answers `dst`; `body` is as in [`Packet::Echo`].
+pub fn emit_echo_reply(src: IpAddr, dst: IpAddr, body: &[u8], out: &mut [u8]) -> Option<usize> {
+    icmp::emit_echo_reply(src, dst, body, out)
+}
+
+/// Write an ICMP or ICMPv6 "port unreachable" from `src` to `dst`, quoting the IP packet
+/// `original`; returns its length, or `None` when it does not fit.
+///
+/// The caller sees to it that no multicast, broadcast or ICMP error is answered (RFC 1122,
+/// section 3.2.2; RFC 4443, section 2.4 (e)) and limits the rate.
+pub fn emit_icmp_port_unreachable(
+    src: IpAddr,
+    dst: IpAddr,
+    original: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    icmp::emit_port_unreachable(src, dst, original, out)
 }
 
 /// The length of `options` as emitted, padded to a multiple of four.
-pub fn options_len(_options: &crate::tcp::Options) -> usize {
-    todo!()
+pub fn options_len(options: &crate::tcp::Options) -> usize {
+    tcp::options_len(options)
+}
+
+const fn be16(bytes: [u8; 2]) -> u16 {
+    u16::from_be_bytes(bytes)
+}
+
+const fn be32(bytes: [u8; 4]) -> u32 {
+    u32::from_be_bytes(bytes)
 }
