@@ -31,16 +31,26 @@ impl Addr {
     }
     /// 127.0.0.0/8 or `::1`.
     pub fn is_loopback(self) -> bool {
-        if self.is_v4() { self.0[12] == 127 } else { self == Addr::v6(Ipv6Addr::LOCALHOST) }
+        if self.is_v4() {
+            self.0[12] == 127
+        } else {
+            self == Addr::v6(Ipv6Addr::LOCALHOST)
+        }
     }
     /// Multicast of either family, or the IPv4 limited broadcast address.
     pub fn is_multicast(self) -> bool {
-        if self.is_v4() { self.0[12] >= 224 } else { self.0[0] == 0xff }
+        if self.is_v4() {
+            self.0[12] >= 224
+        } else {
+            self.0[0] == 0xff
+        }
     }
     /// As the standard library's type; IPv4-mapped addresses become IPv4.
     pub fn ip(self) -> IpAddr {
         if self.is_v4() {
-            IpAddr::V4(Ipv4Addr::new(self.0[12], self.0[13], self.0[14], self.0[15]))
+            IpAddr::V4(Ipv4Addr::new(
+                self.0[12], self.0[13], self.0[14], self.0[15],
+            ))
         } else {
             IpAddr::V6(Ipv6Addr::from(self.0))
         }

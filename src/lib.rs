@@ -19,6 +19,7 @@ pub mod arena;
 pub mod config;
 pub mod keeper;
 pub mod link;
+pub mod runtime;
 pub mod stack;
 pub mod sys;
 pub mod tcp;

@@ -135,6 +135,34 @@ impl<T: Plain, const N: usize> Pool<T, N> {
         (1..=self.high_water()).filter_map(|index| Some((index, self.get(index)?)))
     }
 
+    /// The content of slot `index`, in use or not, if it was ever allocated. For recovery, which
+    /// can't trust the marks.
+    pub fn slot(&self, index: u32) -> Option<&T> {
+        let i = (index as usize).checked_sub(1)?;
+        if index <= self.high {
+            self.slots.get(i)
+        } else {
+            None
+        }
+    }
+
+    /// See [`Pool::slot`].
+    pub fn slot_mut(&mut self, index: u32) -> Option<&mut T> {
+        let i = (index as usize).checked_sub(1)?;
+        if index <= self.high {
+            self.slots.get_mut(i)
+        } else {
+            None
+        }
+    }
+
+    /// [`Pool::rebuild`] by what the slots themselves say.
+    pub fn rebuild_slots(&mut self, live: impl Fn(&T) -> bool) {
+        let high = self.high_water() as usize;
+        let live: Vec<bool> = self.slots[..high].iter().map(live).collect();
+        self.rebuild(|index| live.get(index as usize - 1).copied().unwrap_or(false));
+    }
+
     /// Make the free list anew: the slots for which `live` says so are in use, no other is.
     pub fn rebuild(&mut self, live: impl Fn(u32) -> bool) {
         self.high = self.high_water();

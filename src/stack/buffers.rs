@@ -128,7 +128,7 @@ impl Buffers {
     }
 
     /// Small and large buffers in use.
-    pub fn in_use(&self) -> (usize, usize) {
+    pub fn in_use(&self) -> (u32, u32) {
         (self.small.in_use(), self.large.in_use())
     }
 
@@ -158,7 +158,12 @@ impl Buffers {
 
     /// See [`Buffers::forget_references`].
     pub fn rebuild(&mut self) {
-        let Buffers { small, large, small_refs, large_refs } = self;
+        let Buffers {
+            small,
+            large,
+            small_refs,
+            large_refs,
+        } = self;
         small.rebuild(|i| small_refs[i as usize] != 0);
         large.rebuild(|i| large_refs[i as usize] != 0);
     }

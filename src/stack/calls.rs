@@ -108,7 +108,11 @@ impl Host<'_> {
 
     /// The socket is about to be changed: should this process die meanwhile, it is reset.
     pub(super) fn touch(&mut self, index: u32) {
-        let Shared { journal, journal_len, .. } = &mut *self.sh;
+        let Shared {
+            journal,
+            journal_len,
+            ..
+        } = &mut *self.sh;
         let n = *journal_len as usize;
         if journal[..n.min(journal.len())].contains(&index) {
             return;
@@ -124,7 +128,10 @@ impl Host<'_> {
         let index = self.sh.sockets.alloc()?;
         self.sh.next_generation = self.sh.next_generation.wrapping_add(1).max(1);
         let generation = self.sh.next_generation;
-        self.sh.sockets[index] = Socket { generation, ..empty_socket() };
+        self.sh.sockets[index] = Socket {
+            generation,
+            ..empty_socket()
+        };
         Some(index)
     }
 
@@ -144,7 +151,10 @@ impl Host<'_> {
         s.options.mtu_discover = 1;
         s.local = Endpoint::new(s.any(), 0);
         s.remote = Endpoint::new(s.any(), 0);
-        Ok(SockId { index, generation: s.generation })
+        Ok(SockId {
+            index,
+            generation: s.generation,
+        })
     }
 
     /// bind(2). `privileged`: the process may use ports below ip_unprivileged_port_start.
@@ -197,7 +207,11 @@ impl Host<'_> {
             return Err(Error::NetUnreachable);
         }
         let to = Endpoint::new(self.connect_addr(to.addr), to.port);
-        let source = if addr_locked { local.addr } else { self.source_for(to.addr)? };
+        let source = if addr_locked {
+            local.addr
+        } else {
+            self.source_for(to.addr)?
+        };
         if source.is_v4() != to.addr.is_v4() {
             return Err(Error::NetUnreachable);
         }
@@ -250,7 +264,11 @@ impl Host<'_> {
         let index = self.index_of(id)?;
         let s = &mut self.sh.sockets[index];
         if !s.connecting {
-            return if s.was_connected { Ok(()) } else { Err(Error::NotConnected) };
+            return if s.was_connected {
+                Ok(())
+            } else {
+                Err(Error::NotConnected)
+            };
         }
         match s.tcb.state {
             State::SynSent | State::SynReceived => Err(Error::Already),
@@ -332,7 +350,11 @@ impl Host<'_> {
         let c = &self.sh.config;
         if to.is_loopback() {
             // 127/8 is all local; the source is 127.0.0.1 unless the socket is bound.
-            return Ok(if to.is_v4() { Addr::v4(core::net::Ipv4Addr::LOCALHOST) } else { to });
+            return Ok(if to.is_v4() {
+                Addr::v4(core::net::Ipv4Addr::LOCALHOST)
+            } else {
+                to
+            });
         }
         if self.is_local(to) {
             return Ok(to);
@@ -346,19 +368,32 @@ impl Host<'_> {
             && !own.is_any()
             && !to.is_multicast()
             && (to.same_net(own, prefix) || !gateway.is_any());
-        if reachable { Ok(own) } else { Err(Error::NetUnreachable) }
+        if reachable {
+            Ok(own)
+        } else {
+            Err(Error::NetUnreachable)
+        }
     }
 
     /// send(2): copies what fits, at least one byte or [`Error::WouldBlock`]. `skip` bytes of
     /// `data` were sent already.
-    pub fn send(&mut self, id: SockId, data: &[IoSlice<'_>], skip: usize, flags: SendFlags) -> Result<usize> {
+    pub fn send(
+        &mut self,
+        id: SockId,
+        data: &[IoSlice<'_>],
+        skip: usize,
+        flags: SendFlags,
+    ) -> Result<usize> {
         let index = self.index_of(id)?;
         let s = &mut self.sh.sockets[index];
         let state = s.state();
         if s.open && matches!(state, State::SynSent | State::SynReceived) && s.error.is_none() {
             return Err(Error::WouldBlock);
         }
-        if s.error.is_some() || s.snd_shutdown || !matches!(state, State::Established | State::CloseWait) {
+        if s.error.is_some()
+            || s.snd_shutdown
+            || !matches!(state, State::Established | State::CloseWait)
+        {
             return Err(s.error.take().map_or(Error::Pipe, Error::from));
         }
         self.touch(index);
@@ -413,7 +448,12 @@ impl Host<'_> {
     }
 
     /// recv(2): what is there, 0 at end of file, else [`Error::WouldBlock`].
-    pub fn recv(&mut self, id: SockId, out: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize> {
+    pub fn recv(
+        &mut self,
+        id: SockId,
+        out: &mut [IoSliceMut<'_>],
+        flags: RecvFlags,
+    ) -> Result<usize> {
         let index = self.index_of(id)?;
         let s = &mut self.sh.sockets[index];
         if s.listening {
@@ -421,12 +461,18 @@ impl Host<'_> {
         }
         if s.rx.bytes as usize <= flags.peek_offset {
             if flags.peek_offset > 0 && s.rx.bytes > 0 {
-                return if s.eof || s.rcv_shutdown { Ok(0) } else { Err(Error::WouldBlock) };
+                return if s.eof || s.rcv_shutdown {
+                    Ok(0)
+                } else {
+                    Err(Error::WouldBlock)
+                };
             }
             if s.eof && s.error.is_none() || s.rcv_shutdown {
                 return match s.was_connected {
                     true => Ok(0),
-                    false if s.state() == State::Closed && !s.rcv_shutdown => Err(Error::NotConnected),
+                    false if s.state() == State::Closed && !s.rcv_shutdown => {
+                        Err(Error::NotConnected)
+                    }
                     false => Ok(0),
                 };
             }
@@ -445,7 +491,9 @@ impl Host<'_> {
         let mut done = 0;
         for part in out.iter_mut() {
             if flags.trunc && !flags.peek {
-                let n = part.len().min((queue.bytes as usize).saturating_sub(offset));
+                let n = part
+                    .len()
+                    .min((queue.bytes as usize).saturating_sub(offset));
                 (offset, done) = (offset + n, done + n);
                 continue;
             }
@@ -618,13 +666,21 @@ impl Host<'_> {
     /// Bytes that recv could give (FIONREAD).
     pub fn readable_bytes(&self, id: SockId) -> Result<u32> {
         let s = self.socket(id)?;
-        if s.listening { Err(Error::Invalid) } else { Ok(s.rx.bytes) }
+        if s.listening {
+            Err(Error::Invalid)
+        } else {
+            Ok(s.rx.bytes)
+        }
     }
 
     /// Bytes not yet acknowledged (SIOCOUTQ).
     pub fn unacked_bytes(&self, id: SockId) -> Result<u32> {
         let s = self.socket(id)?;
-        if s.listening { Err(Error::Invalid) } else { Ok(s.tx.bytes) }
+        if s.listening {
+            Err(Error::Invalid)
+        } else {
+            Ok(s.tx.bytes)
+        }
     }
 
     /// The descriptor's O_NONBLOCK changed.

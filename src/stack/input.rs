@@ -14,8 +14,18 @@ const COPY_BREAK: u32 = 2048;
 
 /// What the device's packet asks for, once the borrow of its bytes is over.
 enum Arrived {
-    Segment { src: Addr, dst: Addr, segment: Segment, payload: usize },
-    Icmp { local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError },
+    Segment {
+        src: Addr,
+        dst: Addr,
+        segment: Segment,
+        payload: usize,
+    },
+    Icmp {
+        local: Endpoint,
+        remote: Endpoint,
+        seq: SeqNum,
+        kind: IcmpError,
+    },
     Answered,
 }
 
@@ -37,7 +47,12 @@ impl Host<'_> {
             count += 1;
             let arrived = self.parse(buf, len, &vnet);
             match arrived {
-                Some(Arrived::Segment { src, dst, segment, payload }) => {
+                Some(Arrived::Segment {
+                    src,
+                    dst,
+                    segment,
+                    payload,
+                }) => {
                     self.sh.counters.in_segs += 1;
                     let payload = self.take_payload(buf, payload, &segment);
                     self.trace_segment(
@@ -50,7 +65,12 @@ impl Host<'_> {
                     );
                     self.segment_arrives(src, dst, &segment, payload);
                 }
-                Some(Arrived::Icmp { local, remote, seq, kind }) => {
+                Some(Arrived::Icmp {
+                    local,
+                    remote,
+                    seq,
+                    kind,
+                }) => {
                     self.sh.counters.icmp_in += 1;
                     self.icmp_arrives(local, remote, seq, kind);
                 }
@@ -78,13 +98,24 @@ impl Host<'_> {
             }
         };
         match parsed {
-            Packet::Tcp { src, dst, segment, payload, .. } => {
+            Packet::Tcp {
+                src,
+                dst,
+                segment,
+                payload,
+                ..
+            } => {
                 let dst = Addr::from(dst);
                 // Somebody else's packet, or one with an address of ours as its source.
                 if !self.is_ours(dst) || self.is_local(src.into()) {
                     return None;
                 }
-                Some(Arrived::Segment { src: src.into(), dst, segment, payload })
+                Some(Arrived::Segment {
+                    src: src.into(),
+                    dst,
+                    segment,
+                    payload,
+                })
             }
             Packet::Echo { src, dst, body } => {
                 if !self.is_ours(dst.into()) {
@@ -100,13 +131,21 @@ impl Host<'_> {
                 }
                 Some(Arrived::Answered)
             }
-            Packet::Error { local, remote, seq, kind, .. } => Some(Arrived::Icmp {
+            Packet::Error {
+                local,
+                remote,
+                seq,
+                kind,
+                ..
+            } => Some(Arrived::Icmp {
                 local: Endpoint::new(local.0.into(), local.1),
                 remote: Endpoint::new(remote.0.into(), remote.1),
                 seq,
                 kind,
             }),
-            Packet::Other { src, dst, proto, .. } => {
+            Packet::Other {
+                src, dst, proto, ..
+            } => {
                 const UDP: u8 = 17;
                 if proto != UDP || !self.is_ours(dst.into()) {
                     return None;
@@ -169,11 +208,19 @@ impl Host<'_> {
     fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
-        if s.embryonic && s.tcb.state == State::SynReceived && self.accept_queue_overflows(index, seg) {
+        if s.embryonic
+            && s.tcb.state == State::SynReceived
+            && self.accept_queue_overflows(index, seg)
+        {
             return;
         }
         self.touch(index);
-        let Shared { sockets, chunks, buffers, .. } = &mut *self.sh;
+        let Shared {
+            sockets,
+            chunks,
+            buffers,
+            ..
+        } = &mut *self.sh;
         let s = &mut sockets[index];
         let old = s.tcb.state;
         let mut receiver = Receiver {
@@ -212,7 +259,9 @@ impl Host<'_> {
     }
 
     fn icmp_arrives(&mut self, local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError) {
-        let Some(index) = self.sh.find_connection(local, remote) else { return };
+        let Some(index) = self.sh.find_connection(local, remote) else {
+            return;
+        };
         self.touch(index);
         let v6 = !remote.addr.is_v4();
         let s = &mut self.sh.sockets[index];
@@ -222,7 +271,8 @@ impl Host<'_> {
                 let headers = if v6 { 60 } else { 40 };
                 // RFC 1191, section 3: routers that don't tell give 0.
                 let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
-                s.tcb.on_packet_too_big(self.now, (mtu - headers) as u16, seq);
+                s.tcb
+                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq);
                 self.output(index);
                 self.deliver_looped();
                 return;
@@ -244,7 +294,10 @@ impl Host<'_> {
 
     /// The name of the socket at `index`.
     pub(super) fn id_of(&self, index: u32, s: &super::Socket) -> SockId {
-        SockId { index, generation: s.generation }
+        SockId {
+            index,
+            generation: s.generation,
+        }
     }
 }
 
@@ -318,7 +371,9 @@ impl RecvQueue for Receiver<'_, '_> {
         }
         let (mut nxt, mut left) = (rcv_nxt, len);
         while left > 0 {
-            let Some(c) = self.payload.pop(&mut self.pools) else { break };
+            let Some(c) = self.payload.pop(&mut self.pools) else {
+                break;
+            };
             let chunk = &mut self.pools.chunks[c];
             chunk.len = chunk.len.min(left);
             left -= chunk.len;

@@ -67,7 +67,10 @@ impl Host<'_> {
         c.orphan = false;
         c.parent = SockId::default();
         c.owner = owner;
-        let id = SockId { index: child, generation: c.generation };
+        let id = SockId {
+            index: child,
+            generation: c.generation,
+        };
         let peer = c.remote;
         self.mirror_later(index);
         Ok((id, peer))
@@ -75,7 +78,9 @@ impl Host<'_> {
 
     /// Put back a connection that accept(2) took but could not give to the program.
     pub fn unaccept(&mut self, listener: SockId, child: SockId) {
-        let (Ok(l), Ok(c)) = (self.index_of(listener), self.index_of(child)) else { return };
+        let (Ok(l), Ok(c)) = (self.index_of(listener), self.index_of(child)) else {
+            return;
+        };
         let head = self.sh.sockets[l].accept_head;
         let s = &mut self.sh.sockets[c];
         s.accept_next = head;
@@ -146,7 +151,11 @@ impl Host<'_> {
         self.touch(listener);
         let l = self.sh.sockets[listener];
         let iss = self.isn(local, remote);
-        let iss = if least_iss != SeqNum(0) && iss.lt(least_iss) { least_iss } else { iss };
+        let iss = if least_iss != SeqNum(0) && iss.lt(least_iss) {
+            least_iss
+        } else {
+            iss
+        };
         let path = self.path(&l, local, remote);
         let tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
         let now = self.now;
@@ -164,8 +173,15 @@ impl Host<'_> {
             tcp_options: l.tcp_options,
             sysctl: l.sysctl,
             tcb,
-            parent: SockId { index: listener, generation: l.generation },
-            owner: super::Owner { pid: 0, uid: l.owner.uid, inode: 0 },
+            parent: SockId {
+                index: listener,
+                generation: l.generation,
+            },
+            owner: super::Owner {
+                pid: 0,
+                uid: l.owner.uid,
+                inode: 0,
+            },
             created: now,
             // The port came with the listener: accepted sockets keep it when they are reused.
             port_locked: true,
@@ -185,7 +201,9 @@ impl Host<'_> {
             return false;
         }
         let parent = self.sh.sockets[child].parent;
-        let Ok(l) = self.index_of(parent) else { return false };
+        let Ok(l) = self.index_of(parent) else {
+            return false;
+        };
         let l = &self.sh.sockets[l];
         if l.accept_len <= l.backlog {
             return false;
@@ -260,7 +278,10 @@ impl Host<'_> {
     pub(super) fn drop_children(&mut self, listener: u32) {
         let id = {
             let s = &self.sh.sockets[listener];
-            SockId { index: listener, generation: s.generation }
+            SockId {
+                index: listener,
+                generation: s.generation,
+            }
         };
         // Complete ones are in the queue; those in SYN_RECEIVED are found by their port.
         let mut i = self.sh.port_table[usize::from(self.sh.sockets[listener].local.port)];

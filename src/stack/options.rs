@@ -53,7 +53,11 @@ const MIN_SNDBUF: i64 = 4608;
 const MIN_RCVBUF: i64 = 2304;
 
 fn within(value: i64, low: i64, high: i64) -> Result<i64> {
-    if (low..=high).contains(&value) { Ok(value) } else { Err(Error::Invalid) }
+    if (low..=high).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Error::Invalid)
+    }
 }
 
 impl Host<'_> {
@@ -76,17 +80,29 @@ impl Host<'_> {
             Opt::Priority => o.priority = value as u32,
             Opt::Mark => o.mark = value as u32,
             Opt::RcvLowat => {
-                o.rcvlowat = if value < 0 { i32::MAX as u32 } else { (value as u32).max(1) };
+                o.rcvlowat = if value < 0 {
+                    i32::MAX as u32
+                } else {
+                    (value as u32).max(1)
+                };
             }
             Opt::SndBuf | Opt::SndBufForce => {
-                let most = if opt == Opt::SndBuf { i64::from(s.sysctl.wmem_max) } else { 1 << 30 };
+                let most = if opt == Opt::SndBuf {
+                    i64::from(s.sysctl.wmem_max)
+                } else {
+                    1 << 30
+                };
                 // Linux compares as unsigned: a negative value is a very large one.
                 let value = i64::from(value as u32).min(most);
                 o.sndbuf = (value * 2).max(MIN_SNDBUF) as u32;
                 o.sndbuf_locked = true;
             }
             Opt::RcvBuf | Opt::RcvBufForce => {
-                let most = if opt == Opt::RcvBuf { i64::from(s.sysctl.rmem_max) } else { 1 << 30 };
+                let most = if opt == Opt::RcvBuf {
+                    i64::from(s.sysctl.rmem_max)
+                } else {
+                    1 << 30
+                };
                 let value = i64::from(value as u32).min(most);
                 o.rcvbuf = (value * 2).max(MIN_RCVBUF) as u32;
                 o.rcvbuf_locked = true;
@@ -97,10 +113,20 @@ impl Host<'_> {
             Opt::AcceptConn => return Err(Error::NoProtoOpt),
             Opt::Tos => o.tos = value as u8,
             Opt::Ttl => {
-                o.ttl = if value == -1 { 0 } else { within(value, 1, 255)? as u8 };
+                o.ttl = if value == -1 {
+                    0
+                } else {
+                    within(value, 1, 255)? as u8
+                };
             }
             Opt::MtuDiscover => o.mtu_discover = within(value, 0, 5)? as u8,
-            Opt::Tclass => o.tclass = if value == -1 { 0 } else { within(value, 0, 255)? as u8 },
+            Opt::Tclass => {
+                o.tclass = if value == -1 {
+                    0
+                } else {
+                    within(value, 0, 255)? as u8
+                }
+            }
             Opt::V6Only => {
                 if s.has_port {
                     return Err(Error::Invalid);
@@ -194,7 +220,11 @@ impl Host<'_> {
     /// The state and the numbers behind TCP_INFO.
     pub fn info(&self, id: SockId) -> Result<(State, Info)> {
         let s = self.socket(id)?;
-        let info = if s.open { s.tcb.info(self.now) } else { Info::default() };
+        let info = if s.open {
+            s.tcb.info(self.now)
+        } else {
+            Info::default()
+        };
         Ok((s.state(), info))
     }
 

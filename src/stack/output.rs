@@ -1,7 +1,7 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
-use super::queue::{Queue, pools};
 use super::Host;
+use super::queue::{Queue, pools};
 use crate::addr::{Addr, Endpoint};
 use crate::link::{Sent, VnetHdr};
 use crate::tcp::{Events, Outcome, Segment, State, Transmit};
@@ -80,7 +80,9 @@ impl Host<'_> {
 
     /// Poll every segment that the connection has to send.
     pub(super) fn output(&mut self, index: u32) {
-        let Some(s) = self.sh.sockets.get(index) else { return };
+        let Some(s) = self.sh.sockets.get(index) else {
+            return;
+        };
         if !s.open {
             return;
         }
@@ -101,7 +103,10 @@ impl Host<'_> {
                 }
                 break;
             }
-            let Some(tx) = self.sh.sockets[index].tcb.poll_transmit(self.now, max_payload) else {
+            let Some(tx) = self.sh.sockets[index]
+                .tcb
+                .poll_transmit(self.now, max_payload)
+            else {
                 break;
             };
             self.transmit(index, local, remote, &tx, loops);
@@ -109,7 +114,14 @@ impl Host<'_> {
         self.arm(index);
     }
 
-    fn transmit(&mut self, index: u32, local: Endpoint, remote: Endpoint, tx: &Transmit, loops: bool) {
+    fn transmit(
+        &mut self,
+        index: u32,
+        local: Endpoint,
+        remote: Endpoint,
+        tx: &Transmit,
+        loops: bool,
+    ) {
         let mut segment = tx.segment;
         segment.src_port = local.port;
         segment.dst_port = remote.port;
@@ -120,7 +132,11 @@ impl Host<'_> {
         if tx.retransmit {
             self.sh.counters.retrans_segs += 1;
         }
-        let direction = if loops { Direction::Loop } else { Direction::Out };
+        let direction = if loops {
+            Direction::Loop
+        } else {
+            Direction::Out
+        };
         self.trace_segment(index, direction, local, remote, &segment, tx.retransmit);
         let tx_queue = self.sh.sockets[index].tx;
         if loops {
@@ -129,13 +145,20 @@ impl Host<'_> {
                 self.sh.counters.no_buffers += 1;
                 return;
             };
-            let l = Looped { src: local.addr, dst: remote.addr, segment, payload };
+            let l = Looped {
+                src: local.addr,
+                dst: remote.addr,
+                segment,
+                payload,
+            };
             self.sh.looped.push(l);
         } else {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
-            self.to_device(local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl);
+            self.to_device(
+                local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
+            );
         }
     }
 
@@ -179,7 +202,11 @@ impl Host<'_> {
             return;
         }
         let mut headers = [0u8; wire::MAX_HEADERS];
-        let checksum = if offload { wire::Checksum::Partial } else { wire::Checksum::Full };
+        let checksum = if offload {
+            wire::Checksum::Partial
+        } else {
+            wire::Checksum::Full
+        };
         let (src, dst) = (local.addr.ip(), remote.addr.ip());
         let (len, ip_len) = wire::emit_tcp(
             src,
@@ -218,7 +245,12 @@ impl Host<'_> {
                 return;
             }
             let payload = Queue::default();
-            self.sh.looped.push(Looped { src: local.addr, dst: remote.addr, segment, payload });
+            self.sh.looped.push(Looped {
+                src: local.addr,
+                dst: remote.addr,
+                segment,
+                payload,
+            });
         } else {
             self.trace_segment(0, Direction::Out, local, remote, &segment, false);
             self.to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64);
@@ -232,7 +264,9 @@ impl Host<'_> {
                 self.segment_arrives(l.src, l.dst, &l.segment, l.payload);
             }
             // Whoever found the loopback full goes on now.
-            let Some(index) = self.sh.tx_waiting.pop() else { break };
+            let Some(index) = self.sh.tx_waiting.pop() else {
+                break;
+            };
             self.sh.sockets[index].tx_pending = false;
             self.output(index);
         }
@@ -241,7 +275,9 @@ impl Host<'_> {
     /// After a connection has processed something: drop what was acknowledged, report, send,
     /// re-arm; free the socket if it is over and nobody holds it.
     pub(super) fn settle(&mut self, index: u32, old: State, outcome: Outcome) {
-        let Some(s) = self.sh.sockets.get_mut(index) else { return };
+        let Some(s) = self.sh.sockets.get_mut(index) else {
+            return;
+        };
         let e = outcome.events;
         if outcome.acked > 0 {
             let mut tx = s.tx;
@@ -314,7 +350,13 @@ impl Host<'_> {
         retransmit: bool,
     ) {
         if self.sh.trace.enabled() {
-            let what = What::Segment { direction, src, dst, segment: *segment, retransmit };
+            let what = What::Segment {
+                direction,
+                src,
+                dst,
+                segment: *segment,
+                retransmit,
+            };
             self.trace(index, what);
         }
     }
@@ -322,16 +364,32 @@ impl Host<'_> {
     pub(super) fn trace_state(&mut self, index: u32, old: State, new: State) {
         if old != new && self.sh.trace.enabled() {
             let s = &self.sh.sockets[index];
-            let what = What::State { old, new, local: s.local, remote: s.remote };
+            let what = What::State {
+                old,
+                new,
+                local: s.local,
+                remote: s.remote,
+            };
             self.trace(index, what);
         }
     }
 
     /// Record an event about socket `index` (0: none).
     pub fn trace(&mut self, index: u32, what: What) {
-        let socket = self.sh.sockets.get(index).map_or(0, |s| self.id_of(index, s).number());
+        let socket = self
+            .sh
+            .sockets
+            .get(index)
+            .map_or(0, |s| self.id_of(index, s).number());
         let (time, pid, tid) = (self.now, self.pid, self.tid);
-        self.sh.trace.push(Event { number: 0, time, pid, tid, socket, what });
+        self.sh.trace.push(Event {
+            number: 0,
+            time,
+            pid,
+            tid,
+            socket,
+            what,
+        });
     }
 }
 

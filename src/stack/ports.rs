@@ -130,9 +130,7 @@ impl Shared {
         let mut i = self.port_table[usize::from(local.port)];
         while let Some(s) = self.sockets.get(i) {
             let reusable = me.options.reuseaddr && s.options.reuseaddr && !s.listening;
-            let shared = me.options.reuseport
-                && s.options.reuseport
-                && me.owner.uid == s.owner.uid;
+            let shared = me.options.reuseport && s.options.reuseport && me.owner.uid == s.owner.uid;
             // A child of a listener shares its port by nature; the listener's options count.
             if i != index && !reusable && !shared && overlap(me, local.addr, s, bound_addr(s)) {
                 return true;
@@ -196,12 +194,20 @@ impl Host<'_> {
     }
 
     /// connect(2) without bind: a port for which the pair of endpoints is new (RFC 6056).
-    pub(super) fn pick_connect_port(&mut self, index: u32, local: Addr, remote: Endpoint) -> Result<u16> {
+    pub(super) fn pick_connect_port(
+        &mut self,
+        index: u32,
+        local: Addr,
+        remote: Endpoint,
+    ) -> Result<u16> {
         let range = self.sh.sockets[index].sysctl.ip_local_port_range;
         let (low, count) = span(range);
         let hash = keyed_hash(&self.sh.secret, (local, remote)) as u32;
         let start = hash.wrapping_add(self.sh.port_hint) % count;
-        self.sh.port_hint = self.sh.port_hint.wrapping_add(2 + 2 * (self.random() as u32 & 7));
+        self.sh.port_hint = self
+            .sh
+            .port_hint
+            .wrapping_add(2 + 2 * (self.random() as u32 & 7));
         for want_odd in [false, true] {
             for n in 0..count {
                 let port = low + ((start + n) % count) as u16;
@@ -236,7 +242,9 @@ impl Host<'_> {
     /// No connection between the two, or one in TIME_WAIT that tcp_tw_reuse allows to replace;
     /// that one is then gone.
     pub(super) fn pair_is_free(&mut self, local: Endpoint, remote: Endpoint) -> bool {
-        let Some(i) = self.sh.find_connection(local, remote) else { return true };
+        let Some(i) = self.sh.find_connection(local, remote) else {
+            return true;
+        };
         let s = &self.sh.sockets[i];
         if s.tcb.state != State::TimeWait || !s.orphan {
             return false;

@@ -50,7 +50,10 @@ pub struct Pools<'a> {
 /// The pools of a [`super::Shared`], borrowed apart from its other fields.
 macro_rules! pools {
     ($sh:expr) => {
-        $crate::stack::queue::Pools { chunks: &mut $sh.chunks, buffers: &mut $sh.buffers }
+        $crate::stack::queue::Pools {
+            chunks: &mut $sh.chunks,
+            buffers: &mut $sh.buffers,
+        }
     };
 }
 pub(crate) use pools;
@@ -59,7 +62,13 @@ impl Pools<'_> {
     /// A new piece of `buf` (whose reference it takes over).
     pub fn chunk(&mut self, buf: BufId, off: u32, len: u32, seq: SeqNum) -> Option<u32> {
         let i = self.chunks.alloc()?;
-        self.chunks[i] = Chunk { buf, off, len, seq, next: 0 };
+        self.chunks[i] = Chunk {
+            buf,
+            off,
+            len,
+            seq,
+            next: 0,
+        };
         Some(i)
     }
 
@@ -74,8 +83,13 @@ impl Pools<'_> {
 
     /// The bytes of a piece.
     pub fn bytes(&self, chunk: u32) -> &[u8] {
-        let Some(c) = self.chunks.get(chunk) else { return &[] };
-        self.buffers.bytes(c.buf).get(c.off as usize..(c.off + c.len) as usize).unwrap_or(&[])
+        let Some(c) = self.chunks.get(chunk) else {
+            return &[];
+        };
+        self.buffers
+            .bytes(c.buf)
+            .get(c.off as usize..(c.off + c.len) as usize)
+            .unwrap_or(&[])
     }
 }
 
@@ -142,11 +156,14 @@ impl Queue {
             if self.tail != 0 {
                 let c = p.chunks[self.tail];
                 let end = (c.off + c.len) as usize;
-                let n = data.len().min(Buffers::capacity(c.buf).saturating_sub(end)).min(
-                    // Large buffers hold at most 64 KiB of payload, so that a whole number of
-                    // segments fits.
-                    65536usize.saturating_sub(end),
-                );
+                let n = data
+                    .len()
+                    .min(Buffers::capacity(c.buf).saturating_sub(end))
+                    .min(
+                        // Large buffers hold at most 64 KiB of payload, so that a whole number of
+                        // segments fits.
+                        65536usize.saturating_sub(end),
+                    );
                 if n > 0 {
                     p.buffers.bytes_mut(c.buf)[end..end + n].copy_from_slice(&data[..n]);
                     p.chunks[self.tail].len += n as u32;
@@ -155,7 +172,9 @@ impl Queue {
                     continue;
                 }
             }
-            let Some(buf) = p.buffers.alloc(data.len().min(65536)) else { break };
+            let Some(buf) = p.buffers.alloc(data.len().min(65536)) else {
+                break;
+            };
             match p.chunk(buf, 0, 0, SeqNum(0)) {
                 Some(c) => self.push(p, c),
                 None => {
@@ -189,7 +208,13 @@ impl Queue {
 
     /// New pieces that refer to `len` bytes from `offset` on, sharing the buffers; the first
     /// has sequence number `seq`. `None` when pieces run out.
-    pub fn share(&self, p: &mut Pools<'_>, mut offset: u32, mut len: u32, mut seq: SeqNum) -> Option<Queue> {
+    pub fn share(
+        &self,
+        p: &mut Pools<'_>,
+        mut offset: u32,
+        mut len: u32,
+        mut seq: SeqNum,
+    ) -> Option<Queue> {
         let mut out = Queue::default();
         let mut i = self.head;
         while i != 0 && len > 0 {
@@ -261,7 +286,11 @@ impl Queue {
         if p.chunks[chunk].len == 0 {
             p.free(chunk);
             // What was freed behind is linked past below.
-            if prev == 0 { self.head = at } else { p.chunks[prev].next = at }
+            if prev == 0 {
+                self.head = at
+            } else {
+                p.chunks[prev].next = at
+            }
             if at == 0 {
                 self.tail = prev;
             }

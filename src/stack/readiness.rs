@@ -129,7 +129,9 @@ impl Host<'_> {
             let index = self.sh.mirror_queue[self.sh.mirror_head as usize % MIRROR_QUEUE];
             self.sh.mirror_head = (self.sh.mirror_head + 1) % MIRROR_QUEUE as u32;
             self.sh.mirror_len -= 1;
-            let Some(s) = self.sh.sockets.get_mut(index) else { continue };
+            let Some(s) = self.sh.sockets.get_mut(index) else {
+                continue;
+            };
             if !s.mirror_queued {
                 continue;
             }
@@ -137,7 +139,14 @@ impl Host<'_> {
             let (old, new) = (s.mirrored, s.ready());
             if old != new && s.has_far && !s.orphan {
                 s.mirrored = new;
-                return Some((SockId { index, generation: s.generation }, old, new));
+                return Some((
+                    SockId {
+                        index,
+                        generation: s.generation,
+                    },
+                    old,
+                    new,
+                ));
             }
         }
         None

@@ -17,11 +17,17 @@ impl Host<'_> {
         let high = self.sh.sockets.high_water();
         // 1. Which sockets live on.
         let mut dead = [0u32; super::shared::JOURNAL];
-        let dead = if every { &mut dead[..0] } else { &mut dead[..suspects] };
+        let dead = if every {
+            &mut dead[..0]
+        } else {
+            &mut dead[..suspects]
+        };
         dead.copy_from_slice(&self.sh.journal[..dead.len()]);
         for index in 1..=high {
             let suspect = every || dead.contains(&index);
-            let Some(s) = self.sh.sockets.slot(index) else { continue };
+            let Some(s) = self.sh.sockets.slot(index) else {
+                continue;
+            };
             if s.generation == 0 || !suspect {
                 continue;
             }
@@ -34,18 +40,27 @@ impl Host<'_> {
         let chunks_high = self.sh.chunks.high_water();
         let mut marks = vec![0u64; chunks_high as usize / 64 + 1];
         for index in 1..=high {
-            if self.sh.sockets.slot(index).is_none_or(|s| s.generation == 0) {
+            if self
+                .sh
+                .sockets
+                .slot(index)
+                .is_none_or(|s| s.generation == 0)
+            {
                 continue;
             }
             let s = self.sh.sockets[index];
-            let whole = [s.tx, s.rx, s.ooo].iter().all(|q| mark(self.sh, q, &mut marks));
+            let whole = [s.tx, s.rx, s.ooo]
+                .iter()
+                .all(|q| mark(self.sh, q, &mut marks));
             if !whole {
                 // A queue that was not journalled is broken all the same: give it up. Its
                 // pieces stay marked until the next recovery, which costs memory, not safety.
                 self.condemn(index);
             }
         }
-        self.sh.chunks.rebuild(|i| marks[i as usize / 64] >> (i % 64) & 1 == 1);
+        self.sh
+            .chunks
+            .rebuild(|i| marks[i as usize / 64] >> (i % 64) & 1 == 1);
         self.sh.buffers.rebuild();
         // 3. Tables, timers, listeners' queues.
         self.sh.conn_table.fill(0);
@@ -54,7 +69,9 @@ impl Host<'_> {
         self.sh.mirror_len = 0;
         self.sh.sockets.rebuild_slots(|s| s.generation != 0);
         for index in 1..=high {
-            let Some(s) = self.sh.sockets.get_mut(index) else { continue };
+            let Some(s) = self.sh.sockets.get_mut(index) else {
+                continue;
+            };
             let (hashed, has_port) = (s.hashed, s.has_port);
             (s.hashed, s.has_port, s.hash_next, s.port_next) = (false, false, 0, 0);
             (s.timer_slot, s.tx_pending, s.mirror_queued) = (0, false, false);
@@ -89,9 +106,15 @@ impl Host<'_> {
     /// Reset a socket whose state can't be trusted: the peer gets a RST, the program an error.
     fn condemn(&mut self, index: u32) {
         self.sh.counters.recovered_resets += 1;
-        let Some(s) = self.sh.sockets.slot_mut(index) else { return };
+        let Some(s) = self.sh.sockets.slot_mut(index) else {
+            return;
+        };
         let (local, remote) = (s.local, s.remote);
-        let reset = s.open && !matches!(s.tcb.state, State::Closed | State::SynSent | State::TimeWait);
+        let reset = s.open
+            && !matches!(
+                s.tcb.state,
+                State::Closed | State::SynSent | State::TimeWait
+            );
         let (seq, ack) = (s.tcb.snd_nxt(), s.tcb.rcv_nxt());
         s.tx = Queue::default();
         s.rx = Queue::default();
@@ -163,7 +186,10 @@ impl Host<'_> {
     pub fn finish(&mut self) {
         self.sh.journal_len = 0;
         let deadline = self.next_deadline().0;
-        self.sh.open.deadline.store(deadline, core::sync::atomic::Ordering::Relaxed);
+        self.sh
+            .open
+            .deadline
+            .store(deadline, core::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -172,13 +198,17 @@ fn mark(sh: &mut Shared, q: &Queue, marks: &mut [u64]) -> bool {
     let (mut bytes, mut chunks, mut last) = (0u32, 0u32, 0);
     let mut i = q.head;
     while i != 0 {
-        let Some(word) = marks.get_mut(i as usize / 64) else { return false };
+        let Some(word) = marks.get_mut(i as usize / 64) else {
+            return false;
+        };
         let bit = 1 << (i % 64);
         if *word & bit != 0 {
             return false;
         }
         *word |= bit;
-        let Some(&c) = sh.chunks.slot(i) else { return false };
+        let Some(&c) = sh.chunks.slot(i) else {
+            return false;
+        };
         if !sh.buffers.recount(c.buf) {
             return false;
         }

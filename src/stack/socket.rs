@@ -21,7 +21,10 @@ impl SockId {
     }
     /// The inverse of [`SockId::number`].
     pub fn from_number(n: u64) -> SockId {
-        SockId { index: n as u32, generation: (n >> 32) as u32 }
+        SockId {
+            index: n as u32,
+            generation: (n >> 32) as u32,
+        }
     }
 }
 

@@ -36,7 +36,9 @@ impl Host<'_> {
     /// shown).
     pub fn table(&self, mut f: impl FnMut(Row)) {
         for index in 1..=self.sh.sockets.high_water() {
-            let Some(s) = self.sh.sockets.get(index) else { continue };
+            let Some(s) = self.sh.sockets.get(index) else {
+                continue;
+            };
             let state = s.state();
             if s.generation == 0 || state == State::Closed {
                 continue;
@@ -46,17 +48,32 @@ impl Host<'_> {
                 _ => (s.rx.bytes, s.tx.bytes),
             };
             f(Row {
-                id: SockId { index, generation: s.generation },
+                id: SockId {
+                    index,
+                    generation: s.generation,
+                },
                 family: s.family,
                 state,
                 recv_q,
                 send_q,
                 local: s.local,
                 remote: s.remote,
-                owner: if s.orphan { Owner { inode: 0, pid: 0, ..s.owner } } else { s.owner },
+                owner: if s.orphan {
+                    Owner {
+                        inode: 0,
+                        pid: 0,
+                        ..s.owner
+                    }
+                } else {
+                    s.owner
+                },
                 orphan: s.orphan,
                 v6only: s.options.v6only,
-                info: if s.open { s.tcb.info(self.now) } else { Info::default() },
+                info: if s.open {
+                    s.tcb.info(self.now)
+                } else {
+                    Info::default()
+                },
             });
         }
     }

@@ -115,9 +115,15 @@ impl TimerHeap {
 impl super::Host<'_> {
     /// Put the socket's entry where its connection's next deadline is.
     pub(super) fn arm(&mut self, index: u32) {
-        let super::Shared { sockets, timers, .. } = &mut *self.sh;
+        let super::Shared {
+            sockets, timers, ..
+        } = &mut *self.sh;
         let Some(s) = sockets.get(index) else { return };
-        let at = if s.open { s.tcb.deadline() } else { Instant::NEVER };
+        let at = if s.open {
+            s.tcb.deadline()
+        } else {
+            Instant::NEVER
+        };
         let slot = s.timer_slot;
         let mut moved = |socket: u32, position: u32| {
             if let Some(s) = sockets.get_mut(socket) {
@@ -135,8 +141,12 @@ impl super::Host<'_> {
 
     /// Take the socket out of the heap.
     pub(super) fn disarm(&mut self, index: u32) {
-        let super::Shared { sockets, timers, .. } = &mut *self.sh;
-        let Some(slot) = sockets.get(index).map(|s| s.timer_slot) else { return };
+        let super::Shared {
+            sockets, timers, ..
+        } = &mut *self.sh;
+        let Some(slot) = sockets.get(index).map(|s| s.timer_slot) else {
+            return;
+        };
         timers.remove(slot, &mut |socket, position| {
             if let Some(s) = sockets.get_mut(socket) {
                 s.timer_slot = position;
@@ -148,7 +158,9 @@ impl super::Host<'_> {
     pub fn run_timers(&mut self) {
         // A bound, so that a timer that re-arms itself in the past can't hold the lock.
         for _ in 0..4096 {
-            let Some((at, index)) = self.sh.timers.first() else { break };
+            let Some((at, index)) = self.sh.timers.first() else {
+                break;
+            };
             if at > self.now {
                 break;
             }

@@ -5,8 +5,8 @@
 //! descriptors or the device). Whoever changes a socket collects its waiters in a [`WakeSet`]
 //! and wakes them after the lock is given back.
 
-use super::{Host, SockId};
 use super::socket::OWN_WAITERS;
+use super::{Host, SockId};
 use crate::arena::pool::Plain;
 
 /// How many threads of a stack can wait at once.
@@ -49,11 +49,21 @@ pub struct WakeSet {
     len: usize,
     /// More than fit: wake everybody.
     pub all: bool,
+    /// A descriptor that somebody watches shows the wrong readiness: the keeper is to mirror.
+    pub keeper_now: bool,
+    /// The same for one that nobody is known to watch: within a millisecond or so.
+    pub keeper_soon: bool,
 }
 
 impl Default for WakeSet {
     fn default() -> WakeSet {
-        WakeSet { ids: [(0, Sleep::Futex); 32], len: 0, all: false }
+        WakeSet {
+            ids: [(0, Sleep::Futex); 32],
+            len: 0,
+            all: false,
+            keeper_now: false,
+            keeper_soon: false,
+        }
     }
 }
 
@@ -77,7 +87,7 @@ impl WakeSet {
     }
     /// Nobody to wake.
     pub fn is_empty(&self) -> bool {
-        self.len == 0 && !self.all
+        self.len == 0 && !self.all && !self.keeper_now && !self.keeper_soon
     }
 }
 
@@ -85,7 +95,12 @@ impl Host<'_> {
     /// Take a waiter for this thread; `None` when all are taken.
     pub fn new_waiter(&mut self, sleep: Sleep, pid: u32, tid: u32) -> Option<u16> {
         let id = self.sh.waiters.alloc()?;
-        self.sh.waiters[id] = Waiter { sleep, everything: false, pid, tid };
+        self.sh.waiters[id] = Waiter {
+            sleep,
+            everything: false,
+            pid,
+            tid,
+        };
         Some(id as u16)
     }
 
@@ -96,7 +111,9 @@ impl Host<'_> {
 
     /// Wake `waiter` on every event of `socket` from now on.
     pub fn wait_on(&mut self, socket: SockId, waiter: u16) {
-        let Some(s) = self.sh.sockets.get_mut(socket.index) else { return };
+        let Some(s) = self.sh.sockets.get_mut(socket.index) else {
+            return;
+        };
         if s.generation != socket.generation || s.waiters.contains(&waiter) {
             return;
         }
@@ -125,7 +142,9 @@ impl Host<'_> {
     /// Something happened to socket `index`: wake whoever waits for it, and have its readiness
     /// mirrored where somebody may be watching the descriptor.
     pub(super) fn notify(&mut self, index: u32) {
-        let Some(s) = self.sh.sockets.get_mut(index) else { return };
+        let Some(s) = self.sh.sockets.get_mut(index) else {
+            return;
+        };
         let mut named: [u16; OWN_WAITERS] = [0; OWN_WAITERS];
         let mut n = 0;
         for &w in &s.waiters {

@@ -18,6 +18,11 @@ pub struct Tcb {
 }
 
 impl Tcb {
+    /// A connection that is not there: CLOSED, nothing to send, no timer.
+    pub fn closed() -> Tcb {
+        todo!()
+    }
+
     /// An active open: SYN_SENT with a SYN to be polled.
     pub fn connect(_now: Instant, _iss: SeqNum, _path: Path, _o: TcpOptions, _s: &Sysctl) -> Tcb {
         todo!()

@@ -22,7 +22,10 @@ impl<const N: usize> Text<N> {
         }
         let mut bytes = [0; N];
         bytes[..len].copy_from_slice(&s.as_bytes()[..len]);
-        Text { len: len as u8, bytes }
+        Text {
+            len: len as u8,
+            bytes,
+        }
     }
     /// The text.
     pub fn as_str(&self) -> &str {
