@@ -4,7 +4,10 @@
 //! `close`, `write`, ...: a stack that used them would call itself. Everything below the shim
 //! therefore makes its system calls here.
 
+pub mod io;
 pub mod memory;
+pub mod process;
+pub mod unix;
 
 use core::arch::asm;
 
