@@ -7,6 +7,7 @@
 use super::queue::{Queue, pools};
 use super::{Host, Shared};
 use crate::tcp::{Flags, Segment, State};
+use core::sync::atomic::Ordering;
 
 impl Host<'_> {
     /// Make the state whole again. Idempotent: may itself be interrupted by death.
@@ -185,11 +186,10 @@ impl Host<'_> {
     /// The lock is about to be given back in good order.
     pub fn finish(&mut self) {
         self.sh.journal_len = 0;
-        let deadline = self.next_deadline().0;
-        self.sh
-            .open
-            .deadline
-            .store(deadline, core::sync::atomic::Ordering::Relaxed);
+        let sleeps_until = self.sh.open.sleeper_deadline.load(Ordering::Relaxed);
+        if self.next_deadline().0 < sleeps_until {
+            self.wakes.timer = true;
+        }
     }
 }
 

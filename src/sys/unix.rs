@@ -38,6 +38,11 @@ impl Name {
         name
     }
 
+    /// For the kernel: the address and its length.
+    pub fn as_raw(&self) -> (*const libc::sockaddr_un, usize) {
+        (&raw const self.addr, self.len)
+    }
+
     /// The bytes after the NUL.
     pub fn bytes(&self) -> impl Iterator<Item = u8> + '_ {
         self.addr.sun_path[1..self.len - PATH]
