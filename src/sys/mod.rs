@@ -4,6 +4,10 @@
 //! `close`, `write`, ...: a stack that used them would call itself. Everything below the shim
 //! therefore makes its system calls here.
 
+pub mod netlink;
+pub mod sleep;
+pub mod tun;
+
 use core::arch::asm;
 
 /// An error number as the kernel returns it.
