@@ -1,6 +1,6 @@
 //! What programs ask of a socket. Nothing here blocks: what would, says [`Error::WouldBlock`].
 
-use super::queue::{Queue, pools};
+use super::queue::{Pools, Queue, pools};
 use super::{Error, Family, Host, Owner, Result, Shared, SockId, Socket};
 use crate::addr::{Addr, Endpoint};
 use crate::tcp::{State, Sysctl, Tcb, TcpError, TcpOptions};
@@ -288,6 +288,7 @@ impl Host<'_> {
     pub fn dissolve(&mut self, id: SockId) -> Result<()> {
         let index = self.index_of(id)?;
         self.touch(index);
+        let mut error = None;
         let s = &mut self.sh.sockets[index];
         if s.open && s.tcb.state != State::Closed {
             let old = s.tcb.state;
@@ -295,11 +296,14 @@ impl Host<'_> {
             self.output(index);
             self.trace_state(index, old, State::Closed);
             self.deliver_looped();
+            error = (old != State::SynSent && old != State::TimeWait).then_some(TcpError::Reset);
         }
         if self.sh.sockets[index].listening {
             self.drop_children(index);
         }
         self.disconnect(index);
+        self.sh.sockets[index].error = error;
+        self.mirror_later(index);
         Ok(())
     }
 
@@ -397,42 +401,38 @@ impl Host<'_> {
             return Err(s.error.take().map_or(Error::Pipe, Error::from));
         }
         self.touch(index);
-        let s = &mut self.sh.sockets[index];
+        let Shared {
+            sockets,
+            chunks,
+            buffers,
+            counters,
+            ..
+        } = &mut *self.sh;
+        let s = &mut sockets[index];
         let total: usize = data.iter().map(|d| d.len()).sum();
         let mut skip = skip;
         let mut done = 0;
-        let mut queue = s.tx;
-        let limit = s.options.sndbuf;
-        let mss = u32::from(s.tcb.mss());
         let mut short = false;
-        for part in data {
+        'parts: for part in data {
             let Some(mut part) = part.get(skip..) else {
                 skip -= part.len();
                 continue;
             };
             skip = 0;
             while !part.is_empty() {
-                let room = super::readiness::send_room(&queue, limit, mss);
-                if room == 0 {
-                    short = true;
-                    break;
-                }
+                let (room, new_skb) = s.send_room();
                 let n = part.len().min(room as usize);
-                let copied = queue.append(&mut pools!(self.sh), &part[..n]);
+                let copied =
+                    s.tx.append(&mut Pools { chunks, buffers }, &part[..n], new_skb);
                 done += copied;
                 part = &part[copied..];
-                if copied < n {
-                    self.sh.counters.no_buffers += 1;
+                if n == 0 || copied < n {
+                    counters.no_buffers += u64::from(copied < n);
                     short = true;
-                    break;
+                    break 'parts;
                 }
             }
-            if short {
-                break;
-            }
         }
-        let s = &mut self.sh.sockets[index];
-        s.tx = queue;
         if done == 0 && total > 0 {
             return Err(Error::WouldBlock);
         }
@@ -460,27 +460,20 @@ impl Host<'_> {
             return Err(Error::NotConnected);
         }
         if s.rx.bytes as usize <= flags.peek_offset {
-            if flags.peek_offset > 0 && s.rx.bytes > 0 {
-                return if s.eof || s.rcv_shutdown {
-                    Ok(0)
-                } else {
-                    Err(Error::WouldBlock)
-                };
+            // Linux's order: end of file, the pending error, own shutdown, never connected.
+            if s.eof {
+                return Ok(0);
             }
-            if s.eof && s.error.is_none() || s.rcv_shutdown {
-                return match s.was_connected {
-                    true => Ok(0),
-                    false if s.state() == State::Closed && !s.rcv_shutdown => {
-                        Err(Error::NotConnected)
-                    }
-                    false => Ok(0),
-                };
-            }
-            if let Some(e) = s.error.take() {
+            if flags.peek_offset == 0
+                && let Some(e) = s.error.take()
+            {
+                self.mirror_later(index);
                 return Err(e.into());
             }
             return match s.state() {
+                _ if s.rcv_shutdown => Ok(0),
                 State::Closed => Err(Error::NotConnected),
+                State::TimeWait => Ok(0),
                 _ => Err(Error::WouldBlock),
             };
         }
@@ -553,22 +546,16 @@ impl Host<'_> {
             }
             return Ok(());
         }
-        if old == State::Closed {
-            if how != How::Write {
-                s.rcv_shutdown = true;
-            }
-            if how != How::Read {
-                s.snd_shutdown = true;
-            }
-            self.notify(index);
+        if matches!(old, State::Closed | State::TimeWait) {
             return Err(Error::NotConnected);
         }
         if old == State::SynSent {
-            // Linux: tcp_disconnect, then ENOTCONN is not reported.
+            // Linux: tcp_disconnect, which leaves ECONNRESET behind.
             s.tcb.abort(self.now);
-            s.error = Some(TcpError::Reset);
             self.trace_state(index, old, State::Closed);
-            self.connection_over(index, old);
+            self.disconnect(index);
+            self.sh.sockets[index].error = Some(TcpError::Reset);
+            self.notify(index);
             return Ok(());
         }
         if how != How::Write {
@@ -658,7 +645,10 @@ impl Host<'_> {
     pub fn peer_addr(&self, id: SockId) -> Result<Endpoint> {
         let s = self.socket(id)?;
         match s.state() {
-            State::Closed | State::Listen | State::SynSent => Err(Error::NotConnected),
+            // A descriptor doesn't show TIME_WAIT: its socket is CLOSED.
+            State::Closed | State::Listen | State::SynSent | State::TimeWait => {
+                Err(Error::NotConnected)
+            }
             _ => Ok(s.remote),
         }
     }

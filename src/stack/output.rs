@@ -320,13 +320,14 @@ impl Host<'_> {
         self.disarm(index);
         self.sh.unhash_connection(index);
         let s = &mut self.sh.sockets[index];
-        if s.orphan {
+        // A complete connection that waits for accept is still given to it, with its error.
+        if s.orphan && !(s.embryonic && s.was_connected) {
             self.leave_listener(index);
             self.free(index);
             return;
         }
         s.snd_shutdown = true;
-        s.eof = true;
+        s.rcv_shutdown = true;
         let (mut tx, mut ooo) = (s.tx, s.ooo);
         tx.clear(&mut pools!(self.sh));
         ooo.clear(&mut pools!(self.sh));

@@ -1,39 +1,44 @@
 //! What poll(2) says of a socket, when the send buffer is full, and mirroring.
 
-use super::queue::Queue;
 use super::shared::MIRROR_QUEUE;
 use super::{Host, Ready, Result, SockId, Socket};
 use crate::tcp::State;
 
-/// What Linux counts for an sk_buff beside its data: `struct sk_buff` and the shared info.
-const SKB_OVERHEAD: u32 = 1280;
-/// The most data that one sk_buff of a TCP send queue holds.
-const SKB_DATA: u32 = 32768;
-
-/// Linux's sk_wmem_queued for a queue: data plus what the sk_buffs cost.
-pub(super) fn wmem_queued(queue: &Queue, mss: u32) -> u32 {
-    let per_skb = SKB_DATA.max(mss / 2);
-    queue.bytes + queue.bytes.div_ceil(per_skb) * SKB_OVERHEAD
-}
-
-/// How many bytes may be appended before send must wait: Linux adds an sk_buff as long as
-/// sk_wmem_queued is below sk_sndbuf, and fills that one.
-pub(super) fn send_room(queue: &Queue, sndbuf: u32, mss: u32) -> u32 {
-    let used = wmem_queued(queue, mss);
-    if used >= sndbuf {
-        return 0;
-    }
-    // The sk_buff in hand may be filled past the limit, up to its own size.
-    (sndbuf - used).max(mss.min(SKB_DATA))
-}
-
-/// sk_stream_is_writable: a third of the buffer is free.
-fn writable(s: &Socket) -> bool {
-    let used = wmem_queued(&s.tx, u32::from(s.tcb.mss()));
-    s.options.sndbuf.saturating_sub(used) >= used / 2
-}
+/// What Linux 6.18 counts for an sk_buff of a send queue beside its data
+/// (docs/kernel-notes/sockbuf.md).
+const SKB_OVERHEAD: u32 = 832;
 
 impl Socket {
+    /// Linux's sk_wmem_queued.
+    pub fn wmem_queued(&self) -> u32 {
+        self.tx.bytes + self.tx.skbs * SKB_OVERHEAD
+    }
+
+    /// How many bytes send may append now, and whether they begin a new sk_buff: the unsent one
+    /// at the tail takes more until it is full; a new one may begin while the queue is below
+    /// SO_SNDBUF, and is then filled whatever that says.
+    pub(super) fn send_room(&self) -> (u32, bool) {
+        let goal = self.tcb.size_goal();
+        let unsent = self
+            .tx
+            .bytes
+            .saturating_sub(self.tcb.snd_nxt() - self.tcb.snd_una());
+        let tail = unsent.min(self.tx.tail_skb);
+        if tail > 0 && tail < goal {
+            (goal - tail, false)
+        } else if self.wmem_queued() < self.options.sndbuf {
+            (goal, true)
+        } else {
+            (0, true)
+        }
+    }
+
+    /// sk_stream_is_writable: a third of the buffer is free.
+    fn writable(&self) -> bool {
+        let used = self.wmem_queued();
+        self.options.sndbuf.saturating_sub(used) >= used / 2
+    }
+
     /// What poll(2) reports (Linux: tcp_poll).
     pub fn ready(&self) -> Ready {
         let state = self.state();
@@ -45,8 +50,9 @@ impl Socket {
             return r;
         }
         let rcv_shut = self.rcv_shutdown || self.eof;
-        let never_open = state == State::Closed;
-        if rcv_shut && self.snd_shutdown || never_open {
+        // TIME_WAIT is not seen through a descriptor: for the program the socket is CLOSED.
+        let closed = matches!(state, State::Closed | State::TimeWait);
+        if rcv_shut && self.snd_shutdown || closed {
             r.add(Ready::HUP);
         }
         if rcv_shut {
@@ -56,7 +62,7 @@ impl Socket {
             if self.rx.bytes >= self.options.rcvlowat.max(1) {
                 r.add(Ready::IN);
             }
-            if self.snd_shutdown || !self.open || writable(self) {
+            if self.snd_shutdown || !self.open || self.writable() {
                 r.add(Ready::OUT);
             }
             if self.urgent_at.is_some() && (self.urgent_byte.is_some() || self.options.oobinline) {

@@ -130,7 +130,7 @@ impl Host<'_> {
                 s.error = Some(crate::tcp::TcpError::Reset);
                 s.tcb = crate::tcp::Tcb::closed();
                 s.snd_shutdown = true;
-                s.eof = true;
+                s.rcv_shutdown = true;
             }
             s.connecting = false;
             s.hashed = false;

@@ -52,7 +52,11 @@ impl TestHost {
             g.config.mtu = 1500;
             g.config.has_device = true;
         }
-        TestHost { arena, wire: Wire::default(), now: Instant(1_000_000_000) }
+        TestHost {
+            arena,
+            wire: Wire::default(),
+            now: Instant(1_000_000_000),
+        }
     }
 
     fn with<R>(&mut self, f: impl FnOnce(&mut Host<'_>) -> R) -> R {
@@ -76,7 +80,8 @@ fn v4(a: [u8; 4]) -> Addr {
 }
 
 fn create(h: &mut Host<'_>) -> SockId {
-    h.create(Family::V4, Owner::default(), &Sysctl::default()).unwrap()
+    h.create(Family::V4, Owner::default(), &Sysctl::default())
+        .unwrap()
 }
 
 fn send(h: &mut Host<'_>, id: SockId, data: &[u8]) -> Result<usize> {
@@ -96,7 +101,10 @@ fn pair(h: &mut Host<'_>) -> (SockId, SockId, SockId) {
     h.bind(l, Endpoint::new(Addr::ANY4, 9000), true).unwrap();
     h.listen(l, 5).unwrap();
     let c = create(h);
-    assert_eq!(h.connect(c, Endpoint::new(v4([127, 0, 0, 1]), 9000)), Err(Error::InProgress));
+    assert_eq!(
+        h.connect(c, Endpoint::new(v4([127, 0, 0, 1]), 9000)),
+        Err(Error::InProgress)
+    );
     assert_eq!(h.connect_result(c), Ok(()));
     let (s, peer) = h.accept(l, Owner::default()).unwrap();
     assert_eq!(peer, h.local_addr(c).unwrap());
@@ -250,7 +258,12 @@ fn two_hosts_over_a_lossy_wire() {
                 host.with(|h| h.run_timers());
             }
         }
-        assert!(got == data, "seed {seed}: {} of {} bytes, {sent} sent", got.len(), data.len());
+        assert!(
+            got == data,
+            "seed {seed}: {} of {} bytes, {sent} sent",
+            got.len(),
+            data.len()
+        );
     }
 }
 

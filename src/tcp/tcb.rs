@@ -152,6 +152,11 @@ impl Tcb {
         todo!()
     }
 
+    /// Linux's size_goal: what one sk_buff of the send queue is filled to.
+    pub fn size_goal(&self) -> u32 {
+        todo!()
+    }
+
     /// The MSS for sending, less timestamps.
     pub fn mss(&self) -> u16 {
         todo!()
