@@ -560,6 +560,7 @@ impl Host<'_> {
         }
         if how != How::Write {
             s.rcv_shutdown = true;
+            s.tcb.shutdown_read();
         }
         if how != How::Read && !s.snd_shutdown {
             s.snd_shutdown = true;

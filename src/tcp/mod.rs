@@ -11,13 +11,36 @@
 //! it gives `None`; then [`Tcb::deadline`] for the next [`Tcb::on_timer`].
 #![forbid(unsafe_code)]
 
+mod ack;
+mod close;
+pub mod congestion;
+mod data;
+mod delack;
+mod icmp;
+mod info;
+mod input;
+mod isn;
+mod open;
+mod output;
+mod recovery;
+mod reset;
+mod rtt;
+mod sack;
 pub mod segment;
 pub mod seq;
 pub mod tcb;
+mod time_wait;
+mod timers;
+mod window;
 
+#[cfg(test)]
+mod tests;
+
+pub use isn::{initial_seq, timestamp_offset};
+pub use reset::reset_for;
 pub use segment::{Flags, Options, Segment};
 pub use seq::SeqNum;
-pub use tcb::{Info, Tcb, TimerName, initial_seq, reset_for, timestamp_offset};
+pub use tcb::{Info, Tcb, TimerName};
 
 /// The states of RFC 9293, section 3.3.2. (`Listen` is kept here for the socket tables; a
 /// listening socket has no `Tcb`.)
