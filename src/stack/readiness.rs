@@ -59,15 +59,13 @@ impl Socket {
             r.add(Ready::IN.with(Ready::RDHUP));
         }
         if !matches!(state, State::SynSent | State::SynReceived) {
-            if self.rx.bytes >= self.options.rcvlowat.max(1) {
+            if self.inline_bytes() >= self.options.rcvlowat.max(1) {
                 r.add(Ready::IN);
             }
             if self.snd_shutdown || !self.open || self.writable() {
                 r.add(Ready::OUT);
             }
-            if self.urgent_at.is_some() && (self.urgent_byte.is_some() || self.options.oobinline) {
-                r.add(Ready::PRI);
-            }
+            r.add(self.urgent_ready());
         }
         if self.error.is_some() {
             r.add(Ready::ERR);
