@@ -30,7 +30,7 @@ fn main() {
     for offload in [true, false] {
         let mut link = Link::up(offload);
         let (call, bulk) = link.drop_cost();
-        let (out, into) = (link.to_kernel(), link.from_kernel());
+        let (out, into) = (link.send_bulk(), link.receive_bulk());
         let name = if offload {
             "64 KiB, offload"
         } else {
@@ -140,7 +140,7 @@ impl Link {
     }
 
     /// Gbit/s to a program on the kernel's stack that reads and forgets.
-    fn to_kernel(&mut self) -> f64 {
+    fn send_bulk(&mut self) -> f64 {
         let listener = TcpListener::bind(SocketAddr::from((KERNEL, 80))).expect("bind");
         let sink = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("accept");
@@ -213,7 +213,7 @@ impl Link {
     }
 
     /// Gbit/s from a program on the kernel's stack that writes all it can.
-    fn from_kernel(&mut self) -> f64 {
+    fn receive_bulk(&mut self) -> f64 {
         let source = std::thread::spawn(|| {
             let to = SocketAddr::from((STACK, 80));
             let mut stream = TcpStream::connect(to).expect("connect");
