@@ -66,7 +66,7 @@ fn enter() -> Result<(), String> {
     if uid != 0 {
         std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|e| e.to_string())?;
     }
-    match crate::sys::tun::open(c"/dev/net/tun", libc::O_RDWR) {
+    match crate::sys::io::open(c"/dev/net/tun", libc::O_RDWR) {
         Ok(_) => Ok(()),
         Err(e) => Err(crate::link::tun::node_error(e).to_string()),
     }
