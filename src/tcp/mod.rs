@@ -36,11 +36,9 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use isn::{initial_seq, timestamp_offset};
-pub use reset::reset_for;
 pub use segment::{Flags, Options, Segment};
 pub use seq::SeqNum;
-pub use tcb::{Info, Tcb, TimerName};
+pub use tcb::{Info, Tcb, TimerName, initial_seq, reset_for, timestamp_offset};
 
 /// The states of RFC 9293, section 3.3.2. (`Listen` is kept here for the socket tables; a
 /// listening socket has no `Tcb`.)

@@ -15,18 +15,6 @@ use crate::time::Instant;
 pub(super) const TIMESTAMPS_LEN: u16 = 12;
 
 impl Tcb {
-    /// A connection that is not there: CLOSED, nothing to send, no timer.
-    pub fn closed() -> Tcb {
-        let path = Path {
-            mss: DEFAULT_MSS,
-            rcv_buf: 0,
-            rcv_buf_locked: false,
-            ts_offset: 0,
-        };
-        let (o, s) = (TcpOptions::default(), Sysctl::default());
-        Tcb::new(Instant::default(), SeqNum(0), path, o, &s)
-    }
-
     /// An active open: SYN_SENT with a SYN to be polled.
     pub fn connect(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
         let mut tcb = Tcb::new(now, iss, path, o, s);
@@ -63,7 +51,7 @@ impl Tcb {
         tcb
     }
 
-    fn new(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
+    pub(super) fn new(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
         let Path {
             mss,
             rcv_buf,

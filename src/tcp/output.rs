@@ -4,18 +4,6 @@ use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
 
 impl Tcb {
-    /// Linux's size_goal: what one sk_buff of the send queue is filled to.
-    pub fn size_goal(&self) -> u32 {
-        const GSO_MAX: u32 = 65536 - 1 - 320;
-        let mss = u32::from(self.mss()).max(1);
-        let goal = match self.max_window {
-            0 => GSO_MAX,
-            w if w <= 536 => GSO_MAX.min(w),
-            w => GSO_MAX.min(w / 2),
-        };
-        (goal / mss * mss).max(mss)
-    }
-
     /// The next segment to send, if any. `max_payload` bounds its payload (several MSS, for
     /// TSO); 0 means one MSS.
     pub fn poll_transmit(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {

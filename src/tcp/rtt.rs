@@ -67,11 +67,6 @@ impl RttEstimator {
         Duration::from_micros(u64::from(self.rto_max))
     }
 
-    /// The least timeout.
-    pub fn rto_min(&self) -> Duration {
-        Duration::from_micros(u64::from(self.rto_min))
-    }
-
     /// Time the segment that ends at `end`, unless another is being timed.
     pub fn start(&mut self, now: Instant, end: SeqNum) {
         if self.timed_at.is_none() {

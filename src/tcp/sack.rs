@@ -20,11 +20,6 @@ impl Scoreboard {
         self.runs.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
-    /// Nothing is reported.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Forget everything (reneging, RFC 2018, section 8).
     pub fn clear(&mut self) {
         self.len = 0;

@@ -147,6 +147,23 @@ pub(super) struct Owes {
 }
 
 impl Tcb {
+    /// A connection that is not there: CLOSED, nothing to send, no timer.
+    pub fn closed() -> Tcb {
+        let path = super::Path {
+            mss: super::window::DEFAULT_MSS,
+            rcv_buf: 0,
+            rcv_buf_locked: false,
+            ts_offset: 0,
+        };
+        Tcb::new(
+            Instant(0),
+            SeqNum(0),
+            path,
+            TcpOptions::default(),
+            &Sysctl::default(),
+        )
+    }
+
     /// Change state and say so.
     pub(super) fn enter(&mut self, state: State, out: &mut Outcome) {
         if self.state != state {
@@ -225,6 +242,21 @@ impl Tcb {
     /// `rcv_nxt`.
     pub fn rcv_nxt(&self) -> SeqNum {
         self.rcv_nxt
+    }
+
+    /// Linux's size_goal: what one sk_buff of the send queue is filled to
+    /// (`tcp_xmit_size_goal`): as many full segments as one large packet and half the peer's
+    /// window hold.
+    pub fn size_goal(&self) -> u32 {
+        /// 64 KiB less the room Linux keeps for headers.
+        const GSO_MAX: u32 = 65_536 - 321;
+        let half = match self.max_window {
+            0 => GSO_MAX,
+            w if w > u32::from(super::window::DEFAULT_MSS) => w / 2,
+            w => w,
+        };
+        let mss = u32::from(self.snd_mss).max(1);
+        (half.min(GSO_MAX) / mss).max(1) * mss
     }
 
     /// The MSS for sending, less timestamps.
