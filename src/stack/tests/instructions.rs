@@ -36,7 +36,10 @@ impl Stack {
     /// Become a copy of `other`, whose lock somebody may hold. Only what is in use is copied.
     fn copy(&self, other: &Stack) {
         let size = size_of::<Shared>();
-        let (from, to) = (other.arena.as_ptr().cast::<u8>(), self.arena.as_ptr().cast_mut());
+        let (from, to) = (
+            other.arena.as_ptr().cast::<u8>(),
+            self.arena.as_ptr().cast_mut(),
+        );
         // SAFETY: both files are as large as the mappings; nobody changes `other` meanwhile (its
         // only user is stopped), nobody else has this copy.
         unsafe {
@@ -165,7 +168,7 @@ fn assert_no_widows(h: &Host<'_>) {
 }
 
 /// The victim died: recover, let the others go on, and see that all ends well.
-fn aftermath(stack: &Stack, now: Instant, others: &[Program], victims: &HashSet<u64>) {
+fn aftermath(stack: &Stack, now: Instant, scene: &Scene) {
     *stack.wire.borrow_mut() = Wire::default();
     let alive = stack.with(now, |h| {
         assert!(h.sh.journal_len < 40, "{} touched", h.sh.journal_len);
@@ -194,8 +197,9 @@ fn aftermath(stack: &Stack, now: Instant, others: &[Program], victims: &HashSet<
         }
     });
     let mut now = now;
-    let mut others: Vec<Program> = others.to_vec();
+    let mut others: Vec<Program> = scene.others.to_vec();
     // How much of the victim's streams was sent, nobody knows.
+    let victims: HashSet<u64> = scene.victim.streams().collect();
     let mut known = others[0].ledger.borrow().clone();
     known.retain(|id, _| !victims.contains(id));
     let known = Ledger::new(known.into());
@@ -294,42 +298,70 @@ fn scene(seed: u64) -> Scene {
     }
 }
 
+/// Let the victims of these scenes make their call, and look at every `rarely`-th instruction
+/// in the lock. Gives how many instructions there were.
+fn deaths(
+    seeds: core::ops::Range<u64>,
+    rarely: usize,
+    mut look: impl FnMut(&Scene, Instant),
+) -> u64 {
+    let mut steps = 0;
+    for seed in seeds {
+        let scene = scene(seed);
+        let mut rng = Rng(seed);
+        let mut victim = scene.victim.clone();
+        let later = scene.now + Duration::from_millis([0, 0, 50, 300, 70_000][rng.below(5)]);
+        let packets = [0, 0, 0, 1, 5][rng.below(5)];
+        let call = || {
+            scene.stack.with(later, |h| {
+                h.receive(packets);
+                h.run_timers();
+                victim.step(h);
+            });
+        };
+        steps += step_through(&mut rng, rarely, call, || {
+            if scene.stack.arena.holder().is_some() {
+                look(&scene, later);
+            }
+        });
+    }
+    steps
+}
+
+/// 1 looks at every single instruction, which takes hours.
+fn rarely(default: usize) -> usize {
+    std::env::var("UTCP_RARELY").map_or(default, |n| n.parse().unwrap())
+}
+
 #[test]
 fn death_at_any_instruction_costs_what_was_being_changed() {
     let copy = Stack::new();
-    let (mut steps, mut deaths) = (0, 0);
-    // UTCP_RARELY=1 looks at every single instruction, which takes minutes.
-    let rarely = std::env::var("UTCP_RARELY").map_or(200, |n| n.parse().unwrap());
-    for seed in 0..80 {
-        let Scene {
-            stack,
-            now,
-            mut victim,
-            others,
-        } = scene(seed);
-        let victims: HashSet<u64> = victim.streams().collect();
-        let mut rng = Rng(seed);
-        let later = now + Duration::from_millis([0, 0, 50, 300, 70_000][rng.below(5)]);
-        let packets = [0, 0, 0, 1, 5][rng.below(5)];
-        steps += step_through(
+    let mut count = 0;
+    let steps = deaths(0..80, rarely(200), |scene, now| {
+        count += 1;
+        copy.copy(&scene.stack);
+        aftermath(&copy, now, scene);
+    });
+    assert!(count > 500, "{steps} instructions, {count} deaths");
+}
+
+#[test]
+fn recovery_may_die_too() {
+    let (first, second) = (Stack::new(), Stack::new());
+    let mut count = 0;
+    let mut rng = Rng(1);
+    let steps = deaths(80..120, rarely(3000), |scene, now| {
+        first.copy(&scene.stack);
+        step_through(
             &mut rng,
-            rarely,
+            rarely(3000),
+            || first.with(now, |h| h.recover()),
             || {
-                stack.with(later, |h| {
-                    h.receive(packets);
-                    h.run_timers();
-                    victim.step(h);
-                });
-            },
-            || {
-                if stack.arena.holder().is_some() {
-                    deaths += 1;
-                    copy.copy(&stack);
-                    aftermath(&copy, later, &others, &victims);
-                }
+                count += 1;
+                second.copy(&first);
+                aftermath(&second, now, scene);
             },
         );
-    }
-    eprintln!("{steps} instructions, {deaths} deaths");
-    assert!(deaths > 500, "{steps} instructions, {deaths} deaths");
+    });
+    assert!(count > 500, "{steps} instructions, {count} deaths");
 }
