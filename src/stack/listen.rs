@@ -53,6 +53,7 @@ impl Host<'_> {
                 None => Err(Error::WouldBlock),
             };
         }
+        self.touch(child);
         let next = self.sh.sockets[child].accept_next;
         let s = &mut self.sh.sockets[index];
         s.accept_head = next;
@@ -60,7 +61,6 @@ impl Host<'_> {
             s.accept_tail = 0;
         }
         s.accept_len -= 1;
-        self.touch(child);
         let c = &mut self.sh.sockets[child];
         c.accept_next = 0;
         c.embryonic = false;
@@ -81,6 +81,7 @@ impl Host<'_> {
         let (Ok(l), Ok(c)) = (self.index_of(listener), self.index_of(child)) else {
             return;
         };
+        self.touch(c);
         let head = self.sh.sockets[l].accept_head;
         let s = &mut self.sh.sockets[c];
         s.accept_next = head;
@@ -147,7 +148,6 @@ impl Host<'_> {
         least_iss: SeqNum,
     ) -> Option<u32> {
         let child = self.alloc_socket()?;
-        self.touch(child);
         self.touch(listener);
         let l = self.sh.sockets[listener];
         let iss = self.isn(local, remote);
@@ -283,6 +283,7 @@ impl Host<'_> {
                 generation: s.generation,
             }
         };
+        let touched = self.sh.journal_len;
         // Complete ones are in the queue; those in SYN_RECEIVED are found by their port.
         let mut i = self.sh.port_table[usize::from(self.sh.sockets[listener].local.port)];
         while i != 0 {
@@ -300,6 +301,7 @@ impl Host<'_> {
                     self.trace_state(i, old, State::Closed);
                 }
                 self.free(i);
+                self.settled(touched);
             }
             i = next;
         }
