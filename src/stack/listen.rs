@@ -283,30 +283,40 @@ impl Host<'_> {
                 generation: s.generation,
             }
         };
-        let touched = self.sh.journal_len;
         // Complete ones are in the queue; those in SYN_RECEIVED are found by their port.
-        let mut i = self.sh.port_table[usize::from(self.sh.sockets[listener].local.port)];
+        let port = usize::from(self.sh.sockets[listener].local.port);
+        let mut i = self.sh.port_table[port];
         while i != 0 {
             let s = &self.sh.sockets[i];
             let next = s.port_next;
             if s.embryonic && s.parent == id {
-                self.touch(i);
-                let s = &mut self.sh.sockets[i];
-                s.embryonic = false;
-                let old = s.tcb.state;
-                // A half-open child goes silently, a complete one with a RST.
-                if s.was_connected {
-                    s.tcb.abort(self.now);
-                    self.output(i);
-                    self.trace_state(i, old, State::Closed);
-                }
-                self.free(i);
-                self.settled(touched);
+                self.drop_child(i);
             }
             i = next;
+            if self.sh.looped.is_full() {
+                // What that frees may be any socket of this port.
+                self.deliver_looped();
+                i = self.sh.port_table[port];
+            }
         }
         let s = &mut self.sh.sockets[listener];
         (s.accept_head, s.accept_tail, s.accept_len, s.syn_len) = (0, 0, 0, 0);
+    }
+
+    /// A child goes with its listener: a half-open one silently, a complete one with a RST.
+    pub(super) fn drop_child(&mut self, child: u32) {
+        let touched = self.sh.journal_len;
+        self.touch(child);
+        let s = &mut self.sh.sockets[child];
+        s.embryonic = false;
+        let old = s.tcb.state;
+        if s.was_connected {
+            s.tcb.abort(self.now);
+            self.output(child);
+            self.trace_state(child, old, State::Closed);
+        }
+        self.free(child);
+        self.settled(touched);
     }
 
     /// The initial sequence number for a pair (RFC 6528).

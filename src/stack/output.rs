@@ -64,7 +64,7 @@ impl LoopQueue {
         let places = (0..self.len()).map(|i| self.head.wrapping_add(i) as usize % LOOP_SLOTS);
         places.map(|at| &self.slots[at].payload)
     }
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.len() as usize >= LOOP_SLOTS
     }
     fn push(&mut self, l: Looped) {
@@ -293,10 +293,12 @@ impl Host<'_> {
             let Some(index) = self.sh.tx_waiting.pop() else {
                 break;
             };
-            self.touch(index);
-            self.sh.sockets[index].tx_pending = false;
-            self.output(index);
-            self.settled(touched);
+            if self.sh.sockets.is_in_use(index) {
+                self.touch(index);
+                self.sh.sockets[index].tx_pending = false;
+                self.output(index);
+                self.settled(touched);
+            }
         }
     }
 

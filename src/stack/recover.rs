@@ -93,6 +93,7 @@ impl Host<'_> {
         // From here on the others can be used, and the RSTs delivered.
         let touched = self.sh.journal_len;
         self.deliver_looped();
+        self.drop_lost_children();
         for index in 1..=self.sh.sockets.high_water() {
             if suspects.has(index) {
                 self.reset_suspect(index);
@@ -177,19 +178,31 @@ impl Host<'_> {
             let Some(s) = self.sh.sockets.get(index).filter(|s| s.embryonic) else {
                 continue;
             };
-            match self.index_of(s.parent) {
-                Ok(l) if self.sh.sockets[l].listening => {
-                    if s.was_connected {
-                        self.queue_by_age(l, index);
-                    } else {
-                        self.sh.sockets[l].syn_len += 1;
-                    }
+            if let Some(l) = self.listener_of(s) {
+                if s.was_connected {
+                    self.queue_by_age(l, index);
+                } else {
+                    self.sh.sockets[l].syn_len += 1;
                 }
-                _ => {
-                    self.touch(index);
-                    self.sh.sockets[index].embryonic = false;
-                    self.free(index);
-                }
+            }
+        }
+    }
+
+    fn listener_of(&self, child: &Socket) -> Option<u32> {
+        let l = self.index_of(child.parent).ok()?;
+        let s = &self.sh.sockets[l];
+        (s.listening && !s.orphan).then_some(l)
+    }
+
+    /// The listener was being closed: go on with that.
+    fn drop_lost_children(&mut self) {
+        for index in 1..=self.sh.sockets.high_water() {
+            if let Some(s) = self.sh.sockets.get(index)
+                && s.embryonic
+                && self.listener_of(s).is_none()
+            {
+                self.drop_child(index);
+                self.deliver_looped();
             }
         }
     }
@@ -225,8 +238,12 @@ impl Host<'_> {
         if open {
             self.sh.counters.recovered_resets += 1;
             if !matches!(s.tcb.state, State::SynSent | State::TimeWait) {
+                // A peer on this host may have lost segments with the loopback: say what it
+                // expects, or it would doubt the RST (RFC 5961).
+                let peer = self.sh.find_connection(s.remote, s.local);
+                let peer = peer.map(|p| self.sh.sockets[p].tcb.rcv_nxt());
                 let segment = Segment {
-                    seq: s.tcb.snd_nxt(),
+                    seq: peer.unwrap_or(s.tcb.snd_nxt()),
                     ack: s.tcb.rcv_nxt(),
                     flags: Flags::RST.with(Flags::ACK),
                     ..Segment::default()
