@@ -234,30 +234,16 @@ impl Host<'_> {
         let Some(s) = self.sh.sockets.get(index) else {
             return;
         };
-        let open = s.open && s.tcb.state != State::Closed;
-        if open {
-            self.sh.counters.recovered_resets += 1;
-            if !matches!(s.tcb.state, State::SynSent | State::TimeWait) {
-                // A peer on this host may have lost segments with the loopback: say what it
-                // expects, or it would doubt the RST (RFC 5961).
-                let peer = self.sh.find_connection(s.remote, s.local);
-                let peer = peer.map(|p| self.sh.sockets[p].tcb.rcv_nxt());
-                let segment = Segment {
-                    seq: peer.unwrap_or(s.tcb.snd_nxt()),
-                    ack: s.tcb.rcv_nxt(),
-                    flags: Flags::RST.with(Flags::ACK),
-                    ..Segment::default()
-                };
-                let (local, remote) = (s.local, s.remote);
-                self.send_stray(local, remote, segment);
-                self.deliver_looped();
-            }
+        let alive = s.open && s.tcb.state != State::Closed;
+        self.sh.counters.recovered_resets += u64::from(alive);
+        if s.open && !matches!(s.tcb.state, State::SynSent | State::TimeWait) {
+            self.send_reset(index);
         }
         if self.sh.sockets[index].orphan {
             return self.free(index);
         }
         let s = &mut self.sh.sockets[index];
-        if open {
+        if alive {
             s.error = Some(TcpError::Reset);
             (s.snd_shutdown, s.rcv_shutdown) = (true, true);
             // What was received and not read is lost: this is no orderly end.
@@ -270,6 +256,28 @@ impl Host<'_> {
             (s.local.addr, s.local.port) = (any, 0);
             (s.addr_locked, s.port_locked) = (false, false);
         }
+    }
+
+    /// Tell the peer. CLOSED connections may still owe it a RST, too.
+    fn send_reset(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        let (local, remote) = (s.local, s.remote);
+        if self.sh.find_connection(local, remote).is_some() {
+            // The pair of endpoints belongs to another connection now.
+            return;
+        }
+        // A peer on this host may have lost segments with the loopback: say what it expects, or
+        // it would doubt the RST (RFC 5961).
+        let peer = self.sh.find_connection(remote, local);
+        let expected = peer.map(|p| self.sh.sockets[p].tcb.rcv_nxt());
+        let segment = Segment {
+            seq: expected.unwrap_or(s.tcb.snd_nxt()),
+            ack: s.tcb.rcv_nxt(),
+            flags: Flags::RST.with(Flags::ACK),
+            ..Segment::default()
+        };
+        self.send_stray(local, remote, segment);
+        self.deliver_looped();
     }
 
     /// Nobody knows what the dead process still had to do: everybody looks again.
