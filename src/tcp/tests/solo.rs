@@ -21,8 +21,6 @@ pub struct Solo {
     pub now: Instant,
     pub tcb: Tcb,
     pub rx: Queue,
-    /// Bytes the peer sent; its next number is IRS + 1 + this (+ 1 after its FIN).
-    pub sent: u32,
     pub window: u16,
     pub max_payload: u32,
     pub peer_options: Options,
@@ -45,7 +43,6 @@ impl Solo {
             now,
             tcb: Tcb::connect(now, SeqNum(ISS), p, o, s),
             rx: Queue::default(),
-            sent: 0,
             window: 60_000,
             max_payload: 0,
             peer_options: Options::default(),
