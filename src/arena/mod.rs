@@ -16,6 +16,7 @@ mod tests;
 pub use pool::{Plain, Pool};
 
 use crate::sys::{Errno, Fd, memory};
+use crate::time::Instant;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -154,8 +155,19 @@ impl<T: Root> Arena<T> {
     /// debugger) stalls the others, and [`Arena::holder`] tells who it is. A thread that
     /// holds the lock must not ask for it again, signal handlers included.
     pub fn lock(&self) -> Guard<'_, T> {
+        self.guard(self.header().mutex.0.lock())
+    }
+
+    /// Wait for the lock until `end` at most: for those who have other duties.
+    pub fn lock_until(&self, end: Instant) -> Option<Guard<'_, T>> {
+        let got = self.header().mutex.0.lock_until(end)?;
+        Some(self.guard(got))
+    }
+
+    /// The lock has been got in this way.
+    fn guard(&self, got: mutex::Locked) -> Guard<'_, T> {
         let header = self.header();
-        if header.mutex.0.lock() == mutex::Locked::OwnerDied {
+        if got == mutex::Locked::OwnerDied {
             // In this order: whoever dies between the two leaves the mutex as it was found.
             header.dirty.store(1, Ordering::Relaxed);
             header.mutex.0.make_consistent();

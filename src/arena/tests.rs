@@ -97,6 +97,19 @@ fn holder_is_named() {
 }
 
 #[test]
+fn waiting_has_an_end_if_wanted() {
+    let arena = Arena::<Shared>::private().unwrap();
+    let soon = || crate::sys::now() + Duration::from_millis(20);
+    assert!(arena.lock_until(soon()).is_some());
+    std::thread::scope(|scope| {
+        let _guard = arena.lock();
+        let other = scope.spawn(|| arena.lock_until(soon()).is_none());
+        assert!(other.join().unwrap());
+    });
+    assert!(arena.lock_until(soon()).is_some_and(|g| !g.recovered()));
+}
+
+#[test]
 fn foreign_arenas_are_refused() {
     struct Other;
     // SAFETY: empty.

@@ -1,1 +1,2 @@
 //! keeper
+pub mod mirror;

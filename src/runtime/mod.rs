@@ -9,6 +9,7 @@
 //! Locks: the arena's alone. No allocation while it is held, and no other lock below it.
 
 mod block;
+pub mod own;
 mod signals;
 mod waiter;
 
@@ -191,6 +192,7 @@ pub fn high(fd: Fd) -> sys::Result<Fd> {
     // The lowest number that is tried; when all above are taken, stay where we are.
     for least in [soft - 64, soft / 2] {
         if let Ok(moved) = sys::io::dup_from(fd.raw(), least.max(3)) {
+            own::add(moved.raw());
             return Ok(moved);
         }
     }
