@@ -111,7 +111,9 @@ impl Tcb {
         let window = self.rcv_wnd;
         if window <= free.saturating_sub(mss) || window > free {
             free - free % mss
-        } else if mss == full && free > window.saturating_add(full / 2) {
+        } else if free > window.saturating_add(full / 2) {
+            // Section 3.8.6.2.2: half the buffer is worth telling, too. (Linux asks for this
+            // only where the MSS is all of the window, and may crawl where it is nearly all.)
             free
         } else {
             window
