@@ -51,7 +51,7 @@ const SEGMENT_OVERHEAD: u32 = 896;
 
 /// The window part of `rcv_buf` bytes of buffer.
 pub(super) fn win_from_space(rcv_buf: u32, ratio: u8) -> u32 {
-    (u64::from(rcv_buf) * u64::from(ratio) >> 8) as u32
+    ((u64::from(rcv_buf) * u64::from(ratio)) >> 8) as u32
 }
 
 /// The buffer for a window: the other way round.
