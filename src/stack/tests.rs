@@ -1,5 +1,8 @@
 //! Tests of the host: two sockets over the loopback, two hosts over a wire.
 
+mod program;
+mod sequences;
+
 use super::*;
 use crate::addr::{Addr, Endpoint};
 use crate::arena::{Arena, Guard};
