@@ -90,7 +90,7 @@ impl Runtime {
         let signal_fd = signals::watch(blocked);
         let id = waiter.map_or(0, |w| w.0);
         let mut registered = false;
-        let woken = loop {
+        loop {
             let device_deadline = {
                 let mut s = self.enter_masked(None);
                 if !registered && id != 0 {
@@ -145,8 +145,7 @@ impl Runtime {
                 }
                 break last.map_or(Woken::Interrupted, Woken::Ready);
             }
-        };
-        woken
+        }
     }
 
     /// Become the driver if nobody is; gives the deadline of the next timer then.

@@ -101,7 +101,7 @@ impl Runtime {
     /// The part of the state that is used without the lock.
     pub fn open(&self) -> &Open {
         // SAFETY: `Open` is made of atomics; the pointer is to it alone.
-        unsafe { &*(&raw const (*self.arena.as_ptr()).open) }
+        unsafe { &(*self.arena.as_ptr()).open }
     }
 
     /// The stack's nonce.

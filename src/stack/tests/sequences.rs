@@ -9,7 +9,10 @@ pub fn places() -> Vec<Endpoint> {
     for port in 9000..9003 {
         places.push(Endpoint::new(v4([127, 0, 0, 1]), port));
         places.push(Endpoint::new(v4([10, 0, 0, 1]), port));
-        places.push(Endpoint::new(Addr::v6(core::net::Ipv6Addr::LOCALHOST), port));
+        places.push(Endpoint::new(
+            Addr::v6(core::net::Ipv6Addr::LOCALHOST),
+            port,
+        ));
     }
     places
 }
