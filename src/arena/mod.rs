@@ -281,11 +281,18 @@ pub struct Guard<'a, T: Root> {
 }
 
 impl<T: Root> Guard<'_, T> {
-    /// The last owner died while it held the lock (or panicked), so `T` may be half-changed.
-    /// The holder of this guard has to mend it; dropping the guard says that it has been
-    /// done. Should the holder die on the way, the next one in finds `true` again.
+    /// An owner of the lock died (or panicked) while it held it, so `T` may be half-changed.
+    /// Whoever is going to use it has to mend it first, and then say so ([`Guard::mended`]);
+    /// until then everybody who gets the lock finds `true`.
     pub fn recovered(&self) -> bool {
         self.recovered
+    }
+
+    /// `T` is whole again.
+    pub fn mended(&mut self) {
+        self.recovered = false;
+        let dirty = &self.arena.header().dirty;
+        dirty.store(0, Ordering::Relaxed);
     }
 }
 
@@ -317,8 +324,6 @@ impl<T: Root> Drop for Guard<'_, T> {
         let header = self.arena.header();
         if std::thread::panicking() {
             header.dirty.store(1, Ordering::Relaxed);
-        } else if self.recovered {
-            header.dirty.store(0, Ordering::Relaxed);
         }
         header.mutex.0.unlock();
     }

@@ -169,6 +169,8 @@ fn death_in_the_lock_is_noticed_once() {
     assert_eq!((shared.a, shared.b), (1, 0));
     shared.b = 1;
     drop(shared);
+    assert!(arena.lock().recovered(), "nobody has mended it");
+    arena.lock().mended();
     assert!(!arena.lock().recovered());
 }
 
@@ -182,6 +184,7 @@ fn a_repairer_may_die_too() {
         }));
     }
     assert!(arena.lock().recovered());
+    arena.lock().mended();
     assert!(!arena.lock().recovered());
 }
 
@@ -198,6 +201,7 @@ fn a_panic_in_the_lock_counts_as_a_death() {
     });
     assert!(result.is_err());
     assert!(arena.lock().recovered());
+    arena.lock().mended();
     assert!(!arena.lock().recovered());
 }
 
@@ -239,6 +243,7 @@ fn many_processes_and_many_deaths() {
             let mut shared = arena.lock();
             if shared.recovered() {
                 shared.b = shared.a;
+                shared.mended();
             }
             if shared.a != shared.b {
                 // SAFETY: ends the process; the parent sees the status.

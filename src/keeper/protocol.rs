@@ -3,7 +3,7 @@
 //!
 //! | from | message | descriptors |
 //! |---|---|---|
-//! | keeper | [`Hello`], first thing | arena, alarm, device if there is one |
+//! | keeper | [`Hello`], first thing | arena, device if there is one |
 //! | program | [`Request::Far`]: the other end of a socket's descriptor | that end |
 //! | program | [`Request::Device`]: the device, after a keeper died | device |
 //!
