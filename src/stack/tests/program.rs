@@ -90,6 +90,7 @@ struct Sock {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub struct Program {
     pub rng: Rng,
     pub owner: Owner,
@@ -101,6 +102,8 @@ pub struct Program {
     pub received: u64,
     /// The most sockets it has at a time.
     pub most: usize,
+    /// The most bytes it reads or writes at a time.
+    pub largest: usize,
     socks: Vec<Sock>,
     buffer: Vec<u8>,
 }
@@ -115,6 +118,7 @@ impl Program {
             whole: 0,
             received: 0,
             most: 12,
+            largest: 70_000,
             socks: Vec::new(),
             buffer: vec![0; 70_000],
         }
@@ -195,6 +199,11 @@ impl Program {
         }
     }
 
+    /// The streams that it writes now.
+    pub fn streams(&self) -> impl Iterator<Item = u64> {
+        self.socks.iter().map(|s| s.stream)
+    }
+
     fn open(&mut self, h: &mut Host<'_>) {
         let family = [Family::V4, Family::V6][self.rng.below(2)];
         let Ok(id) = h.create(family, self.owner, &Sysctl::default()) else {
@@ -267,7 +276,7 @@ impl Program {
     fn write(&mut self, h: &mut Host<'_>, which: usize) {
         let s = &mut self.socks[which];
         let most = [10, 2000, 20_000, 70_000][self.rng.below(4)];
-        let len = 1 + self.rng.below(most);
+        let len = 1 + self.rng.below(most.min(self.largest));
         let data = &mut self.buffer[..len];
         fill(s.stream, s.wrote, data);
         let cut = self.rng.below(len);
@@ -284,7 +293,7 @@ impl Program {
     fn read(&mut self, h: &mut Host<'_>, which: usize) {
         let s = &mut self.socks[which];
         let most = [10, 2000, 20_000, 70_000][self.rng.below(4)];
-        let len = 1 + self.rng.below(most);
+        let len = 1 + self.rng.below(most.min(self.largest));
         let flags = RecvFlags {
             peek: self.rng.chance(10),
             ..RecvFlags::default()
