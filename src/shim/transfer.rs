@@ -6,7 +6,7 @@ use crate::lifecycle::{timeout, wait};
 use crate::vectors::Buffers;
 use crate::{ends, errno, kernel};
 use core::ffi::c_int;
-use utcp_stack::stack::{Error, Host, RecvFlags, SendFlags};
+use utcp_stack::stack::{Error, Host, RecvFlags, SendFlags, SockId};
 use utcp_stack::sys::Errno;
 use utcp_stack::tcp::State;
 
@@ -72,6 +72,7 @@ fn send_some(
         }
         let sent = data.with_input(|parts| host.send(s.id, parts, 0, flags));
         match sent {
+            Ok(_) if data.is_bad() => return Some(Err(Errno(libc::EFAULT))),
             Ok(0) if data.left() > 0 => {}
             Ok(n) => {
                 data.advance(n);
@@ -169,6 +170,9 @@ impl Recv {
                 host.recv(id, parts, flags)
             });
             match got {
+                Ok(0) if self.out.is_bad() && has_data(host, id) => {
+                    return Some(Err(Errno(libc::EFAULT)));
+                }
                 Ok(0) => return Some(Ok(())),
                 Ok(n) => {
                     self.out.advance(n);
@@ -195,6 +199,10 @@ impl Recv {
         s.rx.bytes as usize <= seen
             && (s.error.is_some() || s.eof || s.rcv_shutdown || s.state() == State::Closed)
     }
+}
+
+fn has_data(host: &Host<'_>, id: SockId) -> bool {
+    host.readable_bytes(id).is_ok_and(|n| n > 0)
 }
 
 /// recv with MSG_OOB (tcp_recv_urg): never blocks.
