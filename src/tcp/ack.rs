@@ -137,7 +137,7 @@ impl Tcb {
     /// RFC 6298, section 3 (Karn) and RFC 7323, section 4 (RTTM).
     fn measure_rtt(&mut self, now: Instant, seg: &Segment) {
         let mut sample = self.rtt.stop(now, self.snd_una);
-        if sample.is_none() && !self.rtt.is_timing() && self.ts_ok {
+        if sample.is_none() && self.ts_ok && self.rtt.needs_timestamps() {
             sample = self.ts_sample(now, seg);
         }
         if let Some(us) = sample {
