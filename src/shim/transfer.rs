@@ -163,9 +163,20 @@ impl Recv {
                 trunc: self.trunc,
             };
             let id = self.s.id;
-            match self.out.with_output(|parts| host.recv(id, parts, flags)) {
+            let mut offered = 0;
+            let got = self.out.with_output(|parts| {
+                offered = parts.iter().map(|p| p.len()).sum();
+                host.recv(id, parts, flags)
+            });
+            match got {
                 Ok(0) => return Some(Ok(())),
-                Ok(n) => self.out.advance(n),
+                Ok(n) => {
+                    self.out.advance(n);
+                    // What the sender adds because the window opens is for the next call.
+                    if n < offered && self.out.done() >= self.target {
+                        return Some(Ok(()));
+                    }
+                }
                 Err(Error::WouldBlock) => {
                     return (self.out.done() >= self.target).then_some(Ok(()));
                 }
@@ -190,6 +201,9 @@ impl Recv {
 fn recv_urgent(s: Sock, out: Buffers, flags: c_int) -> Result<isize> {
     let mut host = s.enter()?;
     let peek = flags & libc::MSG_PEEK != 0;
+    if host.socket(s.id).is_ok_and(|s| s.listening) {
+        return Err(Errno(libc::ENOTCONN));
+    }
     let byte = host.recv_urgent(s.id, peek).map_err(errno::of)?;
     ends::lower(&mut host, s.fd, s.id);
     let Some(byte) = byte else { return Ok(0) };
