@@ -161,7 +161,7 @@ fn curl_downloads_and_uploads() {
     let dir = dir.display();
     let steps = [
         Step::shell(&format!(
-            "exec python3 -u -m http.server 8000 --directory {dir}"
+            "exec python3 -u -m http.server 8000 --bind :: --directory {dir}"
         ))
         .background_once("")
         .endless(),
