@@ -1,2 +1,8 @@
 //! The `utcp` command.
+
+mod ladder;
+mod model;
+mod paint;
+mod sides;
+mod states;
 fn main() {}

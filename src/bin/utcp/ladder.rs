@@ -1,0 +1,333 @@
+//! The ladder diagram: calls on the outer sides, states beside the lines, segments between
+//! them. Time runs downwards.
+
+use crate::model::{flags_text, state_text};
+use crate::paint::{self, Line};
+use crate::sides::{Act, Arrow, Side, Step};
+use anstyle::Style;
+use utcp_stack::tcp::{Flags, State};
+
+/// Draws steps as lines.
+pub struct Ladder {
+    /// Columns for each side.
+    outer: usize,
+    /// Columns between the two vertical lines.
+    inner: usize,
+    /// Calls that have been drawn when they were entered: process and text.
+    open: Vec<(u32, String)>,
+    /// Say which connection a segment belongs to.
+    pub number_connections: bool,
+}
+
+/// What is drawn on one line.
+#[derive(Default)]
+struct Row<'a> {
+    left: Option<State>,
+    right: Option<State>,
+    arrow: Option<(Side, Option<u32>, &'a Arrow)>,
+}
+
+impl Row<'_> {
+    fn slot(&mut self, side: Side) -> &mut Option<State> {
+        match side {
+            Side::Client => &mut self.left,
+            Side::Server => &mut self.right,
+        }
+    }
+    fn is_empty(&self) -> bool {
+        self.left.is_none() && self.right.is_none() && self.arrow.is_none()
+    }
+}
+
+impl Ladder {
+    /// A ladder on `columns` columns.
+    pub fn new(columns: usize) -> Ladder {
+        let inner = (columns * 2 / 5).clamp(34, 56);
+        Ladder {
+            outer: columns.saturating_sub(inner + 2) / 2,
+            inner,
+            open: Vec::new(),
+            number_connections: false,
+        }
+    }
+
+    /// The line above a ladder.
+    pub fn heading(&self, client: &str, server: &str) -> Vec<Line> {
+        let names = Line::new(client, paint::BOLD)
+            .pad(self.outer + self.inner + 2)
+            .join(Line::new(format!(" {server}"), paint::BOLD));
+        vec![names, self.line(Line::default(), Line::default(), Line::default())]
+    }
+
+    /// The lines for these steps, which follow on those drawn before.
+    pub fn draw(&mut self, steps: &[Step]) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut row = Row::default();
+        for (i, step) in steps.iter().enumerate() {
+            match &step.act {
+                Act::State { new, .. } => {
+                    // On the line of the segment that caused it, or before the one it causes.
+                    let after_own = matches!(row.arrow, Some((sender, _, _)) if sender == step.side);
+                    if row.slot(step.side).is_some() || after_own {
+                        self.flush(&mut row, &mut lines);
+                    }
+                    *row.slot(step.side) = Some(*new);
+                }
+                Act::Segment(arrow) => {
+                    if row.arrow.is_some() || row.slot(step.side.other()).is_some() {
+                        self.flush(&mut row, &mut lines);
+                    }
+                    row.arrow = Some((step.side, step.connection, arrow));
+                }
+                _ => {
+                    self.flush(&mut row, &mut lines);
+                    self.call(step, steps.get(i + 1), &mut lines);
+                }
+            }
+        }
+        self.flush(&mut row, &mut lines);
+        lines
+    }
+
+    fn flush(&self, row: &mut Row<'_>, lines: &mut Vec<Line>) {
+        let row = std::mem::take(row);
+        if row.is_empty() {
+            return;
+        }
+        let state = |s: Option<State>| match s {
+            Some(s) => Line::new(state_text(s), paint::STATE),
+            None => Line::default(),
+        };
+        let (left, right) = (state(row.left).pad_left(self.outer - 1), state(row.right));
+        let Some((side, connection, arrow)) = row.arrow else {
+            lines.push(self.line(left, Line::default(), right));
+            return;
+        };
+        let connection = connection.filter(|_| self.number_connections);
+        let (main, more) = self.arrow(side, connection, arrow);
+        lines.push(self.line(left, main, right));
+        for text in more {
+            let middle = Line::new(format!("   {text}"), paint::DIM);
+            lines.push(self.line(Line::default(), middle, Line::default()));
+        }
+    }
+
+    /// The arrow itself, and lines below it for what did not fit.
+    fn arrow(&self, side: Side, connection: Option<u32>, a: &Arrow) -> (Line, Vec<String>) {
+        let style = arrow_style(a);
+        let tag = connection.map_or_else(String::new, |c| format!("#{c} "));
+        let short = format!(" {tag}{} ", segment_text(a, false));
+        let long = format!(" {tag}{} ", segment_text(a, true));
+        let room = self.inner.saturating_sub(5);
+        let options = a.options.text();
+        let (text, more) = if paint::width(&long) <= room {
+            (long, Vec::new())
+        } else {
+            (short, paint::wrap(&format!("<{options}>").replace(',', ", "), room, " "))
+        };
+        let more = if options.is_empty() { Vec::new() } else { more };
+        let dashes = self.inner.saturating_sub(paint::width(&text) + 3);
+        let line = match side {
+            Side::Client => Line::new("──", paint::DIM)
+                .then(text, style)
+                .then(format!("{}▶", "─".repeat(dashes)), paint::DIM),
+            Side::Server => Line::new("◀─", paint::DIM)
+                .then(text, style)
+                .then("─".repeat(dashes + 1), paint::DIM),
+        };
+        (line, more)
+    }
+
+    fn call(&mut self, step: &Step, next: Option<&Step>, lines: &mut Vec<Line>) {
+        let (text, style) = match &step.act {
+            Act::Enter { call } => {
+                // A call that returns before anything else happens takes one line.
+                let returns = |n: &Step| n.pid == step.pid && matches!(n.act, Act::Return { .. });
+                if next.is_some_and(returns) {
+                    return;
+                }
+                self.open.push((step.pid, name(call).to_owned()));
+                (format!("{call} …"), paint::DIM)
+            }
+            Act::Return { call, ret, errno } => {
+                let same = |(pid, open): &(u32, String)| *pid == step.pid && open == name(call);
+                let resumed = match self.open.iter().position(same) {
+                    Some(at) => {
+                        self.open.remove(at);
+                        "… "
+                    }
+                    None => "",
+                };
+                match errno {
+                    Some(errno) => (format!("{resumed}{call} = {ret} {errno}"), paint::BAD),
+                    None => (format!("{resumed}{call} = {ret}"), paint::PLAIN),
+                }
+            }
+            Act::Exit { status } => (format!("exit {status}"), paint::DIM),
+            _ => return,
+        };
+        let text = paint::printable(&text);
+        for part in paint::wrap(&text, self.outer - 2, "    ") {
+            let part = Line::new(part, style);
+            let (left, right) = match step.side {
+                Side::Client => (part, Line::default()),
+                Side::Server => (Line::default(), part),
+            };
+            lines.push(self.line(left, Line::default(), right));
+        }
+    }
+
+    fn line(&self, left: Line, middle: Line, right: Line) -> Line {
+        left.pad(self.outer)
+            .then("│", paint::DIM)
+            .join(middle.pad(self.inner))
+            .then("│", paint::DIM)
+            .then(" ", paint::PLAIN)
+            .join(right)
+    }
+}
+
+/// The function's name in a call.
+fn name(call: &str) -> &str {
+    call.split('(').next().unwrap_or(call)
+}
+
+fn arrow_style(a: &Arrow) -> Style {
+    if a.flags.has(Flags::RST) {
+        paint::BAD
+    } else if a.flags.has(Flags::SYN) {
+        paint::OPENING
+    } else if a.flags.has(Flags::FIN) {
+        paint::CLOSING
+    } else if a.len > 0 {
+        paint::DATA
+    } else {
+        paint::PLAIN
+    }
+}
+
+/// A segment in tcpdump's words, its options perhaps left out.
+pub fn segment_text(a: &Arrow, with_options: bool) -> String {
+    let mut text = format!("[{}]", flags_text(a.flags));
+    let takes_space = a.len > 0 || [Flags::SYN, Flags::FIN, Flags::RST].iter().any(|f| a.flags.has(*f));
+    if a.len > 0 {
+        let end = a.seq.wrapping_add(a.len);
+        text += &format!(" seq {}:{end}", a.seq);
+    } else if takes_space {
+        text += &format!(" seq {}", a.seq);
+    }
+    if let Some(ack) = a.ack {
+        text += &format!(" ack {ack}");
+    }
+    text += &format!(" win {}", a.win);
+    if let Some(urg) = a.urg {
+        text += &format!(" urg {urg}");
+    }
+    let options = a.options.text();
+    if with_options && !options.is_empty() {
+        text += &format!(" <{options}>");
+    }
+    text += &format!(" len {}", a.len);
+    if a.retransmit {
+        text += " again";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Options;
+
+    fn step(side: Side, act: Act) -> Step {
+        Step {
+            time: 0,
+            pid: 1 + side as u32,
+            side,
+            connection: Some(1),
+            act,
+        }
+    }
+    fn state(side: Side, old: State, new: State) -> Step {
+        step(side, Act::State { old, new })
+    }
+    fn segment(side: Side, flags: Flags, seq: u32, ack: Option<u32>, len: u32) -> Step {
+        let mss = flags.has(Flags::SYN).then_some(65495);
+        step(
+            side,
+            Act::Segment(Arrow {
+                flags,
+                seq,
+                ack,
+                win: 512,
+                urg: None,
+                options: Options {
+                    mss,
+                    ..Options::default()
+                },
+                len,
+                retransmit: false,
+            }),
+        )
+    }
+    fn enter(side: Side, call: &str) -> Step {
+        let call = call.to_owned();
+        step(side, Act::Enter { call })
+    }
+    fn returned(side: Side, call: &str, ret: i64, errno: Option<&str>) -> Step {
+        let (call, errno) = (call.to_owned(), errno.map(str::to_owned));
+        step(side, Act::Return { call, ret, errno })
+    }
+
+    #[test]
+    fn a_handshake() {
+        use Side::{Client, Server};
+        let steps = [
+            enter(Client, "connect(3, 127.0.0.1:9000)"),
+            state(Client, State::Closed, State::SynSent),
+            segment(Client, Flags::SYN, 0, None, 0),
+            state(Server, State::Listen, State::SynReceived),
+            segment(Server, Flags::SYN.with(Flags::ACK), 0, Some(1), 0),
+            state(Client, State::SynSent, State::Established),
+            segment(Client, Flags::ACK, 1, Some(1), 0),
+            state(Server, State::SynReceived, State::Established),
+            returned(Client, "connect(3, 127.0.0.1:9000)", 0, None),
+            enter(Server, "listen(3, 5)"),
+            returned(Server, "listen(3, 5)", -1, Some("EINVAL")),
+            segment(Server, Flags::PSH.with(Flags::ACK), 1, Some(1), 13),
+        ];
+        let lines = Ladder::new(100).draw(&steps);
+        let got: Vec<String> = lines.iter().map(Line::plain).collect();
+        let want = "\
+connect(3, 127.0.0.1:9000)   │                                        │
+    …                        │                                        │
+                    SYN_SENT │── [S] seq 0 win 512 len 0 ────────────▶│ SYN_RCVD
+                             │   <mss 65495>                          │
+                 ESTABLISHED │◀─ [S.] seq 0 ack 1 win 512 len 0 ──────│
+                             │   <mss 65495>                          │
+                             │── [.] ack 1 win 512 len 0 ────────────▶│ ESTABLISHED
+… connect(3,                 │                                        │
+    127.0.0.1:9000) = 0      │                                        │
+                             │                                        │ listen(3, 5) = -1 EINVAL
+                             │◀─ [P.] seq 1:14 ack 1 win 512 len 13 ──│";
+        assert_eq!(got.join("\n"), want);
+    }
+
+    #[test]
+    fn a_state_of_its_own_cause_stands_alone() {
+        use Side::Client;
+        let steps = [
+            segment(Client, Flags::FIN.with(Flags::ACK), 1, Some(1), 0),
+            state(Client, State::LastAck, State::Closed),
+            state(Client, State::Closed, State::Listen),
+        ];
+        assert_eq!(Ladder::new(120).draw(&steps).len(), 3);
+    }
+
+    #[test]
+    fn what_programs_say_cannot_move_the_cursor() {
+        let steps = [returned(Side::Client, "write(1, \"\u{1b}[2J\")", 4, None)];
+        let text = Ladder::new(120).draw(&steps)[0].plain();
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+}
