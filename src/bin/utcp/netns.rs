@@ -1,0 +1,122 @@
+//! Network namespaces of our own, made by running this program again inside them.
+//!
+//! Nothing sent there gets out: a fresh namespace has a loopback device and nothing else.
+
+use crate::trouble::{Result, Trouble};
+use serde::{Serialize, de::DeserializeOwned};
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+/// The hidden subcommand that does a job inside a namespace.
+pub const INSIDE: &str = "inside-namespace";
+
+/// Run `job` by this program in a fresh namespace and take its result.
+pub fn run<J: Serialize, R: DeserializeOwned>(job: &J) -> Result<R> {
+    let what = "cannot run in a network namespace";
+    let job = serde_json::to_string(job).map_err(|e| Trouble::new(what, e))?;
+    let mut child = Command::new("/proc/self/exe")
+        .arg(INSIDE)
+        .arg(job)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| Trouble::new(what, e))?;
+    let mut answer = String::new();
+    if let Some(stdout) = &mut child.stdout {
+        stdout
+            .read_to_string(&mut answer)
+            .map_err(|e| Trouble::new(what, e))?;
+    }
+    let status = child.wait().map_err(|e| Trouble::new(what, e))?;
+    match serde_json::from_str::<std::result::Result<R, String>>(&answer) {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(why)) => Err(Trouble::new(what, why)),
+        Err(_) if !status.success() => Err(Trouble::new(what, status)),
+        Err(e) => Err(Trouble::new(what, e)),
+    }
+}
+
+/// The other end of [`run`]: make the namespaces, do the job, print its result.
+pub fn inside<R: Serialize>(job: impl FnOnce() -> Result<R>) -> Result<()> {
+    let result = enter().and_then(|()| job()).map_err(|e| e.to_string());
+    reap_descendants();
+    let answer = serde_json::to_string(&result)
+        .map_err(|e| Trouble::new("cannot hand the result back", e))?;
+    println!("{answer}");
+    Ok(())
+}
+
+/// Put this process, which has one thread, into namespaces of its own.
+fn enter() -> Result<()> {
+    // SAFETY: no arguments; unshare touches this process alone.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    // SAFETY: as above.
+    let alone = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
+    if !alone {
+        // SAFETY: as above.
+        let as_user = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) };
+        if as_user != 0 {
+            let why = std::io::Error::last_os_error();
+            return Err(Trouble::new("no network namespace can be made", why).mend(
+                "run it with sudo, or open user namespaces: \
+                 sudo sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 \
+                 (Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0)",
+            ));
+        }
+        let write = |file: &str, text: String| {
+            std::fs::write(format!("/proc/self/{file}"), text)
+                .map_err(|e| Trouble::new(format!("cannot write /proc/self/{file}"), e))
+        };
+        write("setgroups", "deny".to_owned())?;
+        write("uid_map", format!("0 {uid} 1"))?;
+        write("gid_map", format!("0 {gid} 1"))?;
+    }
+    // What the programs leave behind becomes our child, and ends with us.
+    // SAFETY: prctl with plain numbers.
+    unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+    loopback_up()
+}
+
+fn loopback_up() -> Result<()> {
+    let what = "cannot bring the loopback device up";
+    // SAFETY: a socket of this function alone, closed below; `request` is valid for both
+    // calls, which read and write no more than an ifreq.
+    unsafe {
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return Err(Trouble::last(what));
+        }
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+            *to = *from as libc::c_char;
+        }
+        let mut done = libc::ioctl(fd, libc::SIOCGIFFLAGS as _, &raw mut request) == 0;
+        if done {
+            request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+            done = libc::ioctl(fd, libc::SIOCSIFFLAGS as _, &raw const request) == 0;
+        }
+        let trouble = Trouble::last(what);
+        libc::close(fd);
+        if done { Ok(()) } else { Err(trouble) }
+    }
+}
+
+/// End what is left of the programs, keepers included.
+fn reap_descendants() {
+    let me = std::process::id();
+    for _ in 0..50 {
+        let children = crate::procs::children(me);
+        if children.is_empty() {
+            return;
+        }
+        for pid in children {
+            // SAFETY: a child of ours that has not been waited for, so the id is still its own.
+            unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
+        }
+        // SAFETY: no status is asked for.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+    }
+}
