@@ -1,39 +1,244 @@
 //! The stack as a process uses it: its lock, its device, waiting and waking.
 //!
-//! A thread enters ([`Runtime::enter`]), which blocks its signals, takes the lock, repairs the
-//! state if the last owner died, and drains the device; it calls the [`Host`]; leaving gives
-//! the lock back and wakes whom the calls concern. [`Runtime::block`] is every blocking call.
+//! A thread enters ([`Runtime::enter`]): that blocks its signals, takes the lock, repairs the
+//! state if the last owner died, and drains the device. It then calls the [`Host`]. Leaving
+//! gives the lock back and wakes whom the calls concern. [`Runtime::block`] is every blocking
+//! call: the thread that waits polls the device itself (it *drives*), so that a segment wakes
+//! the program directly.
+//!
+//! Locks: the arena's alone. No allocation while it is held, and no other lock below it.
 
-use crate::addr::Endpoint;
-use crate::stack::{Host, SockId};
-use crate::time::Duration;
+mod block;
+mod signals;
+mod waiter;
 
-/// How a blocking call ended.
+pub use block::{Wait, Woken};
+
+use crate::arena::{Arena, Guard};
+use crate::link::{Device, NoDevice, Tun};
+use crate::stack::wait::WakeSet;
+use crate::stack::{Host, Open, Shared};
+use crate::sys::process::{Signals, block_signals, set_mask};
+use crate::sys::unix::Name;
+use crate::sys::{self, Fd, bell};
+use core::cell::UnsafeCell;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// What the keeper does, in `Open::keeper_mode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Woken<R> {
-    /// The attempt gave this.
-    Ready(R),
-    /// The time limit passed.
-    TimedOut,
-    /// A signal handler ran, and the call is to give EINTR.
-    Interrupted,
+#[repr(u32)]
+pub enum KeeperMode {
+    /// It polls the device and runs the timers.
+    Driving = 0,
+    /// Threads drive; it looks every millisecond whether one does.
+    Shallow = 1,
+    /// One thread has been driving for long; it sleeps until rung.
+    Deep = 2,
 }
 
-/// What a blocking call waits for.
-#[derive(Debug, Default)]
-pub struct Wait<'a> {
-    /// Any event of these sockets.
-    pub sockets: &'a [SockId],
-    /// Kernel descriptors polled beside them (poll, select; an epoll descriptor).
-    pub fds: &'a mut [libc::pollfd],
-    /// How long at most.
-    pub timeout: Option<Duration>,
-    /// The signal mask while waiting (ppoll, pselect, epoll_pwait), as the kernel's sigset.
-    pub sigmask: Option<u64>,
-    /// Whether SA_RESTART counts: recv, send, accept, connect without a time limit; never
-    /// poll and its kin.
-    pub restartable: bool,
+/// The waiter number of the keeper's bell.
+pub const KEEPER: u16 = 0;
+
+/// The most packets that one entry takes from the device, so that a flood can't keep a thread.
+const PACKETS_PER_ENTRY: usize = 64;
+
+enum Link {
+    Tun(Tun),
+    None(NoDevice),
 }
 
-#[allow(dead_code)]
-fn interface_sketch(_: Endpoint, _: &Host<'_>) {}
+/// A process's access to a stack.
+pub struct Runtime {
+    arena: Arena<Shared>,
+    /// Used under the arena's lock only.
+    link: UnsafeCell<Link>,
+    tun_fd: Option<i32>,
+    nonce: u64,
+    clapper: Fd,
+    pid: AtomicU32,
+}
+
+// SAFETY: `link` is used under the arena's lock only; the rest is made of Sync types.
+unsafe impl Sync for Runtime {}
+// SAFETY: nothing belongs to a thread.
+unsafe impl Send for Runtime {}
+
+impl Runtime {
+    /// Use the stack in `arena`, with its device. Fails when no descriptor is left.
+    pub fn over(arena: Arena<Shared>, tun: Option<Tun>) -> sys::Result<Runtime> {
+        let nonce = arena.lock().nonce;
+        let clapper = high(bell::clapper()?)?;
+        Ok(Runtime {
+            arena,
+            tun_fd: tun.as_ref().map(Tun::raw_fd),
+            link: UnsafeCell::new(tun.map_or(Link::None(NoDevice), Link::Tun)),
+            nonce,
+            clapper,
+            pid: AtomicU32::new(sys::process::pid()),
+        })
+    }
+
+    /// The arena.
+    pub fn arena(&self) -> &Arena<Shared> {
+        &self.arena
+    }
+
+    /// The device's descriptor.
+    pub fn tun_fd(&self) -> Option<i32> {
+        self.tun_fd
+    }
+
+    /// The part of the state that is used without the lock.
+    pub fn open(&self) -> &Open {
+        // SAFETY: `Open` is made of atomics; the pointer is to it alone.
+        unsafe { &*(&raw const (*self.arena.as_ptr()).open) }
+    }
+
+    /// The name of waiter `id`'s bell.
+    pub fn bell_name(&self, id: u16) -> Name {
+        Name::new(format_args!("utcp/{:x}/bell{id}", self.nonce))
+    }
+
+    /// The name of the descriptor of socket `number` ([`crate::stack::SockId::number`]).
+    pub fn socket_name(&self, number: u64) -> Name {
+        Name::new(format_args!("utcp/{:x}/{number:x}", self.nonce))
+    }
+
+    /// Ring waiter `id`.
+    pub fn ring(&self, id: u16) {
+        bell::ring(self.clapper.raw(), &self.bell_name(id));
+    }
+
+    /// This process is a child made by fork: what belonged to the parent's threads is not its.
+    pub fn after_fork_child(&self) {
+        self.pid.store(sys::process::pid(), Ordering::Relaxed);
+        waiter::forked();
+    }
+
+    /// Take the lock, with signals blocked until the session is dropped.
+    pub fn enter(&self) -> Session<'_> {
+        self.enter_masked(Some(block_signals()))
+    }
+
+    fn enter_masked(&self, restore: Option<Signals>) -> Session<'_> {
+        let mut guard = self.arena.lock();
+        let recovered = guard.recovered();
+        // SAFETY: the lock is held for as long as the session lives; the guard is kept beside
+        // the host and not used meanwhile, so the reference is unique.
+        let sh: &mut Shared = unsafe { &mut *core::ptr::from_mut(&mut *guard) };
+        // SAFETY: under the lock, as `link` demands.
+        let device: &mut dyn Device = match unsafe { &mut *self.link.get() } {
+            Link::Tun(t) => t,
+            Link::None(n) => n,
+        };
+        let mut host = Host {
+            sh,
+            device,
+            now: sys::now(),
+            pid: self.pid.load(Ordering::Relaxed),
+            tid: 0,
+            wakes: WakeSet::default(),
+        };
+        if recovered {
+            host.recover();
+        }
+        if self.tun_fd.is_some() {
+            host.receive(PACKETS_PER_ENTRY);
+        }
+        if host.next_deadline() <= host.now {
+            host.run_timers();
+        }
+        Session {
+            runtime: self,
+            host: ManuallyDrop::new(host),
+            guard: ManuallyDrop::new(guard),
+            restore,
+        }
+    }
+
+    fn deliver(&self, wakes: &WakeSet, everybody: &[u16]) {
+        if wakes.is_empty() {
+            return;
+        }
+        let own = waiter::current();
+        for id in wakes.iter().chain(everybody.iter().copied()) {
+            if Some(id) != own {
+                self.ring(id);
+            }
+        }
+        let mode = self.open().keeper_mode.load(Ordering::Relaxed);
+        let mut keeper =
+            wakes.keeper_now || wakes.keeper_soon && mode != KeeperMode::Shallow as u32;
+        if wakes.timer {
+            match self.open().driver.load(Ordering::Relaxed) as u16 {
+                KEEPER => keeper = true,
+                driver if Some(driver) != own => self.ring(driver),
+                _ => {}
+            }
+        }
+        if keeper {
+            self.ring(KEEPER);
+        }
+    }
+}
+
+/// Move a descriptor of the library out of the program's way: high up, close-on-exec.
+pub fn high(fd: Fd) -> sys::Result<Fd> {
+    let limit = sys::process::limit(libc::RLIMIT_NOFILE)?;
+    let soft = i32::try_from(limit.soft).unwrap_or(i32::MAX).min(1 << 16);
+    // The lowest number that is tried; when all above are taken, stay where we are.
+    for least in [soft - 64, soft / 2] {
+        if let Ok(moved) = sys::io::dup_from(fd.raw(), least.max(3)) {
+            return Ok(moved);
+        }
+    }
+    Ok(fd)
+}
+
+/// The stack's lock, held; derefs to the [`Host`].
+pub struct Session<'a> {
+    runtime: &'a Runtime,
+    host: ManuallyDrop<Host<'a>>,
+    guard: ManuallyDrop<Guard<'a, Shared>>,
+    restore: Option<Signals>,
+}
+
+impl<'a> Deref for Session<'a> {
+    type Target = Host<'a>;
+    fn deref(&self) -> &Host<'a> {
+        &self.host
+    }
+}
+
+impl<'a> DerefMut for Session<'a> {
+    fn deref_mut(&mut self) -> &mut Host<'a> {
+        &mut self.host
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.host.finish();
+        let wakes = self.host.wakes;
+        // Rare: too many to name.
+        let mut everybody = [0u16; 512];
+        let mut count = 0;
+        if wakes.all {
+            for (id, _) in self.host.sh.waiters.iter_in_use().take(everybody.len()) {
+                everybody[count] = id as u16;
+                count += 1;
+            }
+        }
+        // SAFETY: each is dropped once, the host (which borrows what the guard guards) first.
+        unsafe {
+            ManuallyDrop::drop(&mut self.host);
+            ManuallyDrop::drop(&mut self.guard);
+        }
+        self.runtime.deliver(&wakes, &everybody[..count]);
+        if let Some(mask) = self.restore {
+            set_mask(mask);
+        }
+    }
+}

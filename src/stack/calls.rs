@@ -1,6 +1,6 @@
 //! What programs ask of a socket. Nothing here blocks: what would, says [`Error::WouldBlock`].
 
-use super::queue::{Queue, pools};
+use super::queue::{Pools, Queue, pools};
 use super::{Error, Family, Host, Owner, Result, Shared, SockId, Socket};
 use crate::addr::{Addr, Endpoint};
 use crate::tcp::{State, Sysctl, Tcb, TcpError, TcpOptions};
@@ -72,8 +72,7 @@ pub(super) fn empty_socket() -> Socket {
         rx: Queue::default(),
         ooo: Queue::default(),
         ooo_recent: 0,
-        urgent_at: None,
-        urgent_byte: None,
+        urgent: super::urgent::Urgent::None,
         parent: SockId::default(),
         backlog: 0,
         accept_len: 0,
@@ -288,6 +287,7 @@ impl Host<'_> {
     pub fn dissolve(&mut self, id: SockId) -> Result<()> {
         let index = self.index_of(id)?;
         self.touch(index);
+        let mut error = None;
         let s = &mut self.sh.sockets[index];
         if s.open && s.tcb.state != State::Closed {
             let old = s.tcb.state;
@@ -295,11 +295,14 @@ impl Host<'_> {
             self.output(index);
             self.trace_state(index, old, State::Closed);
             self.deliver_looped();
+            error = (old != State::SynSent && old != State::TimeWait).then_some(TcpError::Reset);
         }
         if self.sh.sockets[index].listening {
             self.drop_children(index);
         }
         self.disconnect(index);
+        self.sh.sockets[index].error = error;
+        self.mirror_later(index);
         Ok(())
     }
 
@@ -397,42 +400,38 @@ impl Host<'_> {
             return Err(s.error.take().map_or(Error::Pipe, Error::from));
         }
         self.touch(index);
-        let s = &mut self.sh.sockets[index];
+        let Shared {
+            sockets,
+            chunks,
+            buffers,
+            counters,
+            ..
+        } = &mut *self.sh;
+        let s = &mut sockets[index];
         let total: usize = data.iter().map(|d| d.len()).sum();
         let mut skip = skip;
         let mut done = 0;
-        let mut queue = s.tx;
-        let limit = s.options.sndbuf;
-        let mss = u32::from(s.tcb.mss());
         let mut short = false;
-        for part in data {
+        'parts: for part in data {
             let Some(mut part) = part.get(skip..) else {
                 skip -= part.len();
                 continue;
             };
             skip = 0;
             while !part.is_empty() {
-                let room = super::readiness::send_room(&queue, limit, mss);
-                if room == 0 {
-                    short = true;
-                    break;
-                }
+                let (room, new_skb) = s.send_room();
                 let n = part.len().min(room as usize);
-                let copied = queue.append(&mut pools!(self.sh), &part[..n]);
+                let copied =
+                    s.tx.append(&mut Pools { chunks, buffers }, &part[..n], new_skb);
                 done += copied;
                 part = &part[copied..];
-                if copied < n {
-                    self.sh.counters.no_buffers += 1;
+                if n == 0 || copied < n {
+                    counters.no_buffers += u64::from(copied < n);
                     short = true;
-                    break;
+                    break 'parts;
                 }
             }
-            if short {
-                break;
-            }
         }
-        let s = &mut self.sh.sockets[index];
-        s.tx = queue;
         if done == 0 && total > 0 {
             return Err(Error::WouldBlock);
         }
@@ -459,79 +458,55 @@ impl Host<'_> {
         if s.listening {
             return Err(Error::NotConnected);
         }
-        if s.rx.bytes as usize <= flags.peek_offset {
-            if flags.peek_offset > 0 && s.rx.bytes > 0 {
-                return if s.eof || s.rcv_shutdown {
-                    Ok(0)
-                } else {
-                    Err(Error::WouldBlock)
-                };
+        let (skip, most) = s.readable();
+        if most as usize <= flags.peek_offset {
+            // Linux's order: end of file, the pending error, own shutdown, never connected.
+            if s.eof {
+                return Ok(0);
             }
-            if s.eof && s.error.is_none() || s.rcv_shutdown {
-                return match s.was_connected {
-                    true => Ok(0),
-                    false if s.state() == State::Closed && !s.rcv_shutdown => {
-                        Err(Error::NotConnected)
-                    }
-                    false => Ok(0),
-                };
-            }
-            if let Some(e) = s.error.take() {
+            if flags.peek_offset == 0
+                && let Some(e) = s.error.take()
+            {
+                self.mirror_later(index);
                 return Err(e.into());
             }
             return match s.state() {
+                _ if s.rcv_shutdown => Ok(0),
                 State::Closed => Err(Error::NotConnected),
+                State::TimeWait => Ok(0),
                 _ => Err(Error::WouldBlock),
             };
         }
         self.touch(index);
         let queue = self.sh.sockets[index].rx;
         let p = pools!(self.sh);
-        let mut offset = flags.peek_offset;
+        let mut offset = skip as usize + flags.peek_offset;
+        let mut left = most as usize - flags.peek_offset;
         let mut done = 0;
         for part in out.iter_mut() {
-            if flags.trunc && !flags.peek {
-                let n = part
-                    .len()
-                    .min((queue.bytes as usize).saturating_sub(offset));
-                (offset, done) = (offset + n, done + n);
-                continue;
-            }
-            let n = queue.peek(&p, offset, part);
+            let want = part.len().min(left);
+            let n = if flags.trunc && !flags.peek {
+                want
+            } else {
+                queue.peek(&p, offset, &mut part[..want])
+            };
             offset += n;
+            left -= n;
             done += n;
         }
         if !flags.peek && done > 0 {
             let mut queue = queue;
-            queue.consume(&mut pools!(self.sh), done as u32);
+            let taken = skip + done as u32;
+            queue.consume(&mut pools!(self.sh), taken);
             let s = &mut self.sh.sockets[index];
             s.rx = queue;
-            s.tcb.app_read(self.now, done as u32);
+            s.tcb.app_read(self.now, taken);
+            self.pass_urgent(index);
             self.output(index);
             self.deliver_looped();
             self.mirror_later(index);
         }
         Ok(done)
-    }
-
-    /// recv(2) with MSG_OOB: the urgent byte, once.
-    pub fn recv_urgent(&mut self, id: SockId, peek: bool) -> Result<Option<u8>> {
-        let index = self.index_of(id)?;
-        let s = &mut self.sh.sockets[index];
-        if s.options.oobinline || s.urgent_at.is_none() {
-            return Err(Error::Invalid);
-        }
-        match s.urgent_byte {
-            Some(b) => {
-                if !peek {
-                    s.urgent_byte = None;
-                    s.urgent_at = None;
-                }
-                Ok(Some(b))
-            }
-            None if s.eof => Ok(None),
-            None => Err(Error::WouldBlock),
-        }
     }
 
     /// shutdown(2).
@@ -553,26 +528,21 @@ impl Host<'_> {
             }
             return Ok(());
         }
-        if old == State::Closed {
-            if how != How::Write {
-                s.rcv_shutdown = true;
-            }
-            if how != How::Read {
-                s.snd_shutdown = true;
-            }
-            self.notify(index);
+        if matches!(old, State::Closed | State::TimeWait) {
             return Err(Error::NotConnected);
         }
         if old == State::SynSent {
-            // Linux: tcp_disconnect, then ENOTCONN is not reported.
+            // Linux: tcp_disconnect, which leaves ECONNRESET behind.
             s.tcb.abort(self.now);
-            s.error = Some(TcpError::Reset);
             self.trace_state(index, old, State::Closed);
-            self.connection_over(index, old);
+            self.disconnect(index);
+            self.sh.sockets[index].error = Some(TcpError::Reset);
+            self.notify(index);
             return Ok(());
         }
         if how != How::Write {
             s.rcv_shutdown = true;
+            s.tcb.shutdown_read();
         }
         if how != How::Read && !s.snd_shutdown {
             s.snd_shutdown = true;
@@ -658,7 +628,10 @@ impl Host<'_> {
     pub fn peer_addr(&self, id: SockId) -> Result<Endpoint> {
         let s = self.socket(id)?;
         match s.state() {
-            State::Closed | State::Listen | State::SynSent => Err(Error::NotConnected),
+            // A descriptor doesn't show TIME_WAIT: its socket is CLOSED.
+            State::Closed | State::Listen | State::SynSent | State::TimeWait => {
+                Err(Error::NotConnected)
+            }
             _ => Ok(s.remote),
         }
     }
@@ -669,7 +642,7 @@ impl Host<'_> {
         if s.listening {
             Err(Error::Invalid)
         } else {
-            Ok(s.rx.bytes)
+            Ok(s.inline_bytes())
         }
     }
 

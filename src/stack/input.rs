@@ -85,7 +85,7 @@ impl Host<'_> {
     fn parse(&mut self, buf: super::buffers::BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
         let bytes = self.sh.buffers.bytes(buf);
         let packet = bytes.get(..len)?;
-        let parsed = match wire::parse(packet, vnet.checksum_is_good()) {
+        let parsed = match wire::parse(packet, vnet.verified()) {
             Ok(p) => p,
             Err(Malformed::Checksum) => {
                 self.sh.counters.in_csum_errors += 1;
@@ -125,7 +125,7 @@ impl Host<'_> {
                 if let Some(n) = wire::emit_echo_reply(dst, src, body, &mut out) {
                     self.sh.counters.icmp_in += 1;
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::default(), &[&out[..n]]) != Sent::Done {
+                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
                         self.sh.counters.device_drops += 1;
                     }
                 }
@@ -153,7 +153,9 @@ impl Host<'_> {
                 let mut out = [0u8; 1280];
                 if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
                     self.sh.counters.icmp_out += 1;
-                    self.device.send(&VnetHdr::default(), &[&out[..n]]);
+                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
+                        self.sh.counters.device_drops += 1;
+                    }
                 }
                 Some(Arrived::Answered)
             }

@@ -225,7 +225,12 @@ impl Host<'_> {
         } else {
             Info::default()
         };
-        Ok((s.state(), info))
+        // A descriptor doesn't show TIME_WAIT: its socket is CLOSED.
+        let state = match s.state() {
+            State::TimeWait => State::Closed,
+            state => state,
+        };
+        Ok((state, info))
     }
 
     /// Linux's tcp_init_buffer_space: a send buffer that is not the program's grows when the

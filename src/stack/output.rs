@@ -3,8 +3,8 @@
 use super::Host;
 use super::queue::{Queue, pools};
 use crate::addr::{Addr, Endpoint};
-use crate::link::{Sent, VnetHdr};
-use crate::tcp::{Events, Outcome, Segment, State, Transmit};
+use crate::link::{self, Sent, VnetHdr};
+use crate::tcp::{Events, Flags, Outcome, Segment, State, Transmit};
 use crate::trace::{Direction, Event, What};
 use crate::wire;
 
@@ -14,7 +14,7 @@ pub const LOOPBACK_MTU: u32 = 65536;
 const LOOP_SLOTS: usize = 256;
 /// The most pieces of payload in one write to the device. Every piece but the first and the
 /// last fills its buffer, so 64 KiB are never more than 34.
-const MAX_PARTS: usize = 48;
+const MAX_PARTS: usize = link::MAX_PARTS - 1;
 
 /// A segment on its way between two sockets of this host; its payload shares the sender's
 /// buffers.
@@ -126,7 +126,7 @@ impl Host<'_> {
         segment.src_port = local.port;
         segment.dst_port = remote.port;
         self.sh.counters.out_segs += 1;
-        if segment.flags.has(crate::tcp::Flags::RST) {
+        if segment.flags.has(Flags::RST) {
             self.sh.counters.out_rsts += 1;
         }
         if tx.retransmit {
@@ -220,12 +220,10 @@ impl Host<'_> {
             &mut headers,
         );
         parts[0] = &headers[..len];
-        let vnet = if !offload {
-            VnetHdr::default()
-        } else if segment.len > u32::from(mss) {
-            VnetHdr::tso(local.addr.is_v4(), len as u16, ip_len as u16, mss)
+        let vnet = if offload {
+            VnetHdr::tcp(len, ip_len, segment.len, mss, segment.flags.has(Flags::CWR))
         } else {
-            VnetHdr::partial_checksum(ip_len as u16)
+            VnetHdr::PLAIN
         };
         if self.device.send(&vnet, &parts[..count]) != Sent::Done {
             self.sh.counters.device_drops += 1;
@@ -293,6 +291,10 @@ impl Host<'_> {
         if e.has(Events::PEER_FIN) {
             s.eof = true;
         }
+        if e.has(Events::URGENT) || !matches!(s.urgent, super::urgent::Urgent::None) {
+            self.update_urgent(index);
+        }
+        let s = &mut self.sh.sockets[index];
         if e.has(Events::SOFT_ERROR) {
             s.soft_error = s.tcb.error();
         }
@@ -322,13 +324,14 @@ impl Host<'_> {
         self.disarm(index);
         self.sh.unhash_connection(index);
         let s = &mut self.sh.sockets[index];
-        if s.orphan {
+        // A complete connection that waits for accept is still given to it, with its error.
+        if s.orphan && !(s.embryonic && s.was_connected) {
             self.leave_listener(index);
             self.free(index);
             return;
         }
         s.snd_shutdown = true;
-        s.eof = true;
+        s.rcv_shutdown = true;
         let (mut tx, mut ooo) = (s.tx, s.ooo);
         tx.clear(&mut pools!(self.sh));
         ooo.clear(&mut pools!(self.sh));

@@ -19,6 +19,8 @@ pub struct Chunk {
     pub seq: SeqNum,
     /// The next piece; 0: none.
     pub next: u32,
+    /// In send queues: Linux would begin an sk_buff here.
+    pub skb: bool,
 }
 
 // SAFETY: plain numbers.
@@ -37,6 +39,10 @@ pub struct Queue {
     pub bytes: u32,
     /// Pieces in all.
     pub chunks: u32,
+    /// In send queues, how many sk_buffs Linux would have ...
+    pub skbs: u32,
+    /// ... and how many bytes in the last.
+    pub tail_skb: u32,
 }
 
 /// The pools that queues are made of.
@@ -68,6 +74,7 @@ impl Pools<'_> {
             len,
             seq,
             next: 0,
+            skb: false,
         };
         Some(i)
     }
@@ -119,6 +126,11 @@ impl Queue {
         self.bytes = self.bytes.saturating_sub(c.len);
         self.chunks = self.chunks.saturating_sub(1);
         p.chunks[i].next = 0;
+        match p.chunks.get_mut(self.head) {
+            // The rest of a buffer that is partly gone still counts as one.
+            Some(next) if c.skb && !next.skb => next.skb = true,
+            _ => self.skbs = self.skbs.saturating_sub(u32::from(c.skb)),
+        }
         Some(i)
     }
 
@@ -148,40 +160,52 @@ impl Queue {
         }
     }
 
-    /// Copy `data` to the end: into the free rest of the last buffer, then into new ones. Gives
-    /// how much was copied; less than all means that the pools are used up.
-    pub fn append(&mut self, p: &mut Pools<'_>, mut data: &[u8]) -> usize {
+    /// Copy `data` to the end: into the free rest of the last buffer, then into new ones.
+    /// `new_skb`: it begins what would be an sk_buff in Linux. Gives how much was copied; less
+    /// than all means that the pools are used up.
+    pub fn append(&mut self, p: &mut Pools<'_>, mut data: &[u8], new_skb: bool) -> usize {
         let whole = data.len();
+        let mut begins = new_skb;
         while !data.is_empty() {
-            if self.tail != 0 {
-                let c = p.chunks[self.tail];
-                let end = (c.off + c.len) as usize;
-                let n = data
-                    .len()
-                    .min(Buffers::capacity(c.buf).saturating_sub(end))
-                    .min(
-                        // Large buffers hold at most 64 KiB of payload, so that a whole number of
-                        // segments fits.
-                        65536usize.saturating_sub(end),
-                    );
-                if n > 0 {
-                    p.buffers.bytes_mut(c.buf)[end..end + n].copy_from_slice(&data[..n]);
-                    p.chunks[self.tail].len += n as u32;
-                    self.bytes += n as u32;
-                    data = &data[n..];
-                    continue;
-                }
-            }
-            let Some(buf) = p.buffers.alloc(data.len().min(65536)) else {
-                break;
+            let (buf, end) = match p.chunks.get(self.tail) {
+                Some(c) => (c.buf, (c.off + c.len) as usize),
+                None => (BufId::NONE, 0),
             };
-            match p.chunk(buf, 0, 0, SeqNum(0)) {
-                Some(c) => self.push(p, c),
-                None => {
+            // Large buffers hold 64 KiB of payload.
+            let room = match buf {
+                BufId::NONE => 0,
+                buf => Buffers::capacity(buf).min(65536).saturating_sub(end),
+            };
+            let n = data.len().min(room);
+            if n == 0 || begins {
+                // A new piece: of the same buffer while it has room, else of a new one.
+                let (buf, off) = if n > 0 {
+                    p.buffers.retain(buf);
+                    (buf, end)
+                } else {
+                    match p.buffers.alloc(data.len().min(65536)) {
+                        Some(buf) => (buf, 0),
+                        None => break,
+                    }
+                };
+                let Some(c) = p.chunk(buf, off as u32, 0, SeqNum(0)) else {
                     p.buffers.release(buf);
                     break;
+                };
+                self.push(p, c);
+                if begins {
+                    p.chunks[c].skb = true;
+                    self.skbs += 1;
+                    self.tail_skb = 0;
+                    begins = false;
                 }
+                continue;
             }
+            p.buffers.bytes_mut(buf)[end..end + n].copy_from_slice(&data[..n]);
+            p.chunks[self.tail].len += n as u32;
+            self.bytes += n as u32;
+            self.tail_skb += n as u32;
+            data = &data[n..];
         }
         whole - data.len()
     }

@@ -1,39 +1,52 @@
 //! What poll(2) says of a socket, when the send buffer is full, and mirroring.
+//!
+//! A socket's descriptor is the near end of a pair of AF_UNIX sockets and shows a readiness of
+//! its own, to be kept equal to the socket's. Bits are *raised* at the far end, by the keeper
+//! ([`Host::next_mirror`]); IN, OUT and PRI can be *lowered* only at the near end, by a process
+//! that has the descriptor: whoever has just made a call on the socket asks
+//! [`Host::to_lower`], does it, and says so ([`Host::lowered`]). They are lowered by the calls
+//! of such processes only, so nothing is missed. Both are done under the lock, so that neither
+//! overtakes the other.
 
-use super::queue::Queue;
 use super::shared::MIRROR_QUEUE;
 use super::{Host, Ready, Result, SockId, Socket};
 use crate::tcp::State;
 
-/// What Linux counts for an sk_buff beside its data: `struct sk_buff` and the shared info.
-const SKB_OVERHEAD: u32 = 1280;
-/// The most data that one sk_buff of a TCP send queue holds.
-const SKB_DATA: u32 = 32768;
-
-/// Linux's sk_wmem_queued for a queue: data plus what the sk_buffs cost.
-pub(super) fn wmem_queued(queue: &Queue, mss: u32) -> u32 {
-    let per_skb = SKB_DATA.max(mss / 2);
-    queue.bytes + queue.bytes.div_ceil(per_skb) * SKB_OVERHEAD
-}
-
-/// How many bytes may be appended before send must wait: Linux adds an sk_buff as long as
-/// sk_wmem_queued is below sk_sndbuf, and fills that one.
-pub(super) fn send_room(queue: &Queue, sndbuf: u32, mss: u32) -> u32 {
-    let used = wmem_queued(queue, mss);
-    if used >= sndbuf {
-        return 0;
-    }
-    // The sk_buff in hand may be filled past the limit, up to its own size.
-    (sndbuf - used).max(mss.min(SKB_DATA))
-}
-
-/// sk_stream_is_writable: a third of the buffer is free.
-fn writable(s: &Socket) -> bool {
-    let used = wmem_queued(&s.tx, u32::from(s.tcb.mss()));
-    s.options.sndbuf.saturating_sub(used) >= used / 2
-}
+/// What Linux 6.18 counts for an sk_buff of a send queue beside its data
+/// (docs/kernel-notes/sockbuf.md).
+const SKB_OVERHEAD: u32 = 832;
 
 impl Socket {
+    /// Linux's sk_wmem_queued.
+    pub fn wmem_queued(&self) -> u32 {
+        self.tx.bytes + self.tx.skbs * SKB_OVERHEAD
+    }
+
+    /// How many bytes send may append now, and whether they begin a new sk_buff: the unsent one
+    /// at the tail takes more until it is full; a new one may begin while the queue is below
+    /// SO_SNDBUF, and is then filled whatever that says.
+    pub(super) fn send_room(&self) -> (u32, bool) {
+        let goal = self.tcb.size_goal();
+        let unsent = self
+            .tx
+            .bytes
+            .saturating_sub(self.tcb.snd_nxt() - self.tcb.snd_una());
+        let tail = unsent.min(self.tx.tail_skb);
+        if tail > 0 && tail < goal {
+            (goal - tail, false)
+        } else if self.wmem_queued() < self.options.sndbuf {
+            (goal, true)
+        } else {
+            (0, true)
+        }
+    }
+
+    /// sk_stream_is_writable: a third of the buffer is free.
+    fn writable(&self) -> bool {
+        let used = self.wmem_queued();
+        self.options.sndbuf.saturating_sub(used) >= used / 2
+    }
+
     /// What poll(2) reports (Linux: tcp_poll).
     pub fn ready(&self) -> Ready {
         let state = self.state();
@@ -45,23 +58,22 @@ impl Socket {
             return r;
         }
         let rcv_shut = self.rcv_shutdown || self.eof;
-        let never_open = state == State::Closed;
-        if rcv_shut && self.snd_shutdown || never_open {
+        // TIME_WAIT is not seen through a descriptor: for the program the socket is CLOSED.
+        let closed = matches!(state, State::Closed | State::TimeWait);
+        if rcv_shut && self.snd_shutdown || closed {
             r.add(Ready::HUP);
         }
         if rcv_shut {
             r.add(Ready::IN.with(Ready::RDHUP));
         }
         if !matches!(state, State::SynSent | State::SynReceived) {
-            if self.rx.bytes >= self.options.rcvlowat.max(1) {
+            if self.inline_bytes() >= self.options.rcvlowat.max(1) {
                 r.add(Ready::IN);
             }
-            if self.snd_shutdown || !self.open || writable(self) {
+            if self.snd_shutdown || !self.open || self.writable() {
                 r.add(Ready::OUT);
             }
-            if self.urgent_at.is_some() && (self.urgent_byte.is_some() || self.options.oobinline) {
-                r.add(Ready::PRI);
-            }
+            r.add(self.urgent_ready());
         }
         if self.error.is_some() {
             r.add(Ready::ERR);
@@ -102,7 +114,7 @@ impl Host<'_> {
             return;
         }
         let waited_for = s.waiters.iter().any(|w| *w != 0);
-        if s.ready() == s.mirrored || waited_for && !s.watched {
+        if s.mirrored.has(s.ready()) || waited_for && !s.watched {
             return;
         }
         if self.sh.mirror_len as usize >= MIRROR_QUEUE {
@@ -122,8 +134,8 @@ impl Host<'_> {
         }
     }
 
-    /// The next socket whose descriptor is to be made to show `.2` instead of `.1`; it counts as
-    /// done.
+    /// The next socket whose descriptor shows too little: raise what is in `.2` and not in `.1`
+    /// before the lock is given back; it counts as done.
     pub fn next_mirror(&mut self) -> Option<(SockId, Ready, Ready)> {
         while self.sh.mirror_len > 0 {
             let index = self.sh.mirror_queue[self.sh.mirror_head as usize % MIRROR_QUEUE];
@@ -136,19 +148,38 @@ impl Host<'_> {
                 continue;
             }
             s.mirror_queued = false;
-            let (old, new) = (s.mirrored, s.ready());
+            let (old, new) = (s.mirrored, s.mirrored.with(s.ready()));
             if old != new && s.has_far && !s.orphan {
                 s.mirrored = new;
-                return Some((
-                    SockId {
-                        index,
-                        generation: s.generation,
-                    },
-                    old,
-                    new,
-                ));
+                let generation = s.generation;
+                return Some((SockId { index, generation }, old, new));
             }
         }
         None
+    }
+
+    /// What the descriptor shows and should not: of IN, OUT and PRI.
+    pub fn to_lower(&self, id: SockId) -> Ready {
+        let Ok(s) = self.socket(id) else {
+            return Ready(0);
+        };
+        let can = Ready::IN.with(Ready::OUT).with(Ready::PRI).0;
+        // The end of the stream is readable by itself, and can't be lowered.
+        let ended = s.mirrored.any(Ready::RDHUP.with(Ready::HUP));
+        let can = if ended { can & !Ready::IN.0 } else { can };
+        if s.has_far {
+            Ready(s.mirrored.0 & !s.ready().0 & can)
+        } else {
+            Ready(0)
+        }
+    }
+
+    /// The descriptor no longer shows `bits`.
+    pub fn lowered(&mut self, id: SockId, bits: Ready) {
+        if let Ok(index) = self.index_of(id) {
+            let s = &mut self.sh.sockets[index];
+            s.mirrored = Ready(s.mirrored.0 & !bits.0);
+            self.mirror_later(index);
+        }
     }
 }

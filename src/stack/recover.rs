@@ -6,7 +6,9 @@
 
 use super::queue::{Queue, pools};
 use super::{Host, Shared};
+use crate::addr::Endpoint;
 use crate::tcp::{Flags, Segment, State};
+use core::sync::atomic::Ordering;
 
 impl Host<'_> {
     /// Make the state whole again. Idempotent: may itself be interrupted by death.
@@ -16,6 +18,7 @@ impl Host<'_> {
         let every = suspects > self.sh.journal.len();
         let high = self.sh.sockets.high_water();
         // 1. Which sockets live on.
+        let mut resets = Vec::new();
         let mut dead = [0u32; super::shared::JOURNAL];
         let dead = if every {
             &mut dead[..0]
@@ -31,7 +34,7 @@ impl Host<'_> {
             if s.generation == 0 || !suspect {
                 continue;
             }
-            self.condemn(index);
+            resets.extend(self.condemn(index));
         }
         // 2. References and pieces, from the queues of those that live.
         self.sh.looped.clear();
@@ -101,14 +104,17 @@ impl Host<'_> {
                 self.mirror_later(index);
             }
         }
+        for (local, remote, reset) in resets {
+            self.send_stray(local, remote, reset);
+        }
+        self.deliver_looped();
     }
 
-    /// Reset a socket whose state can't be trusted: the peer gets a RST, the program an error.
-    fn condemn(&mut self, index: u32) {
+    /// Reset a socket whose state can't be trusted: the program gets an error,
+    /// the peer the RST that is returned.
+    fn condemn(&mut self, index: u32) -> Option<(Endpoint, Endpoint, Segment)> {
         self.sh.counters.recovered_resets += 1;
-        let Some(s) = self.sh.sockets.slot_mut(index) else {
-            return;
-        };
+        let s = self.sh.sockets.slot_mut(index)?;
         let (local, remote) = (s.local, s.remote);
         let reset = s.open
             && !matches!(
@@ -129,21 +135,18 @@ impl Host<'_> {
                 s.error = Some(crate::tcp::TcpError::Reset);
                 s.tcb = crate::tcp::Tcb::closed();
                 s.snd_shutdown = true;
-                s.eof = true;
+                s.rcv_shutdown = true;
             }
             s.connecting = false;
             s.hashed = false;
         }
-        if reset {
-            let segment = Segment {
-                seq,
-                ack,
-                flags: Flags::RST.with(Flags::ACK),
-                ..Segment::default()
-            };
-            // On the loopback the other end is told by the segment like any host.
-            self.send_stray(local, remote, segment);
-        }
+        let segment = Segment {
+            seq,
+            ack,
+            flags: Flags::RST.with(Flags::ACK),
+            ..Segment::default()
+        };
+        reset.then_some((local, remote, segment))
     }
 
     /// Children find their listeners again, in the order in which they were made.
@@ -185,11 +188,10 @@ impl Host<'_> {
     /// The lock is about to be given back in good order.
     pub fn finish(&mut self) {
         self.sh.journal_len = 0;
-        let deadline = self.next_deadline().0;
-        self.sh
-            .open
-            .deadline
-            .store(deadline, core::sync::atomic::Ordering::Relaxed);
+        let sleeps_until = self.sh.open.sleeper_deadline.load(Ordering::Relaxed);
+        if self.next_deadline().0 < sleeps_until {
+            self.wakes.timer = true;
+        }
     }
 }
 

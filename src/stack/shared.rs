@@ -32,18 +32,18 @@ unsafe impl Plain for Socket {}
 /// The part that is used without the lock.
 #[repr(C)]
 pub struct Open {
-    /// The waiter (index) that drives: it polls the device, the keeper need not. 0: nobody.
+    /// The waiter that drives: it polls the device and runs the timers, the keeper need not.
+    /// 0: nobody.
     pub driver: AtomicU32,
-    /// Counts changes of `driver`.
+    /// Counts how often the role was taken.
     pub driver_changes: AtomicU32,
-    /// The keeper's mode; a futex word (see the keeper).
+    /// What the keeper does meanwhile; see [`crate::runtime::KeeperMode`].
     pub keeper_mode: AtomicU32,
     /// The keeper's process id; 0: none.
     pub keeper_pid: AtomicU32,
-    /// The earliest deadline, in nanoseconds, as of the last time the lock was given back.
-    pub deadline: AtomicU64,
-    /// One futex word for each waiter; counts its wake-ups.
-    pub words: [AtomicU32; MAX_WAITERS],
+    /// Until when whoever sleeps for the timers (driver or keeper) sleeps, in nanoseconds; 0:
+    /// nobody needs to be told of an earlier deadline.
+    pub sleeper_deadline: AtomicU64,
 }
 
 /// The host's addresses and device.

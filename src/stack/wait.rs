@@ -1,8 +1,8 @@
 //! Threads that wait for sockets, and how an event finds them.
 //!
 //! A thread that is going to block takes a [`Waiter`], names the sockets it waits for, gives
-//! the lock back and sleeps on its futex word (or on its bell, when it must also poll
-//! descriptors or the device). Whoever changes a socket collects its waiters in a [`WakeSet`]
+//! the lock back and sleeps in poll(2) with its bell (a datagram socket whose name follows from
+//! the stack's nonce and the waiter's number) among the descriptors. Whoever changes a socket collects its waiters in a [`WakeSet`]
 //! and wakes them after the lock is given back.
 
 use super::socket::OWN_WAITERS;
@@ -12,24 +12,10 @@ use crate::arena::pool::Plain;
 /// How many threads of a stack can wait at once.
 pub const MAX_WAITERS: usize = 1 << 13;
 
-/// How a waiter sleeps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(u8)]
-pub enum Sleep {
-    /// In FUTEX_WAIT on its word in `Open::words`.
-    #[default]
-    Futex = 0,
-    /// In poll(2), with a datagram socket (its bell) among the descriptors; the bell's name
-    /// follows from the stack's nonce and the waiter's index.
-    Bell = 1,
-}
-
 /// A thread that waits.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Waiter {
-    /// How it sleeps.
-    pub sleep: Sleep,
     /// It waits for more sockets than can name it: any event wakes it.
     pub everything: bool,
     /// Its process.
@@ -38,14 +24,14 @@ pub struct Waiter {
     pub tid: u32,
 }
 
-// SAFETY: plain numbers; `Sleep` has a zero variant.
+// SAFETY: plain numbers.
 #[allow(unsafe_code)]
 unsafe impl Plain for Waiter {}
 
 /// Waiters to wake once the lock is given back.
 #[derive(Clone, Copy, Debug)]
 pub struct WakeSet {
-    ids: [(u16, Sleep); 32],
+    ids: [u16; 32],
     len: usize,
     /// More than fit: wake everybody.
     pub all: bool,
@@ -53,50 +39,52 @@ pub struct WakeSet {
     pub keeper_now: bool,
     /// The same for one that nobody is known to watch: within a millisecond or so.
     pub keeper_soon: bool,
+    /// A timer was set that is due before whoever sleeps for the timers wakes up.
+    pub timer: bool,
 }
 
 impl Default for WakeSet {
     fn default() -> WakeSet {
         WakeSet {
-            ids: [(0, Sleep::Futex); 32],
+            ids: [0; 32],
             len: 0,
             all: false,
             keeper_now: false,
             keeper_soon: false,
+            timer: false,
         }
     }
 }
 
 impl WakeSet {
     /// Add waiter `id`.
-    pub fn add(&mut self, id: u16, sleep: Sleep) {
-        if self.ids[..self.len].iter().any(|w| w.0 == id) {
+    pub fn add(&mut self, id: u16) {
+        if self.ids[..self.len].contains(&id) {
             return;
         }
         match self.ids.get_mut(self.len) {
             Some(place) => {
-                *place = (id, sleep);
+                *place = id;
                 self.len += 1;
             }
             None => self.all = true,
         }
     }
     /// The waiters.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, Sleep)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.ids[..self.len].iter().copied()
     }
     /// Nobody to wake.
     pub fn is_empty(&self) -> bool {
-        self.len == 0 && !self.all && !self.keeper_now && !self.keeper_soon
+        self.len == 0 && !self.all && !self.keeper_now && !self.keeper_soon && !self.timer
     }
 }
 
 impl Host<'_> {
     /// Take a waiter for this thread; `None` when all are taken.
-    pub fn new_waiter(&mut self, sleep: Sleep, pid: u32, tid: u32) -> Option<u16> {
+    pub fn new_waiter(&mut self, pid: u32, tid: u32) -> Option<u16> {
         let id = self.sh.waiters.alloc()?;
         self.sh.waiters[id] = Waiter {
-            sleep,
             everything: false,
             pid,
             tid,
@@ -124,6 +112,15 @@ impl Host<'_> {
                 if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
                     w.everything = true;
                 }
+            }
+        }
+    }
+
+    /// Give back the waiters of processes that are gone.
+    pub fn reap_waiters(&mut self, gone: impl Fn(u32) -> bool) {
+        for id in 1..=self.sh.waiters.high_water() {
+            if self.sh.waiters.get(id).is_some_and(|w| gone(w.pid)) {
+                self.sh.waiters.free(id);
             }
         }
     }
@@ -173,8 +170,8 @@ impl Host<'_> {
     }
 
     fn wake_waiter(&mut self, id: u16) {
-        if let Some(w) = self.sh.waiters.get(u32::from(id)) {
-            self.wakes.add(id, w.sleep);
+        if self.sh.waiters.get(u32::from(id)).is_some() {
+            self.wakes.add(id);
         }
     }
 }

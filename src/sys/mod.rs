@@ -4,7 +4,14 @@
 //! `close`, `write`, ...: a stack that used them would call itself. Everything below the shim
 //! therefore makes its system calls here.
 
+pub mod bell;
+pub mod io;
 pub mod memory;
+pub mod netlink;
+pub mod process;
+pub mod signals;
+pub mod tun;
+pub mod unix;
 
 use core::arch::asm;
 

@@ -1,0 +1,268 @@
+//! Blocking calls.
+
+use super::{KEEPER, KeeperMode, Runtime, signals, waiter};
+use crate::stack::{Host, SockId};
+use crate::sys::process::{block_signals, set_mask};
+use crate::sys::{self, bell, syscall};
+use crate::time::{Duration, Instant};
+use core::sync::atomic::Ordering;
+
+/// How a blocking call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Woken<R> {
+    /// The attempt gave this.
+    Ready(R),
+    /// The time limit passed.
+    TimedOut,
+    /// A signal handler ran, and the call is to give EINTR.
+    Interrupted,
+}
+
+/// What a blocking call waits for.
+#[derive(Debug, Default)]
+pub struct Wait<'a> {
+    /// Any event of these sockets.
+    pub sockets: &'a [SockId],
+    /// Kernel descriptors polled beside them (poll, select; an epoll descriptor).
+    pub fds: &'a mut [libc::pollfd],
+    /// How long at most.
+    pub timeout: Option<Duration>,
+    /// The signal mask while waiting (ppoll, pselect, epoll_pwait), as the kernel's sigset.
+    pub sigmask: Option<u64>,
+    /// Whether SA_RESTART counts: recv, send, accept, connect without a time limit; never poll
+    /// and its kin.
+    pub restartable: bool,
+}
+
+/// Descriptors of the library's own in the set that is polled.
+const OWN_FDS: usize = 3;
+/// Descriptors that fit without the heap.
+const FEW: usize = 32;
+
+impl Runtime {
+    /// Call `attempt` under the lock until it gives something: at once, and whenever one of the
+    /// sockets has an event or one of the descriptors is ready (their `revents` are given to
+    /// it). Signals and the time limit end it too.
+    pub fn block<R>(
+        &self,
+        wait: Wait<'_>,
+        mut attempt: impl FnMut(&mut Host<'_>, &[libc::pollfd]) -> Option<R>,
+    ) -> Woken<R> {
+        let Wait {
+            sockets,
+            fds,
+            timeout,
+            sigmask,
+            restartable,
+        } = wait;
+        let restore = block_signals();
+        let blocked = sigmask.map_or(restore, crate::sys::process::Signals);
+        if !fds.is_empty() {
+            poll_now(fds);
+        }
+        let first = attempt(&mut self.enter_masked(None), fds);
+        if let Some(r) = first {
+            set_mask(restore);
+            return Woken::Ready(r);
+        }
+        let ended = if timeout == Some(Duration::ZERO) {
+            Woken::TimedOut
+        } else {
+            let end = timeout.map_or(Instant::NEVER, |t| sys::now() + t);
+            self.sleep_until(sockets, fds, end, blocked, restartable, &mut attempt)
+        };
+        set_mask(restore);
+        ended
+    }
+
+    fn sleep_until<R>(
+        &self,
+        sockets: &[SockId],
+        fds: &mut [libc::pollfd],
+        end: Instant,
+        blocked: crate::sys::process::Signals,
+        restartable: bool,
+        attempt: &mut impl FnMut(&mut Host<'_>, &[libc::pollfd]) -> Option<R>,
+    ) -> Woken<R> {
+        // Without a waiter (the table is full) or a signalfd the thread looks again every
+        // millisecond: slow, but right.
+        let waiter = waiter::obtain(self);
+        let signal_fd = signals::watch(blocked);
+        let id = waiter.map_or(0, |w| w.0);
+        let mut registered = false;
+        let woken = loop {
+            let device_deadline = {
+                let mut s = self.enter_masked(None);
+                if !registered && id != 0 {
+                    for socket in sockets {
+                        s.wait_on(*socket, id);
+                    }
+                    registered = true;
+                }
+                if let Some(r) = attempt(&mut s, fds) {
+                    for socket in sockets {
+                        s.unwait(*socket, id);
+                    }
+                    break Woken::Ready(r);
+                }
+                if s.now >= end {
+                    for socket in sockets {
+                        s.unwait(*socket, id);
+                    }
+                    break Woken::TimedOut;
+                }
+                self.take_the_wheel(&s, id)
+            };
+            let driving = device_deadline.is_some();
+            let mut until = end.min(device_deadline.unwrap_or(Instant::NEVER));
+            if waiter.is_none() || signal_fd.is_none() {
+                until = until.min(sys::now() + Duration::from_millis(1));
+            }
+            let own = [
+                waiter.map_or(-1, |w| w.1),
+                signal_fd.unwrap_or(-1),
+                if driving {
+                    self.tun_fd.unwrap_or(-1)
+                } else {
+                    -1
+                },
+            ];
+            let rang = poll_all(own, fds, until);
+            if driving {
+                self.leave_the_wheel();
+            }
+            if let Some((_, bell)) = waiter
+                && rang[0]
+            {
+                bell::silence(bell);
+            }
+            if (rang[1] || signal_fd.is_none()) && signals::take(blocked, restartable) {
+                let mut s = self.enter_masked(None);
+                let last = attempt(&mut s, fds);
+                for socket in sockets {
+                    s.unwait(*socket, id);
+                }
+                break last.map_or(Woken::Interrupted, Woken::Ready);
+            }
+        };
+        woken
+    }
+
+    /// Become the driver if nobody is; gives the deadline of the next timer then.
+    fn take_the_wheel(&self, host: &Host<'_>, id: u16) -> Option<Instant> {
+        let open = self.open();
+        let taken = id != 0
+            && open
+                .driver
+                .compare_exchange(
+                    u32::from(KEEPER),
+                    u32::from(id),
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok();
+        if !taken {
+            return None;
+        }
+        open.driver_changes.fetch_add(1, Ordering::Relaxed);
+        let deadline = host.next_deadline();
+        open.sleeper_deadline.store(deadline.0, Ordering::Relaxed);
+        Some(deadline)
+    }
+
+    fn leave_the_wheel(&self) {
+        let open = self.open();
+        open.sleeper_deadline.store(0, Ordering::Relaxed);
+        open.driver.store(u32::from(KEEPER), Ordering::Release);
+        // A keeper that sleeps deeply would not notice that nobody drives.
+        let deep = KeeperMode::Deep as u32;
+        if open.keeper_mode.load(Ordering::Acquire) == deep
+            && open
+                .keeper_mode
+                .compare_exchange(
+                    deep,
+                    KeeperMode::Shallow as u32,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+        {
+            self.ring(KEEPER);
+        }
+    }
+}
+
+/// See what is ready now.
+fn poll_now(fds: &mut [libc::pollfd]) {
+    let zero = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll_raw(fds, Some(&zero));
+}
+
+/// Poll the library's own descriptors and the program's until `until`; tells which of the own
+/// ones are ready.
+fn poll_all(own: [i32; OWN_FDS], fds: &mut [libc::pollfd], until: Instant) -> [bool; OWN_FDS] {
+    let blank = libc::pollfd {
+        fd: -1,
+        events: 0,
+        revents: 0,
+    };
+    let mut few = [blank; OWN_FDS + FEW];
+    let mut many = Vec::new();
+    let count = OWN_FDS + fds.len();
+    let set = if count <= few.len() {
+        &mut few[..count]
+    } else {
+        many.resize(count, blank);
+        &mut many[..]
+    };
+    for (place, fd) in set.iter_mut().zip(own) {
+        *place = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+    }
+    set[OWN_FDS..].copy_from_slice(fds);
+    let left = until.since(sys::now());
+    let limit = libc::timespec {
+        tv_sec: left.as_secs() as i64,
+        tv_nsec: i64::from(left.subsec_nanos()),
+    };
+    poll_raw(set, (until != Instant::NEVER).then_some(&limit));
+    fds.copy_from_slice(&set[OWN_FDS..]);
+    [
+        set[0].revents != 0,
+        set[1].revents != 0,
+        set[2].revents != 0,
+    ]
+}
+
+fn poll_raw(fds: &mut [libc::pollfd], timeout: Option<&libc::timespec>) {
+    // The kernel writes the time left back.
+    let mut copy = timeout.copied();
+    let limit = copy
+        .as_mut()
+        .map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    // SAFETY: the array and the time are valid for the call; no signal mask is given.
+    let got = unsafe {
+        syscall(
+            libc::SYS_ppoll,
+            [
+                fds.as_mut_ptr() as usize,
+                fds.len(),
+                limit as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
+    if got.is_err() {
+        for fd in fds {
+            fd.revents = 0;
+        }
+    }
+}
