@@ -99,6 +99,7 @@ impl Runtime {
                     }
                     registered = true;
                 }
+                s.heard(id);
                 if let Some(r) = attempt(&mut s, fds) {
                     for socket in sockets {
                         s.unwait(*socket, id);

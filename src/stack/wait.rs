@@ -18,6 +18,8 @@ pub const MAX_WAITERS: usize = 1 << 13;
 pub struct Waiter {
     /// It waits for more sockets than can name it: any event wakes it.
     pub everything: bool,
+    /// Its bell was rung since it last looked: once is enough.
+    pub rung: bool,
     /// Its process.
     pub pid: u32,
     /// Its thread.
@@ -86,6 +88,7 @@ impl Host<'_> {
         let id = self.sh.waiters.alloc()?;
         self.sh.waiters[id] = Waiter {
             everything: false,
+            rung: false,
             pid,
             tid,
         };
@@ -122,6 +125,13 @@ impl Host<'_> {
             if self.sh.waiters.get(id).is_some_and(|w| gone(w.pid)) {
                 self.sh.waiters.free(id);
             }
+        }
+    }
+
+    /// The waiter is looking now; what happens from here on rings again.
+    pub fn heard(&mut self, waiter: u16) {
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
+            w.rung = false;
         }
     }
 
@@ -170,7 +180,10 @@ impl Host<'_> {
     }
 
     fn wake_waiter(&mut self, id: u16) {
-        if self.sh.waiters.get(u32::from(id)).is_some() {
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(id))
+            && !w.rung
+        {
+            w.rung = true;
             self.wakes.add(id);
         }
     }
