@@ -31,7 +31,7 @@ pub struct Waiter {
 unsafe impl Plain for Waiter {}
 
 /// Waiters to wake once the lock is given back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct WakeSet {
     ids: [u16; 32],
     len: usize,
@@ -43,19 +43,6 @@ pub struct WakeSet {
     pub keeper_soon: bool,
     /// A timer was set that is due before whoever sleeps for the timers wakes up.
     pub timer: bool,
-}
-
-impl Default for WakeSet {
-    fn default() -> WakeSet {
-        WakeSet {
-            ids: [0; 32],
-            len: 0,
-            all: false,
-            keeper_now: false,
-            keeper_soon: false,
-            timer: false,
-        }
-    }
 }
 
 impl WakeSet {

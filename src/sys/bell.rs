@@ -66,3 +66,9 @@ pub fn silence(bell: i32) {
         )
     };
 }
+
+/// Whether somebody has the bell called `name`; it is not rung.
+pub fn hangs(name: &Name) -> bool {
+    let Ok(fd) = socket() else { return true };
+    super::unix::connect(fd.raw(), name) != Err(super::Errno(libc::ECONNREFUSED))
+}
