@@ -32,11 +32,10 @@ impl Capture {
                 // Asked before looking: what was sent before the end is still fetched.
                 let last = stopped.load(Ordering::Acquire);
                 match receive(&socket, &mut buf) {
-                    Some((time, outgoing, len)) => {
-                        if !once || outgoing {
-                            let packet = buf.get(..len).unwrap_or_default();
-                            events.extend(event(time.wrapping_sub(offset), packet));
-                        }
+                    Some((_, false, _)) if once => {}
+                    Some((time, _, len)) => {
+                        let packet = buf.get(..len).unwrap_or_default();
+                        events.extend(event(time.wrapping_sub(offset), packet));
                     }
                     None if last => return events,
                     None => {}
@@ -117,7 +116,11 @@ fn open(device: &str) -> Result<OwnedFd> {
         };
         set(libc::SO_RCVBUFFORCE, (&raw const room).cast(), 4);
         if set(libc::SO_TIMESTAMPNS, (&raw const one).cast(), 4) != 0
-            || set(libc::SO_RCVTIMEO, (&raw const wait).cast(), size_of_val(&wait)) != 0
+            || set(
+                libc::SO_RCVTIMEO,
+                (&raw const wait).cast(),
+                size_of_val(&wait),
+            ) != 0
         {
             return Err(failed());
         }

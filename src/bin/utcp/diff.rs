@@ -48,6 +48,15 @@ impl Item {
             optional: false,
         }
     }
+
+    /// An item that has to be the same but for these names.
+    pub fn shown(text: impl Into<String>, names: &Names) -> Item {
+        let text = text.into();
+        Item {
+            key: names.hide(&text),
+            ..Item::exact(text)
+        }
+    }
 }
 
 /// What two items, or one and none, are to each other.
@@ -138,11 +147,7 @@ impl Names {
 }
 
 /// Compare two runs; `names` are those of the first and of the second.
-pub fn compare(
-    left: (&[Step], &Names),
-    right: (&[Step], &Names),
-    level: Level,
-) -> Vec<Section> {
+pub fn compare(left: (&[Step], &Names), right: (&[Step], &Names), level: Level) -> Vec<Section> {
     let mut sections = Vec::new();
     type Lister = fn(&Step, &Names, Level) -> Option<Item>;
     let lists: [(&str, &str, Lister); 3] = [
@@ -175,10 +180,7 @@ fn call_item(step: &Step, names: &Names, _: Level) -> Option<Item> {
         Act::Exit { status } => format!("exit {status}"),
         _ => return None,
     };
-    Some(Item {
-        key: names.hide(&text),
-        ..Item::exact(text)
-    })
+    Some(Item::shown(text, names))
 }
 
 fn state_item(step: &Step, _: &Names, _: Level) -> Option<Item> {

@@ -56,7 +56,10 @@ impl Ladder {
         let names = Line::new(client, paint::BOLD)
             .pad(self.outer + self.inner + 2)
             .join(Line::new(format!(" {server}"), paint::BOLD));
-        vec![names, self.line(Line::default(), Line::default(), Line::default())]
+        vec![
+            names,
+            self.line(Line::default(), Line::default(), Line::default()),
+        ]
     }
 
     /// The lines for these steps, which follow on those drawn before.
@@ -66,15 +69,19 @@ impl Ladder {
         for (i, step) in steps.iter().enumerate() {
             match &step.act {
                 Act::State { new, .. } => {
-                    // On the line of the segment that caused it, or before the one it causes.
-                    let after_own = matches!(row.arrow, Some((sender, _, _)) if sender == step.side);
-                    if row.slot(step.side).is_some() || after_own {
+                    // On the line of the segment that caused it, or that it causes.
+                    let arrived = matches!(row.arrow, Some((sender, ..)) if sender != step.side);
+                    let starts = row.arrow.is_none() && row.slot(step.side.other()).is_none();
+                    let fits = if is_own_doing(*new) { starts } else { arrived };
+                    if !fits || row.slot(step.side).is_some() {
                         self.flush(&mut row, &mut lines);
                     }
                     *row.slot(step.side) = Some(*new);
                 }
                 Act::Segment(arrow) => {
-                    if row.arrow.is_some() || row.slot(step.side.other()).is_some() {
+                    let foreign = row.slot(step.side).is_some_and(|s| !is_own_doing(s));
+                    let other = row.slot(step.side.other()).is_some();
+                    if row.arrow.is_some() || other || foreign {
                         self.flush(&mut row, &mut lines);
                     }
                     row.arrow = Some((step.side, step.connection, arrow));
@@ -123,7 +130,10 @@ impl Ladder {
         let (text, more) = if paint::width(&long) <= room {
             (long, Vec::new())
         } else {
-            (short, paint::wrap(&format!("<{options}>").replace(',', ", "), room, " "))
+            (
+                short,
+                paint::wrap(&format!("<{options}>").replace(',', ", "), room, " "),
+            )
         };
         let more = if options.is_empty() { Vec::new() } else { more };
         let dashes = self.inner.saturating_sub(paint::width(&text) + 3);
@@ -187,6 +197,11 @@ impl Ladder {
     }
 }
 
+/// States that a socket enters by sending a segment; the others come with a segment received.
+fn is_own_doing(state: State) -> bool {
+    matches!(state, State::SynSent | State::FinWait1 | State::LastAck)
+}
+
 /// The function's name in a call.
 fn name(call: &str) -> &str {
     call.split('(').next().unwrap_or(call)
@@ -209,7 +224,10 @@ fn arrow_style(a: &Arrow) -> Style {
 /// A segment in tcpdump's words, its options perhaps left out.
 pub fn segment_text(a: &Arrow, with_options: bool) -> String {
     let mut text = format!("[{}]", flags_text(a.flags));
-    let takes_space = a.len > 0 || [Flags::SYN, Flags::FIN, Flags::RST].iter().any(|f| a.flags.has(*f));
+    let takes_space = a.len > 0
+        || [Flags::SYN, Flags::FIN, Flags::RST]
+            .iter()
+            .any(|f| a.flags.has(*f));
     if a.len > 0 {
         let end = a.seq.wrapping_add(a.len);
         text += &format!(" seq {}:{end}", a.seq);
@@ -317,11 +335,17 @@ connect(3, 127.0.0.1:9000)   │                                        │
     fn a_state_of_its_own_cause_stands_alone() {
         use Side::Client;
         let steps = [
-            segment(Client, Flags::FIN.with(Flags::ACK), 1, Some(1), 0),
-            state(Client, State::LastAck, State::Closed),
-            state(Client, State::Closed, State::Listen),
+            segment(Client, Flags::ACK, 1, Some(1), 0),
+            state(Client, State::TimeWait, State::Closed),
+            segment(Client, Flags::ACK, 1, Some(1), 0),
+            state(Side::Server, State::CloseWait, State::LastAck),
+            segment(Side::Server, Flags::FIN.with(Flags::ACK), 1, Some(1), 0),
         ];
-        assert_eq!(Ladder::new(120).draw(&steps).len(), 3);
+        let lines = Ladder::new(100).draw(&steps);
+        let got: Vec<String> = lines.iter().map(Line::plain).collect();
+        assert_eq!(got.len(), 4, "{got:#?}");
+        assert!(got[1].contains("CLOSED"));
+        assert!(got[3].contains("[F.]") && got[3].ends_with("LAST_ACK"));
     }
 
     #[test]

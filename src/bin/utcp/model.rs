@@ -39,6 +39,9 @@ pub enum What {
         ret: i64,
         /// The errno, if `ret` is -1.
         errno: i32,
+        /// The socket's own address afterwards, if that was noted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        local: Option<String>,
     },
     /// A socket changed state.
     State {
@@ -212,6 +215,7 @@ impl Event {
                 call: call(name.as_str(), *fd, args.as_str()),
                 ret: *ret,
                 errno: *errno,
+                local: None,
             },
             trace::What::State {
                 old,
@@ -449,7 +453,10 @@ mod tests {
             let (name, args) = (name.to_owned(), args.to_owned());
             Call { name, fd, args }.text()
         };
-        assert_eq!(call("socket", -1, "AF_INET, SOCK_STREAM, 0"), "socket(AF_INET, SOCK_STREAM, 0)");
+        assert_eq!(
+            call("socket", -1, "AF_INET, SOCK_STREAM, 0"),
+            "socket(AF_INET, SOCK_STREAM, 0)"
+        );
         assert_eq!(call("close", 3, ""), "close(3)");
         assert_eq!(call("listen", 3, "5"), "listen(3, 5)");
     }

@@ -17,6 +17,8 @@ pub fn run<J: Serialize, R: DeserializeOwned>(job: &J) -> Result<R> {
     let mut child = Command::new("/proc/self/exe")
         .arg(INSIDE)
         .arg(job)
+        // A device that exists out here does not exist in there.
+        .env_remove("UTCP_TUN")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -30,7 +32,7 @@ pub fn run<J: Serialize, R: DeserializeOwned>(job: &J) -> Result<R> {
     let status = child.wait().map_err(|e| Trouble::new(what, e))?;
     match serde_json::from_str::<std::result::Result<R, String>>(&answer) {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(why)) => Err(Trouble::new(what, why)),
+        Ok(Err(line)) => Err(Trouble::relayed(line)),
         Err(_) if !status.success() => Err(Trouble::new(what, status)),
         Err(e) => Err(Trouble::new(what, e)),
     }

@@ -121,7 +121,10 @@ pub fn signal_name(signal: i32) -> String {
     NAMES
         .iter()
         .find(|(number, _)| *number == signal)
-        .map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+        .map_or_else(
+            || format!("signal {signal}"),
+            |(_, name)| (*name).to_owned(),
+        )
 }
 
 /// How a process ended: "0", "SIGKILL".
@@ -159,7 +162,10 @@ mod tests {
 
     #[test]
     fn family() {
-        let mut child = std::process::Command::new("sleep").arg("5").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("5")
+            .spawn()
+            .unwrap();
         let (me, pid) = (std::process::id(), child.id());
         assert!(children(me).contains(&pid));
         assert!(descends(pid, me) && !descends(me, pid));

@@ -156,13 +156,24 @@ impl Sides {
         ports
     }
 
+    /// The addresses of both ends of all connections.
+    pub fn addresses(&self) -> Vec<std::net::IpAddr> {
+        let pairs = self.connections.keys();
+        let mut all: Vec<_> = pairs.flat_map(|(a, b)| [a.ip(), b.ip()]).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// Put one event in its place; events must come in order.
     pub fn place(&mut self, event: &Event) -> Step {
         let start = *self.start.get_or_insert(event.time);
         let own_side = self.of(event.pid).unwrap_or(Side::Client);
         let (side, connection, act) = match &event.what {
             What::Enter(call) => (own_side, None, Act::Enter { call: call.text() }),
-            What::Return { call, ret, errno } => {
+            What::Return {
+                call, ret, errno, ..
+            } => {
                 let errno = (*ret == -1 && *errno != 0).then(|| crate::model::errno_name(*errno));
                 let call = call.text();
                 let ret = *ret;

@@ -183,8 +183,17 @@ impl Tracker {
     fn step(&mut self, event: &Event) -> (Vec<Change>, Vec<Change>) {
         match &event.what {
             What::Segment(s) => self.segment(s),
-            What::Return { call, ret, errno } => {
-                (Vec::new(), self.returned(event.pid, call, *ret, *errno))
+            What::Return {
+                call,
+                ret,
+                errno,
+                local,
+            } => {
+                let local = local.as_deref().and_then(find_address);
+                (
+                    Vec::new(),
+                    self.returned(event.pid, call, (*ret, *errno), local),
+                )
             }
             What::Exit { .. } => (self.listeners_close(|l| l.pid == event.pid), Vec::new()),
             What::Enter(_) | What::State { .. } => (Vec::new(), Vec::new()),
@@ -195,8 +204,8 @@ impl Tracker {
         &mut self,
         pid: u32,
         call: &crate::model::Call,
-        ret: i64,
-        errno: i32,
+        (ret, errno): (i64, i32),
+        local: Option<SocketAddr>,
     ) -> Vec<Change> {
         match (call.name.as_str(), ret) {
             ("bind", 0) => {
@@ -205,7 +214,8 @@ impl Tracker {
                 }
             }
             ("listen", 0) if !self.listeners.iter().any(|l| l.is(pid, call.fd)) => {
-                let local = self.bound.get(&(pid, call.fd)).copied();
+                let bound = self.bound.get(&(pid, call.fd)).copied();
+                let local = local.or(bound);
                 let fd = call.fd;
                 self.listeners.push(Listener { pid, fd, local });
                 return vec![Change {
@@ -343,8 +353,13 @@ impl Listener {
 
 /// The first address with a port in a call's arguments.
 pub fn find_address(args: &str) -> Option<SocketAddr> {
-    args.split([' ', ',', '{', '}', '=', '"'])
-        .find_map(|word| word.parse().ok())
+    let mut words = args.split([' ', ',', '{', '}', '=', '"']);
+    words.find_map(|word| {
+        let mut address: SocketAddr = word.parse().ok()?;
+        // Segments of an IPv4-mapped socket are IPv4.
+        address.set_ip(address.ip().to_canonical());
+        Some(address)
+    })
 }
 
 #[cfg(test)]

@@ -27,6 +27,15 @@ impl Trouble {
         self
     }
 
+    /// What another process of ours said.
+    pub fn relayed(line: String) -> Trouble {
+        Trouble {
+            what: line,
+            why: String::new(),
+            mend: None,
+        }
+    }
+
     /// The last system call failed.
     pub fn last(what: impl Into<String>) -> Trouble {
         Trouble::new(what, std::io::Error::last_os_error())
@@ -35,7 +44,10 @@ impl Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.why)?;
+        f.write_str(&self.what)?;
+        if !self.why.is_empty() {
+            write!(f, ": {}", self.why)?;
+        }
         match &self.mend {
             Some(how) => write!(f, "; {how}"),
             None => Ok(()),

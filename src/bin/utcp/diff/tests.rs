@@ -120,7 +120,10 @@ fn names_are_hidden_as_whole_words() {
         addresses: vec![("198.18.0.2".parse().unwrap(), "SERVER")],
     };
     let hide = |t| names.hide(t);
-    assert_eq!(hide("accept(3, 198.18.0.2:40000)"), "accept(3, SERVER:PORT)");
+    assert_eq!(
+        hide("accept(3, 198.18.0.2:40000)"),
+        "accept(3, SERVER:PORT)"
+    );
     assert_eq!(hide("write(3, \"140000\", 6)"), "write(3, \"140000\", 6)");
     assert_eq!(hide("htons(40000)"), "htons(PORT)");
     assert_eq!(hide("서버 198.18.0.20"), "서버 198.18.0.20");

@@ -53,6 +53,7 @@ fn returned(name: &str, fd: i32, args: &str, ret: i64, errno: i32) -> Event {
         call: Call { name, fd, args },
         ret,
         errno,
+        local: None,
     })
 }
 
@@ -146,7 +147,13 @@ fn simultaneous_open() {
 #[test]
 fn refused() {
     let mut events = vec![segment("> S 0 0 0"), segment("< R. 0 1 0")];
-    events.push(returned("connect", 3, "127.0.0.1:9000", -1, libc::ECONNREFUSED));
+    events.push(returned(
+        "connect",
+        3,
+        "127.0.0.1:9000",
+        -1,
+        libc::ECONNREFUSED,
+    ));
     let (client, server) = path(&events);
     assert_eq!(client, "CLOSED SYN_SENT CLOSED");
     assert_eq!(server, "");
@@ -157,7 +164,13 @@ fn nobody_answers() {
     let events = [
         segment("> S 0 0 0"),
         segment("> S 0 0 0"),
-        returned("connect", 3, "{AF_INET, 127.0.0.1:9000}, 16", -1, libc::ETIMEDOUT),
+        returned(
+            "connect",
+            3,
+            "{AF_INET, 127.0.0.1:9000}, 16",
+            -1,
+            libc::ETIMEDOUT,
+        ),
     ];
     assert_eq!(path(&events).0, "CLOSED SYN_SENT CLOSED");
 }
@@ -206,7 +219,9 @@ fn a_listener_comes_and_goes() {
         let found: Vec<_> = events
             .iter()
             .filter_map(|e| match e.what {
-                What::State { old, new, local, .. } => Some((old, new, local)),
+                What::State {
+                    old, new, local, ..
+                } => Some((old, new, local)),
                 _ => None,
             })
             .collect();
@@ -217,6 +232,21 @@ fn a_listener_comes_and_goes() {
         ];
         assert_eq!(found, want);
     }
+}
+
+#[test]
+fn addresses_in_arguments() {
+    let find = |args| find_address(args).map(|a| a.to_string());
+    assert_eq!(
+        find("{AF_INET, 127.0.0.1:80}, 16").as_deref(),
+        Some("127.0.0.1:80")
+    );
+    assert_eq!(
+        find("[::ffff:127.0.0.1]:80, 28").as_deref(),
+        Some("127.0.0.1:80")
+    );
+    assert_eq!(find("[::1]:80, 28").as_deref(), Some("[::1]:80"));
+    assert_eq!(find("\"abc\", 3"), None);
 }
 
 #[test]
