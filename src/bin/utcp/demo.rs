@@ -162,7 +162,12 @@ impl Report {
         for line in paint::wrap(&text, self.columns, "") {
             self.text(line);
         }
-        self.text("States as they change, segments as tcpdump prints them, numbers relative.");
+        let text = "The client's terminal is held for a tenth of a second, as by Ctrl-S, when it \
+                    prints what it received: so the server closes first. States as they change, \
+                    segments as tcpdump prints them, numbers relative.";
+        for line in paint::wrap(text, self.columns, "") {
+            self.text(line);
+        }
     }
 
     fn scene(&mut self, played: Played) {

@@ -4,6 +4,7 @@ use crate::trouble::{Result, Trouble};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -31,6 +32,8 @@ pub struct Running {
     child: Child,
     stdout: JoinHandle<Vec<u8>>,
     stderr: JoinHandle<Vec<u8>>,
+    /// The terminal whose output is held.
+    held: Option<OwnedFd>,
     status: Option<ExitStatus>,
     ended: bool,
 }
@@ -38,24 +41,61 @@ pub struct Running {
 impl Running {
     /// Start a program in a process group of its own, with these variables set.
     pub fn start(words: &[OsString], env: &[(&str, OsString)]) -> Result<Running> {
+        Running::start_on(words, env, None)
+    }
+
+    /// As [`Running::start`], with a terminal as standard output that takes nothing, so that the
+    /// program waits when it prints, until [`Running::release`].
+    pub fn start_held(words: &[OsString], env: &[(&str, OsString)]) -> Result<Running> {
+        // Without terminals it is not held.
+        Running::start_on(words, env, held_terminal().ok())
+    }
+
+    fn start_on(
+        words: &[OsString],
+        env: &[(&str, OsString)],
+        terminal: Option<(std::fs::File, OwnedFd)>,
+    ) -> Result<Running> {
         let (program, args) = words
             .split_first()
             .ok_or_else(|| Trouble::new("nothing to run", "no program was named"))?;
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null());
+        command.args(args).stdin(Stdio::null()).process_group(0);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0);
         for (name, value) in env {
             command.env(name, value);
         }
+        let (shows, held) = match terminal {
+            Some((shows, writes)) => {
+                let copy = writes.try_clone();
+                let copy = copy.map_err(|e| Trouble::new("cannot share a terminal", e))?;
+                command.stdout(copy);
+                (Some(shows), Some(writes))
+            }
+            None => (None, None),
+        };
         let mut child = command.spawn().map_err(|e| cannot_run(program, &e))?;
+        // The command has the terminal open as well.
+        drop(command);
         Ok(Running {
-            stdout: gather(child.stdout.take()),
+            stdout: match shows {
+                Some(shows) => gather(Some(shows)),
+                None => gather(child.stdout.take()),
+            },
             stderr: gather(child.stderr.take()),
             child,
+            held,
             status: None,
             ended: false,
         })
+    }
+
+    /// Let a program go on that was started with [`Running::start_held`].
+    pub fn release(&mut self) {
+        if let Some(terminal) = self.held.take() {
+            // SAFETY: a descriptor of ours and a plain number.
+            unsafe { libc::tcflow(terminal.as_raw_fd(), libc::TCOON) };
+        }
     }
 
     /// Its process id.
@@ -108,6 +148,7 @@ impl Running {
         if self.status.is_some() {
             return;
         }
+        self.release();
         if self.is_running() {
             self.ended = true;
             signal_group(self.pid(), libc::SIGTERM);
@@ -132,6 +173,42 @@ impl Running {
                 .map_or_else(|| "unknown".to_owned(), crate::procs::status_text),
             ended: self.ended,
         }
+    }
+}
+
+/// A new terminal: what shows it, and what the program writes to. Bytes pass as they are;
+/// output is held, as by Ctrl-S.
+fn held_terminal() -> std::io::Result<(std::fs::File, OwnedFd)> {
+    let (mut shows, mut writes) = (0, 0);
+    // SAFETY: the two numbers are filled in with new descriptors, owned from then on; the
+    // termios is filled by tcgetattr before it is used.
+    unsafe {
+        let none = std::ptr::null_mut();
+        if libc::openpty(
+            &raw mut shows,
+            &raw mut writes,
+            none,
+            none.cast(),
+            none.cast(),
+        ) != 0
+        {
+            return Err(std::io::Error::last_os_error());
+        }
+        let (shows, writes) = (
+            std::fs::File::from_raw_fd(shows),
+            OwnedFd::from_raw_fd(writes),
+        );
+        let mut settings: libc::termios = std::mem::zeroed();
+        for fd in [shows.as_raw_fd(), writes.as_raw_fd()] {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+        if libc::tcgetattr(writes.as_raw_fd(), &raw mut settings) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        libc::cfmakeraw(&raw mut settings);
+        libc::tcsetattr(writes.as_raw_fd(), libc::TCSANOW, &raw const settings);
+        libc::tcflow(writes.as_raw_fd(), libc::TCOOFF);
+        Ok((shows, writes))
     }
 }
 
@@ -219,6 +296,18 @@ mod tests {
         let got = run.outcome();
         assert!(got.ended && got.status == "SIGTERM", "{got:?}");
         assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_is_held_waits_when_it_prints() {
+        let words = ["sh", "-c", "echo one; exit 4"].map(OsString::from);
+        let mut run = Running::start_held(&words, &[]).unwrap();
+        run.wait_until(Instant::now() + Duration::from_millis(200));
+        assert!(run.is_running());
+        run.release();
+        run.wait_until(Instant::now() + Duration::from_secs(5));
+        let got = run.outcome();
+        assert_eq!((got.stdout.as_str(), got.status.as_str()), ("one\n", "4"));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Seen {
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long the client is held: longer than an ACK may be delayed.
+const HOLD: Duration = Duration::from_millis(120);
 /// How long to watch after both ended: the last ACK is on its way.
 const REST: Duration = Duration::from_millis(150);
 /// The stack's name; it has the namespace to itself.
@@ -184,6 +186,15 @@ fn start_stack() -> Result<stacks::Stack> {
     stacks::start(&stacks::config(Some(STACK))?)
 }
 
+/// The client is held when it prints what it received, until the server is gone: its ACKs and
+/// its FIN go separately, and who closes first is no matter of luck.
+fn start(words: &[OsString], env: &[(&str, OsString)], side: Side) -> Result<Running> {
+    match side {
+        Side::Client => Running::start_held(words, env),
+        Side::Server => Running::start(words, env),
+    }
+}
+
 fn start_observed(
     script: &Script,
     words: &[OsString],
@@ -195,7 +206,7 @@ fn start_observed(
         ("LD_PRELOAD", programs::preload(&script.library)),
         (observe::VARIABLE, notes.as_os_str().to_owned()),
     ];
-    let running = Running::start(words, &env)?;
+    let running = start(words, &env, side)?;
     watch.sides.insert(running.pid(), side);
     watch.notes.push(observe::Notes::new(notes, side));
     Ok(running)
@@ -211,7 +222,7 @@ fn start_on_utcp(
         ("LD_PRELOAD", programs::preload(&script.library)),
         ("UTCP_STACK", STACK.into()),
     ];
-    let running = Running::start(words, &env)?;
+    let running = start(words, &env, side)?;
     watch.sides.insert(running.pid(), side);
     Ok(running)
 }
@@ -290,31 +301,29 @@ impl Watch {
         Ok(())
     }
 
-    fn until_both_end(&mut self, server: Running, client: Running) -> Result<(Outcome, Outcome)> {
-        let end = Instant::now() + LIMIT;
-        let mut exits = [(&client, false), (&server, false)];
-        let mut client_gone = None;
+    fn until_both_end(
+        &mut self,
+        server: Running,
+        mut client: Running,
+    ) -> Result<(Outcome, Outcome)> {
+        let begin = Instant::now();
+        let (mut client_gone, mut server_gone) = (None, None);
         loop {
             self.look()?;
-            for (program, noted) in &mut exits {
-                if !*noted && !program.is_running() {
-                    *noted = true;
-                    self.events.push(Event {
-                        time: capture::clock(libc::CLOCK_MONOTONIC),
-                        pid: program.pid(),
-                        tid: program.pid(),
-                        what: What::Exit {
-                            status: program.status_text(),
-                        },
-                    });
+            for (program, gone) in [(&client, &mut client_gone), (&server, &mut server_gone)] {
+                if gone.is_none() && !program.is_running() {
+                    *gone = Some(Instant::now());
+                    self.events.push(exit(program));
                 }
             }
-            if exits[0].1 {
-                client_gone.get_or_insert_with(Instant::now);
+            let since = |at: Option<Instant>, time| at.is_some_and(|at| at.elapsed() > time);
+            // A server that serves on has had its time, too.
+            if since(server_gone, HOLD) || since(Some(begin), HOLD * 5) {
+                client.release();
             }
-            // A server that serves on is ended.
-            let served = client_gone.is_some_and(|at| at.elapsed() > Duration::from_secs(1));
-            if exits[1].1 && exits[0].1 || served || Instant::now() > end {
+            let served = since(client_gone, Duration::from_secs(1));
+            let both = client_gone.is_some() && server_gone.is_some();
+            if both || served || begin.elapsed() > LIMIT {
                 break;
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -324,5 +333,16 @@ impl Watch {
         let (server, client) = (server.outcome(), client.outcome());
         self.look()?;
         Ok((server, client))
+    }
+}
+
+fn exit(program: &Running) -> Event {
+    Event {
+        time: capture::clock(libc::CLOCK_MONOTONIC),
+        pid: program.pid(),
+        tid: program.pid(),
+        what: What::Exit {
+            status: program.status_text(),
+        },
     }
 }
