@@ -3,11 +3,12 @@
 use crate::cli;
 use crate::diff::{self, Level, Names, Section, Verdict};
 use crate::inside::Job;
-use crate::ladder::Ladder;
+use crate::ladder::{Ladder, segment_text};
+use crate::model::Event;
 use crate::paint::{self, Line};
 use crate::programs::{self, Outcome};
 use crate::scene::{Script, Seen, Setting};
-use crate::sides::{Sides, Step};
+use crate::sides::{Act, Side, Sides, Step};
 use crate::trouble::{Result, Trouble};
 use crate::{beside, netns, scene, stacks};
 use serde::Serialize;
@@ -85,6 +86,33 @@ impl Played {
     }
 }
 
+impl Played {
+    /// What the stack told beside what passed the device.
+    fn capture_section(&self) -> Option<Section> {
+        let captured = self.seen.captured.as_ref()?;
+        let mut sides = Sides::default();
+        let steps: Vec<Step> = captured.iter().map(|e| sides.place(e)).collect();
+        let segments = |steps: &[Step]| -> Vec<diff::Item> {
+            let mut items = Vec::new();
+            for side in [Side::Client, Side::Server] {
+                items.extend(steps.iter().filter(|s| s.side == side).filter_map(
+                    |s| match &s.act {
+                        Act::Segment(a) => Some(diff::Item::exact(segment_text(a, true))),
+                        _ => None,
+                    },
+                ));
+            }
+            items
+        };
+        let title = "segments that utcp told, and those captured on the device";
+        Some(Section::new(
+            title,
+            &segments(&self.steps),
+            &segments(&steps),
+        ))
+    }
+}
+
 impl Setting {
     fn title(self) -> &'static str {
         match self {
@@ -120,7 +148,7 @@ struct JsonScene<'a> {
     client: &'a Outcome,
     server: &'a Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
-    segments_captured_by_the_kernel: Option<usize>,
+    segments_captured_by_the_kernel: Option<&'a [Event]>,
 }
 
 #[derive(Serialize)]
@@ -190,10 +218,18 @@ impl Report {
             ] {
                 self.said(who, outcome);
             }
-            if let Some(count) = played.seen.captured {
-                self.text(format!(
-                    "the kernel's capture on the device saw {count} segments"
-                ));
+            if let Some(section) = played.capture_section() {
+                let n = section.pairs.len();
+                if section.count(Verdict::Differs) == 0 {
+                    self.text(format!(
+                        "A capture by the kernel on the device shows the same {n} segments."
+                    ));
+                } else {
+                    for line in beside::section(&section, self.columns) {
+                        self.print(&line);
+                    }
+                    self.comparisons.push((played.setting, vec![section]));
+                }
             }
         }
         self.scenes.push(played);
@@ -286,7 +322,7 @@ impl Report {
                 steps: &p.steps,
                 client: &p.seen.client,
                 server: &p.seen.server,
-                segments_captured_by_the_kernel: p.seen.captured,
+                segments_captured_by_the_kernel: p.seen.captured.as_deref(),
             };
             serde_json::to_value(scene).unwrap_or_default()
         };

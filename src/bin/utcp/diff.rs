@@ -5,8 +5,8 @@
 //! What a system picks afresh each time (port numbers of clients, timestamps, initial sequence
 //! numbers) does not count.
 
-use crate::ladder::segment_text;
-use crate::model::{Options, flags_text, state_text};
+use crate::ladder::{segment_text, transition_text};
+use crate::model::{Options, flags_text};
 use crate::sides::{Act, Arrow, Side, Step};
 use serde::Serialize;
 use std::net::IpAddr;
@@ -184,13 +184,13 @@ fn call_item(step: &Step, names: &Names, _: Level) -> Option<Item> {
 }
 
 fn state_item(step: &Step, _: &Names, _: Level) -> Option<Item> {
-    let Act::State { new, .. } = step.act else {
+    let Act::State { old, new } = step.act else {
         return None;
     };
     Some(Item {
         // Whether a FIN and the ACK of ours come together is a matter of timing.
         optional: matches!(new, State::FinWait2 | State::Closing),
-        ..Item::exact(state_text(new))
+        ..Item::exact(transition_text(step, old, new))
     })
 }
 

@@ -22,13 +22,19 @@ pub struct Ladder {
 /// What is drawn on one line.
 #[derive(Default)]
 struct Row<'a> {
-    left: Option<State>,
-    right: Option<State>,
+    left: Option<StateText>,
+    right: Option<StateText>,
     arrow: Option<(Side, Option<u32>, &'a Arrow)>,
 }
 
+/// A new state, and how it is shown.
+struct StateText {
+    state: State,
+    text: String,
+}
+
 impl Row<'_> {
-    fn slot(&mut self, side: Side) -> &mut Option<State> {
+    fn slot(&mut self, side: Side) -> &mut Option<StateText> {
         match side {
             Side::Client => &mut self.left,
             Side::Server => &mut self.right,
@@ -66,9 +72,11 @@ impl Ladder {
     pub fn draw(&mut self, steps: &[Step]) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut row = Row::default();
+        // Returns that were drawn with their calls.
+        let mut done = Vec::new();
         for (i, step) in steps.iter().enumerate() {
             match &step.act {
-                Act::State { new, .. } => {
+                Act::State { old, new } => {
                     // On the line of the segment that caused it, or that it causes.
                     let arrived = matches!(row.arrow, Some((sender, ..)) if sender != step.side);
                     let starts = row.arrow.is_none() && row.slot(step.side.other()).is_none();
@@ -76,19 +84,30 @@ impl Ladder {
                     if !fits || row.slot(step.side).is_some() {
                         self.flush(&mut row, &mut lines);
                     }
-                    *row.slot(step.side) = Some(*new);
+                    *row.slot(step.side) = Some(StateText {
+                        state: *new,
+                        text: self.state_text(step, *old, *new),
+                    });
                 }
                 Act::Segment(arrow) => {
-                    let foreign = row.slot(step.side).is_some_and(|s| !is_own_doing(s));
+                    let slot = row.slot(step.side).as_ref();
+                    let foreign = slot.is_some_and(|s| !is_own_doing(s.state));
                     let other = row.slot(step.side.other()).is_some();
                     if row.arrow.is_some() || other || foreign {
                         self.flush(&mut row, &mut lines);
                     }
                     row.arrow = Some((step.side, step.connection, arrow));
                 }
+                Act::Return { .. } if done.contains(&i) => {}
                 _ => {
                     self.flush(&mut row, &mut lines);
-                    self.call(step, steps.get(i + 1), &mut lines);
+                    match at_once(step, &steps[i + 1..]) {
+                        Some(ahead) => {
+                            done.push(i + 1 + ahead);
+                            self.call(&steps[i + 1 + ahead], &mut lines);
+                        }
+                        None => self.call(step, &mut lines),
+                    }
                 }
             }
         }
@@ -96,13 +115,20 @@ impl Ladder {
         lines
     }
 
+    fn state_text(&self, step: &Step, old: State, new: State) -> String {
+        match step.connection {
+            Some(c) if self.number_connections => format!("#{c} {}", state_text(new)),
+            _ => transition_text(step, old, new),
+        }
+    }
+
     fn flush(&self, row: &mut Row<'_>, lines: &mut Vec<Line>) {
         let row = std::mem::take(row);
         if row.is_empty() {
             return;
         }
-        let state = |s: Option<State>| match s {
-            Some(s) => Line::new(state_text(s), paint::STATE),
+        let state = |s: Option<StateText>| match s {
+            Some(s) => Line::new(s.text, paint::STATE),
             None => Line::default(),
         };
         let (left, right) = (state(row.left).pad_left(self.outer - 1), state(row.right));
@@ -148,16 +174,11 @@ impl Ladder {
         (line, more)
     }
 
-    fn call(&mut self, step: &Step, next: Option<&Step>, lines: &mut Vec<Line>) {
+    fn call(&mut self, step: &Step, lines: &mut Vec<Line>) {
         let (text, style) = match &step.act {
             Act::Enter { call } => {
-                // A call that returns before anything else happens takes one line.
-                let returns = |n: &Step| n.pid == step.pid && matches!(n.act, Act::Return { .. });
-                if next.is_some_and(returns) {
-                    return;
-                }
                 self.open.push((step.pid, name(call).to_owned()));
-                (format!("{call} …"), paint::DIM)
+                (format!("{} …", without_pointers(call)), paint::DIM)
             }
             Act::Return { call, ret, errno } => {
                 let same = |(pid, open): &(u32, String)| *pid == step.pid && open == name(call);
@@ -197,9 +218,50 @@ impl Ladder {
     }
 }
 
+/// Where among `rest` the call that begins with `step` returns, if nothing but changes of its
+/// own side's states come before: it takes one line then.
+fn at_once(step: &Step, rest: &[Step]) -> Option<usize> {
+    if !matches!(step.act, Act::Enter { .. }) {
+        return None;
+    }
+    for (i, next) in rest.iter().enumerate() {
+        match next.act {
+            Act::Return { .. } if next.pid == step.pid => return Some(i),
+            Act::State { .. } if next.side == step.side => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// States that a socket enters by sending a segment; the others come with a segment received.
 fn is_own_doing(state: State) -> bool {
     matches!(state, State::SynSent | State::FinWait1 | State::LastAck)
+}
+
+/// A change of state as it is shown: the new one. That a listener ends is said as such, for
+/// its connections go on beside it.
+pub fn transition_text(step: &Step, old: State, new: State) -> String {
+    if old == State::Listen && step.connection.is_none() {
+        format!("{} → {}", state_text(old), state_text(new))
+    } else {
+        state_text(new).to_owned()
+    }
+}
+
+/// A call that has not returned: what is to be filled in says nothing yet.
+fn without_pointers(call: &str) -> String {
+    let Some((name, args)) = call.split_once('(') else {
+        return call.to_owned();
+    };
+    let mut kept: Vec<&str> = Vec::new();
+    for arg in args.trim_end_matches(')').split(", ") {
+        let arg = if arg.starts_with("0x") { "…" } else { arg };
+        if arg != "…" || kept.last() != Some(&"…") {
+            kept.push(arg);
+        }
+    }
+    format!("{name}({})", kept.join(", "))
 }
 
 /// The function's name in a call.
@@ -301,6 +363,7 @@ mod tests {
     fn a_handshake() {
         use Side::{Client, Server};
         let steps = [
+            enter(Server, "accept(3, 0x7ffe, 0x7fff)"),
             enter(Client, "connect(3, 127.0.0.1:9000)"),
             state(Client, State::Closed, State::SynSent),
             segment(Client, Flags::SYN, 0, None, 0),
@@ -316,6 +379,7 @@ mod tests {
         ];
         let lines = Ladder::new(100).draw(&steps);
         let got: Vec<String> = lines.iter().map(Line::plain).collect();
+        let first = format!("{0:29}│{0:40}│ accept(3, …) …\n", "");
         let want = "\
 connect(3, 127.0.0.1:9000)   │                                        │
     …                        │                                        │
@@ -328,7 +392,7 @@ connect(3, 127.0.0.1:9000)   │                                        │
     127.0.0.1:9000) = 0      │                                        │
                              │                                        │ listen(3, 5) = -1 EINVAL
                              │◀─ [P.] seq 1:14 ack 1 win 512 len 13 ──│";
-        assert_eq!(got.join("\n"), want);
+        assert_eq!(got.join("\n"), first + want);
     }
 
     #[test]
@@ -346,6 +410,36 @@ connect(3, 127.0.0.1:9000)   │                                        │
         assert_eq!(got.len(), 4, "{got:#?}");
         assert!(got[1].contains("CLOSED"));
         assert!(got[3].contains("[F.]") && got[3].ends_with("LAST_ACK"));
+    }
+
+    #[test]
+    fn a_call_that_only_changes_a_state_takes_one_line() {
+        let mut listen = state(Side::Server, State::Closed, State::Listen);
+        listen.connection = None;
+        let mut close = state(Side::Server, State::Listen, State::Closed);
+        close.connection = None;
+        let steps = [
+            enter(Side::Server, "listen(3, 5)"),
+            listen,
+            returned(Side::Server, "listen(3, 5)", 0, None),
+            enter(Side::Server, "close(3)"),
+            close,
+            returned(Side::Server, "close(3)", 0, None),
+        ];
+        let lines = Ladder::new(100).draw(&steps);
+        let right: Vec<String> = lines
+            .iter()
+            .map(|l| l.plain().rsplit("│ ").next().unwrap_or("").to_owned())
+            .collect();
+        assert_eq!(
+            right,
+            [
+                "listen(3, 5) = 0",
+                "LISTEN",
+                "close(3) = 0",
+                "LISTEN → CLOSED"
+            ]
+        );
     }
 
     #[test]

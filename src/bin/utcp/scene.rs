@@ -56,8 +56,8 @@ pub struct Seen {
     pub client: Outcome,
     /// Why it could not be played; the rest is empty then.
     pub skipped: Option<String>,
-    /// Of the kernel's own capture on the device, if there is one: how many segments.
-    pub captured: Option<usize>,
+    /// What the kernel's own capture on the device saw, if there is one.
+    pub captured: Option<Vec<Event>>,
 }
 
 /// How long one program may take.
@@ -171,14 +171,13 @@ fn mixed(script: &Script) -> Result<Seen> {
     events.sort_by_key(|e| e.time);
     let on_the_stack = |a: &SocketAddr| a.ip() == address || a.ip().is_unspecified();
     let events = states::with_states(&events, |a| !on_the_stack(a));
-    let seen = capture.map(Capture::stop);
     Ok(Seen {
         events,
         sides: watch.sides.into_iter().collect(),
         server,
         client,
         skipped: None,
-        captured: seen.map(|events| events.len()),
+        captured: capture.map(Capture::stop),
     })
 }
 
