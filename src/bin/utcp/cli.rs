@@ -114,6 +114,9 @@ Exit status: 0 no difference, 1 differences, 2 trouble.")]
     Inside {
         /// What to do there.
         job: String,
+        /// Not in a namespace at all.
+        #[arg(long)]
+        here: bool,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use crate::diff::{Item, Names, Section, Verdict};
 use crate::inside::Job;
+use crate::netns::Place;
 use crate::paint::{self, Line};
 use crate::programs::{self, Outcome, Running};
 use crate::trouble::{Result, Trouble};
@@ -32,8 +33,8 @@ pub fn run(args: &cli::Compare) -> Result<ExitCode> {
         library,
         timeout: args.timeout,
     };
-    let on_kernel: Vec<Outcome> = netns::run(&Job::Compare(runs(None)))?;
-    let on_utcp: Vec<Outcome> = netns::run(&Job::Compare(runs(Some(library))))?;
+    let on_kernel: Vec<Outcome> = netns::run(&Job::Compare(runs(None)), Place::Namespace)?;
+    let on_utcp: Vec<Outcome> = netns::run(&Job::Compare(runs(Some(library))), Place::Namespace)?;
 
     let mut sections = Vec::new();
     for ((words, kernel), utcp) in programs.iter().zip(&on_kernel).zip(&on_utcp) {

@@ -4,13 +4,15 @@ use crate::cli;
 use crate::diff::{self, Level, Names, Section, Verdict};
 use crate::inside::Job;
 use crate::ladder::{Ladder, segment_text};
-use crate::model::Event;
+use crate::model::{Event, What};
+use crate::netns::{Place, Refused};
 use crate::paint::{self, Line};
 use crate::programs::{self, Outcome};
 use crate::scene::{Script, Seen, Setting};
 use crate::sides::{Act, Side, Sides, Step};
+use crate::states::find_address;
 use crate::trouble::{Result, Trouble};
-use crate::{beside, netns, scene, stacks};
+use crate::{beside, netns, stacks};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -44,6 +46,8 @@ pub fn run(args: &cli::Demo) -> Result<ExitCode> {
         comparisons: Vec::new(),
     };
     out.introduce(&sources);
+    let mut place = Place::Namespace;
+    let stack = format!("demo-{}", std::process::id());
     for setting in [Setting::Kernel, Setting::Utcp, Setting::Mixed] {
         let notes = folder.0.join(format!("{setting:?}"));
         std::fs::create_dir(&notes).map_err(|e| Trouble::new("cannot make a folder", e))?;
@@ -54,10 +58,26 @@ pub fn run(args: &cli::Demo) -> Result<ExitCode> {
                 Setting::Mixed => vec![far_client.clone().into()],
                 _ => vec![client.clone().into()],
             },
+            stack: stack.clone(),
             library: library.clone(),
             folder: notes,
         };
-        out.scene(Played::new(setting, netns::run(&Job::Scene(script))?));
+        if place == Place::Here && setting == Setting::Mixed {
+            out.note("The scene over the TUN device needs a namespace, too, and is left out.");
+            continue;
+        }
+        let job = Job::Scene(script);
+        let seen = match netns::run(&job, place) {
+            Err(Refused::Namespace(why)) => {
+                out.note(&format!(
+                    "{why}. The demo goes on over this host's own loopback."
+                ));
+                place = Place::Here;
+                netns::run(&job, place)?
+            }
+            other => other?,
+        };
+        out.scene(Played::new(setting, seen));
     }
     out.compare(Setting::Utcp, Level::Segments);
     out.compare(Setting::Mixed, Level::Behaviour);
@@ -71,9 +91,20 @@ impl Played {
             sides.put(*pid, *side);
         }
         let steps: Vec<Step> = seen.events.iter().map(|e| sides.place(e)).collect();
-        let addresses = sides.addresses();
+        let mut ports = sides.client_ports();
+        let mut addresses = sides.addresses();
+        for event in &seen.events {
+            if let What::Return { call, .. } = &event.what
+                && let Some(address) = find_address(&call.args)
+            {
+                addresses.push(address.ip());
+                // The range that systems pick from.
+                ports.extend(Some(address.port()).filter(|p| (32768..=60999).contains(p)));
+            }
+        }
+        addresses.retain(|a| !a.is_unspecified());
         let names = Names {
-            ports: sides.client_ports(),
+            ports,
             addresses: addresses.into_iter().map(|a| (a, "ADDRESS")).collect(),
         };
         Played {
@@ -171,6 +202,18 @@ impl Report {
         self.print(&Line::new(text, paint::PLAIN));
     }
 
+    /// What is not as it should be; not for JSON's stream.
+    fn note(&self, text: &str) {
+        if self.json {
+            anstream::eprintln!("utcp: {text}");
+            return;
+        }
+        self.text("");
+        for line in paint::wrap(text, self.columns, "") {
+            self.print(&Line::new(line, paint::NOTE));
+        }
+    }
+
     fn title(&self, text: &str) {
         self.text("");
         let rest = self.columns.saturating_sub(paint::width(text) + 4);
@@ -218,6 +261,9 @@ impl Report {
             ] {
                 self.said(who, outcome);
             }
+            if let Some(why) = &played.seen.no_segments {
+                self.note(&format!("No segments, and no states: {why}."));
+            }
             if let Some(section) = played.capture_section() {
                 let n = section.pairs.len();
                 if section.count(Verdict::Differs) == 0 {
@@ -261,6 +307,9 @@ impl Report {
             (&other.steps, &other.names),
             level,
         );
+        if kernel.seen.no_segments.is_some() {
+            sections.retain(|s| s.title.starts_with("calls"));
+        }
         sections.push(output_section(kernel, other));
         let (left, right) = match with {
             Setting::Mixed => ("kernel - kernel", "kernel - utcp"),
@@ -287,7 +336,10 @@ impl Report {
         let verdict = match (compared, differs) {
             (false, _) => Line::new("Nothing was compared.", paint::BAD),
             (true, 0) => Line::new("No difference", paint::GOOD).then(
-                " between the kernel and utcp: calls, results, states, flags, numbers.",
+                match self.scenes.iter().any(|p| p.seen.no_segments.is_some()) {
+                    false => " between the kernel and utcp: calls, results, states, segments.",
+                    true => " between the kernel's and utcp's calls and results.",
+                },
                 paint::PLAIN,
             ),
             (true, n) => Line::new(count(n, "difference"), paint::BAD).then(
@@ -384,7 +436,7 @@ fn far_client(source: &Path, folder: &Path) -> Result<PathBuf> {
     if !text.contains(LINE) {
         return Err(Trouble::new(what, format!("it has no line {LINE}")));
     }
-    let address = stacks::config(Some(scene::STACK))?.addresses(0).addr.addr;
+    let address = stacks::config(Some("demo"))?.addresses(0).addr.addr;
     let changed = text.replace(LINE, &format!("#define IPADDR \"{address}\""));
     let copy = folder.join("doc001_far_client.c");
     std::fs::write(&copy, changed).map_err(|e| Trouble::new(what, e))?;

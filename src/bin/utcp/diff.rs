@@ -162,8 +162,12 @@ pub fn compare(left: (&[Step], &Names), right: (&[Step], &Names), level: Level) 
     for (client, server, item) in lists {
         for (side, title) in [(Side::Client, client), (Side::Server, server)] {
             let list = |(steps, names): (&[Step], &Names)| -> Vec<Item> {
-                let mine = steps.iter().filter(|s| s.side == side);
-                mine.filter_map(|s| item(s, names, level)).collect()
+                let mut mine: Vec<&Step> = steps.iter().filter(|s| s.side == side).collect();
+                // Connections, and the listener beside them, each go their own way.
+                mine.sort_by_key(|s| s.connection);
+                mine.into_iter()
+                    .filter_map(|s| item(s, names, level))
+                    .collect()
             };
             sections.push(Section::new(title, &list(left), &list(right)));
         }

@@ -1,5 +1,6 @@
 //! What this program does when it runs itself inside namespaces.
 
+use crate::netns::Place;
 use crate::trouble::{Result, Trouble};
 use crate::{compare, netns, scene};
 use serde::{Deserialize, Serialize};
@@ -15,11 +16,11 @@ pub enum Job {
 }
 
 /// The hidden subcommand.
-pub fn run(job: &str) -> Result<ExitCode> {
+pub fn run(job: &str, place: Place) -> Result<ExitCode> {
     let job = serde_json::from_str(job).map_err(|e| Trouble::new("not a job", e))?;
     match job {
-        Job::Compare(runs) => netns::inside(|| compare::play(&runs))?,
-        Job::Scene(script) => netns::inside(|| scene::play(&script))?,
+        Job::Compare(runs) => netns::inside(place, || compare::play(&runs))?,
+        Job::Scene(script) => netns::inside(place, || scene::play(&script))?,
     }
     Ok(ExitCode::SUCCESS)
 }

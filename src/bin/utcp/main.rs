@@ -36,11 +36,15 @@ mod trouble;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use netns::Place;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Inside { job } => inside::run(&job),
+        Command::Inside { job, here } => {
+            let place = if here { Place::Here } else { Place::Namespace };
+            inside::run(&job, place)
+        }
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Ss(args) => ss::run(&args),

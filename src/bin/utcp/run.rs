@@ -48,6 +48,7 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
         None => Box::new(anstream::stderr()),
     };
     let signals = Signals::block();
+    let program = command.get_program().to_owned();
     let mut child = {
         let restore = signals.before;
         // SAFETY: sigprocmask may be called between fork and exec.
@@ -57,12 +58,12 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
                 Ok(())
             });
         }
-        let program = command.get_program().to_owned();
         command
             .spawn()
             .map_err(|e| programs::cannot_run(&program, &e))?
     };
-    let mut view = View::new(child.id(), args.json);
+    let name = program_name(&program);
+    let mut view = View::new(child.id(), name, args.json);
     let status = loop {
         signals.pass_on(&child, PAUSE);
         let status = ended(&mut child)?;
@@ -89,6 +90,12 @@ fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
         .map_err(|e| Trouble::new("cannot wait for the program", e))
 }
 
+fn program_name(program: &std::ffi::OsStr) -> String {
+    let path = std::path::Path::new(program);
+    let name = path.file_name().unwrap_or(program);
+    paint::printable(&name.display().to_string())
+}
+
 /// A broken pipe ends the trace, not the program.
 fn say(out: &mut Box<dyn Write>, line: &str) {
     let _ = writeln!(out, "{line}");
@@ -97,6 +104,7 @@ fn say(out: &mut Box<dyn Write>, line: &str) {
 /// Events on their way to the terminal.
 struct View {
     root: u32,
+    name: String,
     json: bool,
     sides: Sides,
     ladder: Ladder,
@@ -108,9 +116,10 @@ struct View {
 }
 
 impl View {
-    fn new(root: u32, json: bool) -> View {
+    fn new(root: u32, name: String, json: bool) -> View {
         View {
             root,
+            name,
             json,
             sides: Sides::default(),
             ladder: Ladder::new(paint::columns()),
@@ -188,7 +197,7 @@ impl View {
         }
         if !self.headed && !steps.is_empty() {
             self.headed = true;
-            let program = format!("{} ({})", procs::name_of(self.root), self.root);
+            let program = format!("{} ({})", self.name, self.root);
             let (client, server) = match own {
                 Side::Client => (program.as_str(), "peer"),
                 Side::Server => ("peer", program.as_str()),
@@ -204,6 +213,11 @@ impl View {
     }
 
     fn exit(&mut self, status: String, out: &mut Box<dyn Write>) {
+        if !self.headed && !self.json {
+            let name = &self.name;
+            let text = format!("{name} used no TCP socket of the stack; exit {status}");
+            return say(out, &text);
+        }
         let time = crate::capture::clock(libc::CLOCK_MONOTONIC);
         let (pid, tid) = (self.root, self.root);
         let what = What::Exit { status };

@@ -37,6 +37,8 @@ pub struct Script {
     pub server: Vec<OsString>,
     /// The client's.
     pub client: Vec<OsString>,
+    /// The stack's name.
+    pub stack: String,
     /// libutcp.so.
     pub library: PathBuf,
     /// A folder for what the programs' observations are written to.
@@ -56,6 +58,8 @@ pub struct Seen {
     pub client: Outcome,
     /// Why it could not be played; the rest is empty then.
     pub skipped: Option<String>,
+    /// Why there are no segments (nor states, which are derived from them).
+    pub no_segments: Option<String>,
     /// What the kernel's own capture on the device saw, if there is one.
     pub captured: Option<Vec<Event>>,
 }
@@ -66,8 +70,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 const HOLD: Duration = Duration::from_millis(120);
 /// How long to watch after both ended: the last ACK is on its way.
 const REST: Duration = Duration::from_millis(150);
-/// The stack's name; it has the namespace to itself.
-pub const STACK: &str = "demo";
 
 /// Play the script. To be called inside a namespace.
 pub fn play(script: &Script) -> Result<Seen> {
@@ -79,7 +81,7 @@ pub fn play(script: &Script) -> Result<Seen> {
 }
 
 fn on_kernel(script: &Script) -> Result<Seen> {
-    let capture = Capture::start("lo")?;
+    let capture = Capture::start("lo");
     let mut watch = Watch::default();
     let server_notes = script.folder.join("server");
     let server = start_observed(
@@ -99,23 +101,30 @@ fn on_kernel(script: &Script) -> Result<Seen> {
         &mut watch,
     )?;
     let (server, client) = watch.until_both_end(server, client)?;
-    let mut events = capture.stop();
+    let (mut events, no_segments) = match capture {
+        Ok(capture) => (capture.stop(), None),
+        Err(e) => (Vec::new(), Some(e.to_string())),
+    };
     capture::mark_retransmissions(&mut events);
     events.append(&mut watch.events);
     events.sort_by_key(|e| e.time);
+    if no_segments.is_none() {
+        events = states::with_states(&events, |_| true);
+    }
     Ok(Seen {
-        events: states::with_states(&events, |_| true),
+        events,
         sides: watch.sides.into_iter().collect(),
         server,
         client,
         skipped: None,
+        no_segments,
         captured: None,
     })
 }
 
 fn on_utcp(script: &Script) -> Result<Seen> {
     let mut watch = Watch {
-        follower: Some(Follower::new(start_stack()?)?),
+        follower: Some(Follower::new(start_stack(script)?)?),
         ..Watch::default()
     };
     let server = start_on_utcp(script, &script.server, Side::Server, &mut watch)?;
@@ -128,12 +137,13 @@ fn on_utcp(script: &Script) -> Result<Seen> {
         server,
         client,
         skipped: None,
+        no_segments: None,
         captured: None,
     })
 }
 
 fn mixed(script: &Script) -> Result<Seen> {
-    let stack = start_stack()?;
+    let stack = start_stack(script)?;
     let (has_device, why, address) = {
         let session = crate::ring::session(&stack.runtime)?;
         let why = crate::addr::reason(&session.sh.no_device_why);
@@ -150,6 +160,7 @@ fn mixed(script: &Script) -> Result<Seen> {
             server: Outcome::default(),
             client: Outcome::default(),
             skipped: Some(why),
+            no_segments: None,
             captured: None,
         });
     }
@@ -177,12 +188,13 @@ fn mixed(script: &Script) -> Result<Seen> {
         server,
         client,
         skipped: None,
+        no_segments: None,
         captured: capture.map(Capture::stop),
     })
 }
 
-fn start_stack() -> Result<stacks::Stack> {
-    stacks::start(&stacks::config(Some(STACK))?)
+fn start_stack(script: &Script) -> Result<stacks::Stack> {
+    stacks::start(&stacks::config(Some(&script.stack))?)
 }
 
 /// The client is held when it prints what it received, until the server is gone: its ACKs and
@@ -219,7 +231,7 @@ fn start_on_utcp(
 ) -> Result<Running> {
     let env = [
         ("LD_PRELOAD", programs::preload(&script.library)),
-        ("UTCP_STACK", STACK.into()),
+        ("UTCP_STACK", script.stack.clone().into()),
     ];
     let running = start(words, &env, side)?;
     watch.sides.insert(running.pid(), side);
