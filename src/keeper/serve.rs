@@ -68,6 +68,12 @@ mod about {
     pub const FAR: u64 = 5;
 }
 
+/// Whether the other end is gone now.
+fn hangs_up(fd: i32) -> bool {
+    let mut fds = [io::PollFd::new(fd, 0)];
+    io::poll(&mut fds, Some(Duration::ZERO)) == Ok(1) && fds[0].revents & libc::POLLHUP != 0
+}
+
 impl Keeper {
     /// Set up what is still missing.
     pub fn new(parts: Parts) -> sys::Result<Keeper> {
@@ -312,7 +318,9 @@ impl Keeper {
         let (id, shut) = (far.id, far.shut);
         // Having shut it down ourselves we hear HUP in any case; and RDHUP alone is a near end
         // that was shut down. Then the name decides.
-        let sure = flags & libc::EPOLLHUP as u32 != 0 && !shut;
+        // The event may be of an end that had this number before: an end that is replaced, when a
+        // socket's place is used again, can leave its event in this turn's.
+        let sure = flags & libc::EPOLLHUP as u32 != 0 && !shut && hangs_up(fd);
         if !sure && !is_gone(&self.parts.runtime, id) {
             return;
         }
