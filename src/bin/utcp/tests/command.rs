@@ -39,6 +39,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)))
+}
+
 /// A stack that nobody else uses.
 fn own_stack() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,7 +67,7 @@ fn segments(scene: &Value) -> Vec<String> {
 fn the_demo_shows_handshake_data_and_close_without_a_difference() {
     let got = output(&["demo", "--json"]);
     let error = text(&got.stderr);
-    let report: Value = serde_json::from_slice(&got.stdout).expect(&error);
+    let report = json(&got);
     let comparisons = &report["comparisons"];
     assert_eq!(got.status.code(), Some(0), "{error}{comparisons:#}");
     assert_eq!(report["equal"], true);
@@ -126,7 +131,7 @@ fn compare_runs_two_programs_that_meet() {
     let args = ["compare", "--json", "--", "python3", "-c", server];
     let args = [&args[..], &["--with", "python3", "-c", client]].concat();
     let got = output(&args);
-    let report: Value = serde_json::from_slice(&got.stdout).expect(&text(&got.stderr));
+    let report = json(&got);
     assert_eq!(report["equal"], true, "{report:#}");
     assert_eq!(report["utcp"][0]["stdout"], "b'ping'\n");
     assert_eq!(report["utcp"][1]["stdout"], "b'pong' b''\n");
@@ -213,8 +218,7 @@ fn looking_does_not_start_a_stack() {
     let sockets = output(&["ss", "--stack", &stack, "-a"]);
     assert_eq!(sockets.status.code(), Some(0));
     assert!(text(&sockets.stderr).contains("is running here"));
-    let report: Value =
-        serde_json::from_slice(&output(&["addr", "--stack", &stack, "--json"]).stdout).unwrap();
+    let report = json(&output(&["addr", "--stack", &stack, "--json"]));
     assert_eq!(report["running"], false);
     assert_eq!(
         text(&output(&["ss", "--stack", &stack, "--json"]).stdout),
