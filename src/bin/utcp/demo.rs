@@ -77,6 +77,13 @@ pub fn run(args: &cli::Demo) -> Result<ExitCode> {
             }
             other => other?,
         };
+        if place == Place::Here && port_taken(&seen) {
+            let why = "its port 9000 is taken on this host";
+            return Err(Trouble::new("the demo's server cannot run", why).mend(
+                "`ss -tanp sport = 9000` shows by whom; TIME_WAIT, from the last demo, ends \
+                 after a minute",
+            ));
+        }
         out.scene(Played::new(setting, seen));
     }
     out.compare(Setting::Utcp, Level::Segments);
@@ -411,6 +418,13 @@ fn output_section(left: &Played, right: &Played) -> Section {
 fn count(n: usize, what: &str) -> String {
     let s = if n == 1 { "" } else { "s" };
     format!("{n} {what}{s}")
+}
+
+fn port_taken(seen: &Seen) -> bool {
+    seen.events.iter().any(|e| match &e.what {
+        What::Return { call, errno, .. } => call.name == "bind" && *errno == libc::EADDRINUSE,
+        _ => false,
+    })
 }
 
 /// c-tests/: above this command, or where it was built.

@@ -48,6 +48,11 @@ pub fn up(args: &cli::Up) -> Result<ExitCode> {
     if let Some((net, gateway)) = addresses.v6 {
         anstream::println!("and {gateway}, {}", net.addr);
     }
+    if uid != 0 && !node_is_open() {
+        anstream::println!(
+            "but {user} may not open /dev/net/tun: `sudo chmod 0666 /dev/net/tun` allows it"
+        );
+    }
     anstream::println!("use it:    UTCP_TUN={name} utcp run PROGRAM");
     anstream::println!("remove it: sudo utcp down {name}");
     Ok(ExitCode::SUCCESS)
@@ -76,13 +81,15 @@ pub fn down(args: &cli::Down) -> Result<ExitCode> {
 fn refused(what: &str, e: &TunError, command: &str) -> Trouble {
     match e {
         // Their own advice is `utcp up`.
-        TunError::NoCapability | TunError::ConfigPermission(_) | TunError::NotOwner(_) => {
-            Trouble::new(what, "that needs CAP_NET_ADMIN")
-                .mend(format!("`sudo utcp {command}` has it"))
-        }
+        TunError::NoCapability
+        | TunError::NodePermission
+        | TunError::ConfigPermission(_)
+        | TunError::NotOwner(_) => Trouble::new(what, "that needs CAP_NET_ADMIN")
+            .mend(format!("`sudo utcp {command}` has it")),
         TunError::NoSuchDevice(_) => Trouble::new(what, "there is no such device here")
             .mend("`ip tuntap` lists those there are"),
-        e => Trouble::new(what, e),
+        // It says what, why and what to do by itself.
+        e => Trouble::relayed(e.to_string()),
     }
 }
 
@@ -95,6 +102,12 @@ fn caller() -> (u32, String) {
     let uid = sudo.unwrap_or_else(|| unsafe { libc::getuid() });
     let name = std::env::var("SUDO_USER").unwrap_or_else(|_| format!("user {uid}"));
     (uid, name)
+}
+
+/// Whether everybody may open /dev/net/tun (a group's members may, too, where it has one).
+fn node_is_open() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/dev/net/tun").is_ok_and(|m| m.mode() & 0o006 == 0o006 || m.gid() != 0)
 }
 
 fn user_id(name: &str) -> Result<(u32, String)> {
