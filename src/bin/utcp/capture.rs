@@ -198,10 +198,19 @@ mod tests {
 
     #[test]
     fn sees_a_connection_on_the_loopback() {
-        // Only root may capture.
-        let Ok(capture) = Capture::start("lo") else {
-            return;
-        };
+        std::thread::spawn(|| {
+            // SAFETY: this thread alone changes its namespace. Only root can do so.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
+                crate::netns::loopback_up().unwrap();
+                capture_a_connection();
+            }
+        })
+        .join()
+        .unwrap();
+    }
+
+    fn capture_a_connection() {
+        let capture = Capture::start("lo").unwrap();
         let begin = clock(libc::CLOCK_MONOTONIC);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();

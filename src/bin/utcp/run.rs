@@ -10,6 +10,7 @@ use crate::ring::Follower;
 use crate::sides::{Side, Sides};
 use crate::stacks;
 use crate::trouble::{Result, Trouble};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -32,8 +33,27 @@ pub fn run(args: &cli::Run) -> Result<ExitCode> {
         let stack = stacks::start(&config)?;
         return traced(args, command, Follower::new(stack)?);
     }
-    let e = command.exec();
-    Err(programs::cannot_run(program, &e))
+    let Signals { before, .. } = Signals::block();
+    keep_mask(&mut command, before);
+    Ok(not_run(program, &command.exec()))
+}
+
+/// As shells and env(1) have it: 127 for what isn't there, 126 for what can't be run.
+fn not_run(program: &OsStr, e: &std::io::Error) -> ExitCode {
+    anstream::eprintln!("utcp: {}", programs::cannot_run(program, e));
+    let there = e.kind() != std::io::ErrorKind::NotFound;
+    ExitCode::from(if there { 126 } else { 127 })
+}
+
+/// The program gets the signal mask that we had; the standard library would empty it.
+fn keep_mask(command: &mut Command, mask: libc::sigset_t) {
+    // SAFETY: sigprocmask may be called between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut());
+            Ok(())
+        });
+    }
 }
 
 /// How often to look, and how long to hold back calls whose side is not known yet.
@@ -49,18 +69,10 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
     };
     let signals = Signals::block();
     let program = command.get_program().to_owned();
-    let mut child = {
-        let restore = signals.before;
-        // SAFETY: sigprocmask may be called between fork and exec.
-        unsafe {
-            command.pre_exec(move || {
-                libc::sigprocmask(libc::SIG_SETMASK, &raw const restore, std::ptr::null_mut());
-                Ok(())
-            });
-        }
-        command
-            .spawn()
-            .map_err(|e| programs::cannot_run(&program, &e))?
+    keep_mask(&mut command, signals.before);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => return Ok(not_run(&program, &e)),
     };
     let name = program_name(&program);
     let mut view = View::new(child.id(), name, args.json);
@@ -90,7 +102,7 @@ fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
         .map_err(|e| Trouble::new("cannot wait for the program", e))
 }
 
-fn program_name(program: &std::ffi::OsStr) -> String {
+fn program_name(program: &OsStr) -> String {
     let path = std::path::Path::new(program);
     let name = path.file_name().unwrap_or(program);
     paint::printable(&name.display().to_string())
