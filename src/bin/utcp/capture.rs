@@ -67,6 +67,7 @@ fn event(time: u64, packet: &[u8]) -> Option<Event> {
         time,
         pid: 0,
         tid: 0,
+        socket: 0,
         what: What::Segment(Segment::new(src, dst, &segment, false)),
     })
 }
@@ -255,6 +256,7 @@ mod tests {
                 time: 0,
                 pid: 0,
                 tid: 0,
+                socket: 0,
                 what: What::Segment(s),
             }
         };

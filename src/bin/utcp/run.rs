@@ -59,12 +59,16 @@ fn keep_mask(command: &mut Command, mask: libc::sigset_t) {
 /// How often to look, and how long to hold back calls whose side is not known yet.
 const PAUSE: Duration = Duration::from_millis(15);
 const HOLD: Duration = Duration::from_millis(150);
+/// How long to watch after the program's end.
+const REST: Duration = Duration::from_millis(60);
 
 fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Result<ExitCode> {
     let mut out: Box<dyn Write> = match &args.output {
-        Some(path) => Box::new(std::fs::File::create(path).map_err(|e| {
-            Trouble::new(format!("cannot write the trace to {}", path.display()), e)
-        })?),
+        Some(path) => Box::new(anstream::AutoStream::auto(
+            std::fs::File::create(path).map_err(|e| {
+                Trouble::new(format!("cannot write the trace to {}", path.display()), e)
+            })?,
+        )),
         None => Box::new(anstream::stderr()),
     };
     let signals = Signals::block();
@@ -76,9 +80,13 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
     };
     let name = program_name(&program);
     let mut view = View::new(child.id(), name, args.json);
+    let (mut status, mut gone) = (None, None);
     let status = loop {
-        signals.pass_on(&child, PAUSE);
-        let status = ended(&mut child)?;
+        signals.pass_on(status.is_none().then_some(&child), PAUSE);
+        if status.is_none() {
+            status = ended(&mut child)?;
+            gone = status.map(|_| Instant::now());
+        }
         let (events, lost) = follower.poll()?;
         if lost > 0 {
             say(
@@ -87,7 +95,10 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
             );
         }
         view.take(events, status.is_some(), &mut out);
-        if let Some(status) = status {
+        // The end of the program closes its sockets, which takes a moment.
+        if let (Some(status), Some(at)) = (status, gone)
+            && Instant::elapsed(&at) > REST
+        {
             break status;
         }
     };
@@ -124,7 +135,6 @@ struct View {
     /// Not shown yet: nothing says so far whether the program is client or server.
     held: Vec<Event>,
     since: Option<Instant>,
-    foreign: Vec<u32>,
 }
 
 impl View {
@@ -138,7 +148,6 @@ impl View {
             headed: false,
             held: Vec::new(),
             since: None,
-            foreign: Vec::new(),
         }
     }
 
@@ -174,16 +183,18 @@ impl View {
         procs::descends(event.pid, self.root).then_some(side)
     }
 
-    /// The program's children are on its side, everybody else on the other.
-    fn place(&mut self, pid: u32) {
-        if pid == 0 || self.sides.of(pid).is_some() || self.foreign.contains(&pid) {
+    /// The program's children are on its side, everybody else on the other. One that has ended
+    /// before we look is where its socket is.
+    fn place(&mut self, event: &Event) {
+        let pid = event.pid;
+        if pid == 0 || self.sides.of(pid).is_some() {
             return;
         }
         let own = self.sides.of(self.root).unwrap_or(Side::Client);
         if procs::descends(pid, self.root) {
             self.sides.put(pid, own);
-        } else {
-            self.foreign.push(pid);
+        } else if procs::parent(pid).is_some() || self.sides.of_socket(event.socket).is_none() {
+            self.sides.put(pid, own.other());
         }
     }
 
@@ -193,13 +204,9 @@ impl View {
         for event in events {
             let call = matches!(event.what, What::Enter(_) | What::Return { .. });
             if call {
-                self.place(event.pid);
+                self.place(event);
             }
-            let mut step = self.sides.place(event);
-            if call && self.foreign.contains(&event.pid) {
-                step.side = own.other();
-            }
-            steps.push(step);
+            steps.push(self.sides.place(event));
         }
         if self.json {
             for step in &steps {
@@ -237,6 +244,7 @@ impl View {
             time,
             pid,
             tid,
+            socket: 0,
             what,
         };
         self.show(&[event], out);
@@ -275,8 +283,8 @@ impl Signals {
         }
     }
 
-    /// Wait for `pause` or a signal, and pass signals on.
-    fn pass_on(&self, child: &Child, pause: Duration) {
+    /// Wait for `pause` or a signal, and pass signals on to the child while there is one.
+    fn pass_on(&self, child: Option<&Child>, pause: Duration) {
         let wait = libc::timespec {
             tv_sec: 0,
             tv_nsec: pause.subsec_nanos().into(),
@@ -288,7 +296,10 @@ impl Signals {
             let signal = libc::sigtimedwait(&raw const self.set, &raw mut info, &raw const wait);
             // The terminal's driver has reached the program already.
             let from_terminal = info.si_code == libc::SI_KERNEL;
-            if Signals::PASSED.contains(&signal) && !from_terminal {
+            if let Some(child) = child
+                && Signals::PASSED.contains(&signal)
+                && !from_terminal
+            {
                 libc::kill(child.id() as libc::pid_t, signal);
             }
         }
