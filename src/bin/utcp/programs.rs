@@ -234,12 +234,15 @@ fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// libutcp.so: beside this command, or one folder up (where cargo puts examples and tests).
+/// libutcp.so: beside this command, or in `deps` there, where `cargo test` leaves it (the newer of
+/// the two); or one folder up, as seen from cargo's examples and tests.
 pub fn library() -> Result<PathBuf> {
     let exe = std::env::current_exe()
         .map_err(|e| Trouble::new("cannot find libutcp.so", e).mend("mount /proc"))?;
     let beside = exe.with_file_name(LIBRARY);
-    let mut places = vec![beside.clone()];
+    let mut places = vec![beside.clone(), exe.with_file_name("deps").join(LIBRARY)];
+    let made = |p: &PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+    places.sort_by_key(|p| std::cmp::Reverse(made(p)));
     places.extend(
         exe.parent()
             .and_then(|p| p.parent())
