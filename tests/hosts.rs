@@ -149,6 +149,20 @@ fn claim11_server() {
     harness::check("claim11_server", &scenario);
 }
 
+/// What a send buffer takes at MTU 1500.
+#[test]
+fn claim23_send_buffer() {
+    let steps = [
+        Step::c("facts_sndbuf")
+            .args("hold")
+            .at_peer()
+            .background()
+            .endless(),
+        Step::c("claim23").args(PEER),
+    ];
+    harness::check("claim23_send_buffer", &Scenario::two_hosts(steps));
+}
+
 /// A file that curl moves both ways: 64 MiB, or UTCP_TEST_TRANSFER_MIB.
 #[test]
 fn curl_downloads_and_uploads() {

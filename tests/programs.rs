@@ -235,4 +235,16 @@ mod facts {
     fn close() {
         facts("close", "facts_close");
     }
+    #[test]
+    fn blocking() {
+        facts("blocking", "facts_blocking");
+    }
+    #[test]
+    fn epoll() {
+        facts("epoll", "facts_epoll");
+    }
+    #[test]
+    fn descriptors() {
+        facts("descriptors", "facts_descriptors");
+    }
 }

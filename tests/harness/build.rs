@@ -30,15 +30,25 @@ fn out() -> &'static Path {
     })
 }
 
-/// `libutcp.so` beside the `utcp` command, where cargo puts both.
+/// `libutcp.so` of this build: beside the `utcp` command, where `cargo build` puts it, or in
+/// `deps` there, where `cargo test` leaves it; the newer of the two.
 pub fn libutcp() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_utcp")).with_file_name("libutcp.so");
-    assert!(
-        path.exists(),
-        "{} is missing; it is built with the utcp package: cargo build",
-        path.display()
-    );
-    path
+    let command = Path::new(env!("CARGO_BIN_EXE_utcp"));
+    let made = |p: &PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+    [
+        command.to_owned(),
+        command.with_file_name("deps").join("utcp"),
+    ]
+    .map(|p| p.with_file_name("libutcp.so"))
+    .into_iter()
+    .filter(|p| p.exists())
+    .max_by_key(made)
+    .unwrap_or_else(|| {
+        panic!(
+            "there is no libutcp.so beside {}: cargo build makes it",
+            command.display()
+        )
+    })
 }
 
 /// Runs a command to its end; what it printed on failure, with the package that has the tool.
