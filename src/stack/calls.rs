@@ -164,7 +164,10 @@ impl Host<'_> {
         if s.family == Family::V6 && s.options.v6only && to.addr.is_v4() {
             return Err(Error::Invalid);
         }
-        if !to.addr.is_any() && !self.is_local(to.addr) && !self.is_broadcast(to.addr) {
+        // Linux takes multicast and broadcast addresses here, of IPv4 (inet_addr_valid_or_nonlocal).
+        let group = to.addr.is_v4() && to.addr.is_multicast();
+        let known = to.addr.is_any() || self.is_local(to.addr) || self.is_broadcast(to.addr);
+        if !known && !group {
             return Err(Error::AddrNotAvailable);
         }
         if to.port != 0 && to.port < s.sysctl.ip_unprivileged_port_start && !privileged {
