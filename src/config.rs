@@ -49,6 +49,10 @@ pub struct Config {
     pub gateway: Option<Ipv4Addr>,
     /// UTCP_GATEWAY6: the kernel's IPv6 address on the device, and the stack's default route.
     pub gateway6: Option<Ipv6Addr>,
+    /// False for UTCP_GATEWAY=none: other IPv4 networks are unreachable.
+    pub routed: bool,
+    /// The same for IPv6.
+    pub routed6: bool,
     /// UTCP_MTU, in bytes.
     pub mtu: u16,
     /// UTCP_OFFLOAD: checksums and segmentation are left to the device.
@@ -64,6 +68,8 @@ impl Default for Config {
             addr6: None,
             gateway: None,
             gateway6: None,
+            routed: true,
+            routed6: true,
             mtu: 1500,
             offload: true,
         }
@@ -82,7 +88,7 @@ pub struct Addresses {
 }
 
 /// IPv6 needs links that carry this much (RFC 8200, section 5).
-const IPV6_MIN_MTU: u16 = 1280;
+pub const IPV6_MIN_MTU: u16 = 1280;
 /// Every IPv4 host must take this much (RFC 1122, section 3.3.2).
 const IPV4_MIN_MTU: u16 = 576;
 
@@ -160,6 +166,10 @@ impl Config {
             self.addr6.map(net6),
             self.gateway.map(|g| format!("UTCP_GATEWAY={g}")),
             self.gateway6.map(|g| format!("UTCP_GATEWAY6={g}")),
+            (!self.routed).then(|| "UTCP_GATEWAY=none".to_owned()),
+            (!self.routed6).then(|| "UTCP_GATEWAY6=none".to_owned()),
+            (!self.routed).then(|| "UTCP_GATEWAY=none".to_owned()),
+            (!self.routed6).then(|| "UTCP_GATEWAY6=none".to_owned()),
             Some(format!("UTCP_MTU={}", self.mtu)),
             Some(format!("UTCP_OFFLOAD={}", u8::from(self.offload))),
         ]
@@ -179,16 +189,10 @@ impl Config {
             addr: Ipv6Addr::new(0xfd75, 0x7463, 0x7000, n, 0, 0, 0, 2),
             prefix: 64,
         });
-        let gateway = self.gateway.unwrap_or_else(|| {
-            let host = neighbour(u128::from(addr.addr.to_bits()), addr.prefix, 32);
-            Ipv4Addr::from_bits(host as u32)
-        });
-        let gateway6 = self.gateway6.unwrap_or_else(|| {
-            Ipv6Addr::from_bits(neighbour(addr6.addr.to_bits(), addr6.prefix, 128))
-        });
+        let gateway6 = self.gateway6.unwrap_or_else(|| neighbour6(addr6));
         Addresses {
             addr,
-            gateway,
+            gateway: self.gateway.unwrap_or_else(|| neighbour4(addr)),
             v6: (self.mtu >= IPV6_MIN_MTU).then_some((addr6, gateway6)),
         }
     }
@@ -204,15 +208,17 @@ impl Config {
             "UTCP_TUN" => self.tun = Some(device_name(value)?),
             "UTCP_ADDR" => self.addr = Some(net4(value)?),
             "UTCP_ADDR6" => self.addr6 = Some(net6(value)?),
+            "UTCP_GATEWAY" if value == "none" => self.routed = false,
+            "UTCP_GATEWAY6" if value == "none" => self.routed6 = false,
             "UTCP_GATEWAY" => {
-                let gateway = value
-                    .parse()
-                    .map_err(|_| "not an IPv4 address; write one like 198.18.0.1".to_owned())?;
+                let gateway = value.parse().map_err(|_| {
+                    "not an IPv4 address; write one like 198.18.0.1, or none".to_owned()
+                })?;
                 self.gateway = Some(usable4(gateway)?);
             }
             "UTCP_GATEWAY6" => {
                 let gateway = value.parse().map_err(|_| {
-                    "not an IPv6 address; write one like fd75:7463:7000::1".to_owned()
+                    "not an IPv6 address; write one like fd75:7463:7000::1, or none".to_owned()
                 })?;
                 self.gateway6 = Some(usable6(gateway)?);
             }
@@ -286,7 +292,17 @@ impl Config {
     }
 }
 
-/// The first other host in the network of `addr`.
+/// The first other host in the network.
+pub fn neighbour4(net: Net<Ipv4Addr>) -> Ipv4Addr {
+    let host = neighbour(u128::from(net.addr.to_bits()), net.prefix, 32);
+    Ipv4Addr::from_bits(host as u32)
+}
+
+/// The first other host in the network.
+pub fn neighbour6(net: Net<Ipv6Addr>) -> Ipv6Addr {
+    Ipv6Addr::from_bits(neighbour(net.addr.to_bits(), net.prefix, 128))
+}
+
 fn neighbour(addr: u128, prefix: u8, width: u8) -> u128 {
     let host_bits = u32::from(width - prefix);
     let network = addr >> host_bits << host_bits;

@@ -50,6 +50,7 @@ pub(super) fn empty_socket() -> Socket {
         rcv_shutdown: false,
         snd_shutdown: false,
         eof: false,
+        eof_read: false,
         was_connected: false,
         nonblock: false,
         addr_locked: false,
@@ -151,7 +152,10 @@ impl Host<'_> {
         if s.family == Family::V6 && s.options.v6only && to.addr.is_v4() {
             return Err(Error::Invalid);
         }
-        if !to.addr.is_any() && !self.is_local(to.addr) {
+        // Linux takes multicast and broadcast addresses here, of IPv4 (inet_addr_valid_or_nonlocal).
+        let group = to.addr.is_v4() && to.addr.is_multicast();
+        let known = to.addr.is_any() || self.is_local(to.addr) || self.is_broadcast(to.addr);
+        if !known && !group {
             return Err(Error::AddrNotAvailable);
         }
         if to.port != 0 && to.port < s.sysctl.ip_unprivileged_port_start && !privileged {
@@ -211,7 +215,7 @@ impl Host<'_> {
         }
         let has_port = s.has_port;
         let port = if has_port {
-            if !self.pair_is_free(Endpoint::new(source, local.port), to) {
+            if !self.pair_is_free(Endpoint::new(source, local.port), to, true) {
                 return Err(Error::AddrNotAvailable);
             }
             local.port
@@ -234,6 +238,7 @@ impl Host<'_> {
         s.connecting = true;
         s.was_connected = false;
         (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
+        s.eof_read = false;
         s.error = None;
         if !has_port {
             self.sh.link_port(index);
@@ -311,9 +316,7 @@ impl Host<'_> {
         let s = &mut self.sh.sockets[index];
         (s.tx, s.rx, s.ooo) = (tx, rx, ooo);
         let any = s.any();
-        if !s.port_locked {
-            s.local.port = 0;
-        }
+        // getsockname goes on to show the port, though it is free again.
         if !s.addr_locked {
             s.local.addr = any;
         }
@@ -451,6 +454,7 @@ impl Host<'_> {
         if most as usize <= flags.peek_offset {
             // Linux's order: end of file, the pending error, own shutdown, never connected.
             if s.eof {
+                s.eof_read |= !flags.peek;
                 return Ok(0);
             }
             if flags.peek_offset == 0

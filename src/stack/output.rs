@@ -89,6 +89,16 @@ impl Host<'_> {
         a.is_loopback() || !a.is_any() && (a == c.addr4 || a == c.addr6)
     }
 
+    /// A broadcast address of this host: TCP may bind it, though nothing will come.
+    pub(super) fn is_broadcast(&self, a: Addr) -> bool {
+        let c = &self.sh.config;
+        let host_bits = u32::MAX.checked_shr(c.prefix4.into()).unwrap_or(0);
+        let last = |a: Addr| u32::from_be_bytes([a.0[12], a.0[13], a.0[14], a.0[15]]);
+        a.is_v4()
+            && (last(a) == u32::MAX
+                || a.same_net(c.addr4, c.prefix4) && last(a) & host_bits == host_bits)
+    }
+
     /// The largest segment payload on the way to `remote`, without TCP options.
     pub(super) fn path_mss(&self, local: Addr, remote: Addr) -> u16 {
         let mtu = if self.is_local(remote) && self.is_local(local) {
@@ -180,14 +190,14 @@ impl Host<'_> {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
-            self.to_device(
+            self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
             );
         }
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn to_device(
+    fn send_to_device(
         &mut self,
         local: Endpoint,
         remote: Endpoint,
@@ -274,7 +284,7 @@ impl Host<'_> {
             });
         } else {
             self.trace_segment(0, Direction::Out, local, remote, &segment, false);
-            self.to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64);
+            self.send_to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64);
         }
     }
 
@@ -313,6 +323,7 @@ impl Host<'_> {
             let mut tx = s.tx;
             tx.consume(&mut pools!(self.sh), outcome.acked);
             self.sh.sockets[index].tx = tx;
+            self.grow_send_buffer(index);
         }
         self.output(index);
         let s = &mut self.sh.sockets[index];

@@ -34,18 +34,38 @@ pub struct Row {
 impl Host<'_> {
     /// Give every socket that `ss -a` or `netstat -a` would show to `f` (CLOSED ones are not
     /// shown).
+    ///
+    /// Listening sockets first, TIME_WAIT last.
     pub fn table(&self, mut f: impl FnMut(Row)) {
+        for part in [
+            |s| s == State::Listen,
+            is_connection,
+            |s| s == State::TimeWait,
+        ] {
+            self.part_of_table(part, &mut f);
+        }
+    }
+
+    fn part_of_table(&self, part: fn(State) -> bool, f: &mut impl FnMut(Row)) {
         for index in 1..=self.sh.sockets.high_water() {
             let Some(s) = self.sh.sockets.get(index) else {
                 continue;
             };
             let state = s.state();
-            if s.generation == 0 || state == State::Closed {
+            if s.generation == 0 || state == State::Closed || !part(state) {
                 continue;
             }
             let (recv_q, send_q) = match state {
                 State::Listen => (s.accept_len, s.backlog),
-                _ => (s.rx.bytes, s.tx.bytes),
+                // Linux counts sequence numbers: a SYN or FIN that is not acknowledged, a FIN
+                // that recv has not told of.
+                State::SynReceived if s.embryonic => (0, 0),
+                State::SynSent | State::SynReceived => (s.rx.bytes, s.tx.bytes + 1),
+                State::FinWait1 | State::Closing | State::LastAck => {
+                    (s.rx.bytes + u32::from(s.eof && !s.eof_read), s.tx.bytes + 1)
+                }
+                State::TimeWait => (0, 0),
+                _ => (s.rx.bytes + u32::from(s.eof && !s.eof_read), s.tx.bytes),
             };
             f(Row {
                 id: SockId {
@@ -58,7 +78,8 @@ impl Host<'_> {
                 send_q,
                 local: s.local,
                 remote: s.remote,
-                owner: if s.orphan {
+                // In TIME_WAIT it is nobody's, though a descriptor may still be open.
+                owner: if s.orphan || state == State::TimeWait {
                     Owner {
                         inode: 0,
                         pid: 0,
@@ -77,4 +98,8 @@ impl Host<'_> {
             });
         }
     }
+}
+
+fn is_connection(s: State) -> bool {
+    !matches!(s, State::Listen | State::TimeWait)
 }

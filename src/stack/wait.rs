@@ -19,6 +19,8 @@ pub const MAX_WAITERS: usize = 1 << 13;
 pub struct Waiter {
     /// It waits for more sockets than can name it: any event wakes it.
     pub everything: bool,
+    /// Its bell was rung since it last looked: once is enough.
+    pub rung: bool,
     /// Its process.
     pub pid: u32,
     /// Its thread.
@@ -30,7 +32,7 @@ pub struct Waiter {
 unsafe impl Plain for Waiter {}
 
 /// Waiters to wake once the lock is given back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct WakeSet {
     ids: [u16; 32],
     len: usize,
@@ -42,19 +44,6 @@ pub struct WakeSet {
     pub keeper_soon: bool,
     /// A timer was set that is due before whoever sleeps for the timers wakes up.
     pub timer: bool,
-}
-
-impl Default for WakeSet {
-    fn default() -> WakeSet {
-        WakeSet {
-            ids: [0; 32],
-            len: 0,
-            all: false,
-            keeper_now: false,
-            keeper_soon: false,
-            timer: false,
-        }
-    }
 }
 
 impl WakeSet {
@@ -87,6 +76,7 @@ impl Host<'_> {
         let id = self.sh.waiters.alloc()?;
         self.sh.waiters[id] = Waiter {
             everything: false,
+            rung: false,
             pid,
             tid,
         };
@@ -130,6 +120,13 @@ impl Host<'_> {
             if self.sh.waiters.get(id).is_some_and(|w| gone(w.pid)) {
                 self.free_waiter(id as u16);
             }
+        }
+    }
+
+    /// The waiter is looking now; what happens from here on rings again.
+    pub fn heard(&mut self, waiter: u16) {
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
+            w.rung = false;
         }
     }
 
@@ -182,7 +179,10 @@ impl Host<'_> {
     }
 
     fn wake_waiter(&mut self, id: u16) {
-        if self.sh.waiters.get(u32::from(id)).is_some() {
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(id))
+            && !w.rung
+        {
+            w.rung = true;
             self.wakes.add(id);
         }
     }

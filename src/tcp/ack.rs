@@ -3,6 +3,9 @@
 use super::{Events, Flags, Outcome, Segment, Tcb};
 use crate::time::Instant;
 
+/// Below this (microseconds) timestamps in milliseconds say little.
+const COARSE_US: u32 = 8000;
+
 /// What the ACK field turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AckResult {
@@ -35,7 +38,7 @@ impl Tcb {
                 }
                 return AckResult::Bad;
             }
-            self.take_sacks(seg);
+            self.take_sacks(now, seg);
             return AckResult::Old;
         }
         if ack.gt(self.snd_nxt) {
@@ -61,7 +64,7 @@ impl Tcb {
             }
             self.board.remove_below(ack);
         }
-        let sacked = self.take_sacks(seg);
+        let sacked = self.take_sacks(now, seg);
         // "Something worked": RFC 1122, section 4.2.3.9's record is out of date.
         self.soft_error = None;
         self.timers.probes_out = 0;
@@ -107,17 +110,16 @@ impl Tcb {
             return false;
         }
         self.snd_wl1 = seg.seq;
-        let changed = self.snd_wnd != window || seg.ack.gt(self.snd_una);
         self.snd_wnd = window;
         if window > self.max_window {
             self.max_window = window;
             self.sync_mss();
         }
-        changed || seg.seq_len() > 0
+        true
     }
 
     /// What the peer holds beyond `snd_una` (RFC 2018); true if it told something new.
-    fn take_sacks(&mut self, seg: &Segment) -> bool {
+    fn take_sacks(&mut self, now: Instant, seg: &Segment) -> bool {
         if !self.sack_ok {
             return false;
         }
@@ -127,6 +129,9 @@ impl Tcb {
             // Anything else is a duplicate's report (RFC 2883) or nonsense.
             if start.lt(end) && start.gt(self.snd_una) && end.le(self.snd_nxt) {
                 news |= self.board.insert(start, end);
+                if let Some(us) = self.rtt.stop_by_sack(now, start, end) {
+                    self.take_sample(us);
+                }
             }
         }
         news
@@ -135,13 +140,22 @@ impl Tcb {
     /// RFC 6298, section 3 (Karn) and RFC 7323, section 4 (RTTM).
     fn measure_rtt(&mut self, now: Instant, seg: &Segment) {
         let mut sample = self.rtt.stop(now, self.snd_una);
-        if sample.is_none() && !self.rtt.is_timing() && self.ts_ok {
-            sample = self.ts_sample(now, seg);
+        if sample.is_none() && self.ts_ok {
+            // One segment in a round trip is timed; timestamps measure with each ACK, but in
+            // milliseconds. Where those are too coarse, the timed segment alone counts.
+            let coarse = |us: u32| us < COARSE_US && self.rtt.srtt8 / 8 < 2 * COARSE_US;
+            let needed = self.rtt.needs_timestamps();
+            sample = self.ts_sample(now, seg).filter(|&us| needed || !coarse(us));
         }
         if let Some(us) = sample {
-            self.rtt.sample(us, self.snd_una, self.snd_nxt);
-            self.timers.backoff = 0;
+            self.take_sample(us);
         }
+    }
+
+    /// A valid measurement ends the backing off (RFC 6298, section 5).
+    fn take_sample(&mut self, us: u32) {
+        self.rtt.sample(us, self.snd_una, self.snd_nxt);
+        self.timers.backoff = 0;
     }
 
     /// The round-trip time by the echoed timestamp, microseconds.

@@ -39,7 +39,7 @@ fn byte_at(id: u64, n: u64) -> u8 {
     if n < 8 {
         return id.to_le_bytes()[n as usize];
     }
-    let z = (id ^ n / 8).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (id ^ (n / 8)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     ((z ^ z >> 32) >> (n % 8 * 4)) as u8
 }
 
