@@ -30,15 +30,29 @@ fn out() -> &'static Path {
     })
 }
 
-/// `libutcp.so` beside the `utcp` command, where cargo puts both.
+/// The `utcp` command.
+pub fn utcp() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_utcp"))
+}
+
+/// A file for a run's own use.
+pub fn scratch(name: &str) -> PathBuf {
+    out().join(format!("{name}-{}", std::process::id()))
+}
+
+/// `libutcp.so`, built with the `utcp` command. Cargo puts it into `deps/`, and beside the command
+/// only when it was asked for the library by name; the newer one counts.
 pub fn libutcp() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_utcp")).with_file_name("libutcp.so");
-    assert!(
-        path.exists(),
-        "{} is missing; it is built with the utcp package: cargo build",
-        path.display()
-    );
-    path
+    let command = utcp();
+    let age = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok();
+    [
+        command.with_file_name("deps").join("libutcp.so"),
+        command.with_file_name("libutcp.so"),
+    ]
+    .into_iter()
+    .filter(|path| path.exists())
+    .max_by_key(age)
+    .unwrap_or_else(|| panic!("no libutcp.so beside {}: cargo build", command.display()))
 }
 
 /// Runs a command to its end; what it printed on failure, with the package that has the tool.
