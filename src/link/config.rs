@@ -4,7 +4,7 @@
 
 use super::netlink::{Request, Socket, attrs, push_attr};
 use super::{Tun, TunError};
-use crate::sys::{Errno, sleep::sleep, tun::write_file};
+use crate::sys::{Errno, io::sleep, tun::write_file};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use std::ffi::CString;
@@ -110,7 +110,7 @@ fn await_local_route(socket: &Socket, address: Ipv6Addr) {
         }
         // "No route" is an answer, too.
         let _ = answer;
-        let _ = sleep(Duration::from_millis(1));
+        sleep(Duration::from_millis(1));
     }
 }
 

@@ -201,7 +201,7 @@ fn attach_error(name: &str, errno: Errno) -> TunError {
 }
 
 fn open_node() -> Result<Fd, TunError> {
-    calls::open(NODE, libc::O_RDWR | libc::O_NONBLOCK).map_err(node_error)
+    crate::sys::io::open(NODE, libc::O_RDWR | libc::O_NONBLOCK).map_err(node_error)
 }
 
 /// What opening /dev/net/tun says.

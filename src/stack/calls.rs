@@ -72,8 +72,7 @@ pub(super) fn empty_socket() -> Socket {
         rx: Queue::default(),
         ooo: Queue::default(),
         ooo_recent: 0,
-        urgent_at: None,
-        urgent_byte: None,
+        urgent: super::urgent::Urgent::None,
         parent: SockId::default(),
         backlog: 0,
         accept_len: 0,
@@ -459,7 +458,8 @@ impl Host<'_> {
         if s.listening {
             return Err(Error::NotConnected);
         }
-        if s.rx.bytes as usize <= flags.peek_offset {
+        let (skip, most) = s.readable();
+        if most as usize <= flags.peek_offset {
             // Linux's order: end of file, the pending error, own shutdown, never connected.
             if s.eof {
                 return Ok(0);
@@ -480,51 +480,33 @@ impl Host<'_> {
         self.touch(index);
         let queue = self.sh.sockets[index].rx;
         let p = pools!(self.sh);
-        let mut offset = flags.peek_offset;
+        let mut offset = skip as usize + flags.peek_offset;
+        let mut left = most as usize - flags.peek_offset;
         let mut done = 0;
         for part in out.iter_mut() {
-            if flags.trunc && !flags.peek {
-                let n = part
-                    .len()
-                    .min((queue.bytes as usize).saturating_sub(offset));
-                (offset, done) = (offset + n, done + n);
-                continue;
-            }
-            let n = queue.peek(&p, offset, part);
+            let want = part.len().min(left);
+            let n = if flags.trunc && !flags.peek {
+                want
+            } else {
+                queue.peek(&p, offset, &mut part[..want])
+            };
             offset += n;
+            left -= n;
             done += n;
         }
         if !flags.peek && done > 0 {
             let mut queue = queue;
-            queue.consume(&mut pools!(self.sh), done as u32);
+            let taken = skip + done as u32;
+            queue.consume(&mut pools!(self.sh), taken);
             let s = &mut self.sh.sockets[index];
             s.rx = queue;
-            s.tcb.app_read(self.now, done as u32);
+            s.tcb.app_read(self.now, taken);
+            self.pass_urgent(index);
             self.output(index);
             self.deliver_looped();
             self.mirror_later(index);
         }
         Ok(done)
-    }
-
-    /// recv(2) with MSG_OOB: the urgent byte, once.
-    pub fn recv_urgent(&mut self, id: SockId, peek: bool) -> Result<Option<u8>> {
-        let index = self.index_of(id)?;
-        let s = &mut self.sh.sockets[index];
-        if s.options.oobinline || s.urgent_at.is_none() {
-            return Err(Error::Invalid);
-        }
-        match s.urgent_byte {
-            Some(b) => {
-                if !peek {
-                    s.urgent_byte = None;
-                    s.urgent_at = None;
-                }
-                Ok(Some(b))
-            }
-            None if s.eof => Ok(None),
-            None => Err(Error::WouldBlock),
-        }
     }
 
     /// shutdown(2).
@@ -560,6 +542,7 @@ impl Host<'_> {
         }
         if how != How::Write {
             s.rcv_shutdown = true;
+            s.tcb.shutdown_read();
         }
         if how != How::Read && !s.snd_shutdown {
             s.snd_shutdown = true;
@@ -659,7 +642,7 @@ impl Host<'_> {
         if s.listening {
             Err(Error::Invalid)
         } else {
-            Ok(s.rx.bytes)
+            Ok(s.inline_bytes())
         }
     }
 

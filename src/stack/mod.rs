@@ -13,6 +13,7 @@
 //! | `queue.rs`, `buffers.rs` | payload |
 //! | `ready.rs`, `readiness.rs`, `wait.rs` | what poll would say, who waits for it |
 //! | `timers.rs` | deadlines |
+//! | `urgent.rs` | MSG_OOB |
 //! | `recover.rs` | after a death in the lock |
 //! | `table.rs` | what `ss` and /proc/net/tcp show |
 #![deny(unsafe_code)]
@@ -33,6 +34,7 @@ mod shared;
 mod socket;
 mod table;
 pub mod timers;
+mod urgent;
 pub mod wait;
 
 #[cfg(test)]

@@ -291,6 +291,10 @@ impl Host<'_> {
         if e.has(Events::PEER_FIN) {
             s.eof = true;
         }
+        if e.has(Events::URGENT) || !matches!(s.urgent, super::urgent::Urgent::None) {
+            self.update_urgent(index);
+        }
+        let s = &mut self.sh.sockets[index];
         if e.has(Events::SOFT_ERROR) {
             s.soft_error = s.tcb.error();
         }

@@ -1,4 +1,12 @@
 //! What poll(2) says of a socket, when the send buffer is full, and mirroring.
+//!
+//! A socket's descriptor is the near end of a pair of AF_UNIX sockets and shows a readiness of
+//! its own, to be kept equal to the socket's. Bits are *raised* at the far end, by the keeper
+//! ([`Host::next_mirror`]); IN, OUT and PRI can be *lowered* only at the near end, by a process
+//! that has the descriptor: whoever has just made a call on the socket asks
+//! [`Host::to_lower`], does it, and says so ([`Host::lowered`]). They are lowered by the calls
+//! of such processes only, so nothing is missed. Both are done under the lock, so that neither
+//! overtakes the other.
 
 use super::shared::MIRROR_QUEUE;
 use super::{Host, Ready, Result, SockId, Socket};
@@ -59,15 +67,13 @@ impl Socket {
             r.add(Ready::IN.with(Ready::RDHUP));
         }
         if !matches!(state, State::SynSent | State::SynReceived) {
-            if self.rx.bytes >= self.options.rcvlowat.max(1) {
+            if self.inline_bytes() >= self.options.rcvlowat.max(1) {
                 r.add(Ready::IN);
             }
             if self.snd_shutdown || !self.open || self.writable() {
                 r.add(Ready::OUT);
             }
-            if self.urgent_at.is_some() && (self.urgent_byte.is_some() || self.options.oobinline) {
-                r.add(Ready::PRI);
-            }
+            r.add(self.urgent_ready());
         }
         if self.error.is_some() {
             r.add(Ready::ERR);
@@ -108,7 +114,7 @@ impl Host<'_> {
             return;
         }
         let waited_for = s.waiters.iter().any(|w| *w != 0);
-        if s.ready() == s.mirrored || waited_for && !s.watched {
+        if s.mirrored.has(s.ready()) || waited_for && !s.watched {
             return;
         }
         if self.sh.mirror_len as usize >= MIRROR_QUEUE {
@@ -128,8 +134,8 @@ impl Host<'_> {
         }
     }
 
-    /// The next socket whose descriptor is to be made to show `.2` instead of `.1`; it counts as
-    /// done.
+    /// The next socket whose descriptor shows too little: raise what is in `.2` and not in `.1`
+    /// before the lock is given back; it counts as done.
     pub fn next_mirror(&mut self) -> Option<(SockId, Ready, Ready)> {
         while self.sh.mirror_len > 0 {
             let index = self.sh.mirror_queue[self.sh.mirror_head as usize % MIRROR_QUEUE];
@@ -142,19 +148,38 @@ impl Host<'_> {
                 continue;
             }
             s.mirror_queued = false;
-            let (old, new) = (s.mirrored, s.ready());
+            let (old, new) = (s.mirrored, s.mirrored.with(s.ready()));
             if old != new && s.has_far && !s.orphan {
                 s.mirrored = new;
-                return Some((
-                    SockId {
-                        index,
-                        generation: s.generation,
-                    },
-                    old,
-                    new,
-                ));
+                let generation = s.generation;
+                return Some((SockId { index, generation }, old, new));
             }
         }
         None
+    }
+
+    /// What the descriptor shows and should not: of IN, OUT and PRI.
+    pub fn to_lower(&self, id: SockId) -> Ready {
+        let Ok(s) = self.socket(id) else {
+            return Ready(0);
+        };
+        let can = Ready::IN.with(Ready::OUT).with(Ready::PRI).0;
+        // The end of the stream is readable by itself, and can't be lowered.
+        let ended = s.mirrored.any(Ready::RDHUP.with(Ready::HUP));
+        let can = if ended { can & !Ready::IN.0 } else { can };
+        if s.has_far {
+            Ready(s.mirrored.0 & !s.ready().0 & can)
+        } else {
+            Ready(0)
+        }
+    }
+
+    /// The descriptor no longer shows `bits`.
+    pub fn lowered(&mut self, id: SockId, bits: Ready) {
+        if let Ok(index) = self.index_of(id) {
+            let s = &mut self.sh.sockets[index];
+            s.mirrored = Ready(s.mirrored.0 & !bits.0);
+            self.mirror_later(index);
+        }
     }
 }

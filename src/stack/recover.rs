@@ -6,6 +6,7 @@
 
 use super::queue::{Queue, pools};
 use super::{Host, Shared};
+use crate::addr::Endpoint;
 use crate::tcp::{Flags, Segment, State};
 use core::sync::atomic::Ordering;
 
@@ -17,6 +18,7 @@ impl Host<'_> {
         let every = suspects > self.sh.journal.len();
         let high = self.sh.sockets.high_water();
         // 1. Which sockets live on.
+        let mut resets = Vec::new();
         let mut dead = [0u32; super::shared::JOURNAL];
         let dead = if every {
             &mut dead[..0]
@@ -32,7 +34,7 @@ impl Host<'_> {
             if s.generation == 0 || !suspect {
                 continue;
             }
-            self.condemn(index);
+            resets.extend(self.condemn(index));
         }
         // 2. References and pieces, from the queues of those that live.
         self.sh.looped.clear();
@@ -102,14 +104,17 @@ impl Host<'_> {
                 self.mirror_later(index);
             }
         }
+        for (local, remote, reset) in resets {
+            self.send_stray(local, remote, reset);
+        }
+        self.deliver_looped();
     }
 
-    /// Reset a socket whose state can't be trusted: the peer gets a RST, the program an error.
-    fn condemn(&mut self, index: u32) {
+    /// Reset a socket whose state can't be trusted: the program gets an error,
+    /// the peer the RST that is returned.
+    fn condemn(&mut self, index: u32) -> Option<(Endpoint, Endpoint, Segment)> {
         self.sh.counters.recovered_resets += 1;
-        let Some(s) = self.sh.sockets.slot_mut(index) else {
-            return;
-        };
+        let s = self.sh.sockets.slot_mut(index)?;
         let (local, remote) = (s.local, s.remote);
         let reset = s.open
             && !matches!(
@@ -135,16 +140,13 @@ impl Host<'_> {
             s.connecting = false;
             s.hashed = false;
         }
-        if reset {
-            let segment = Segment {
-                seq,
-                ack,
-                flags: Flags::RST.with(Flags::ACK),
-                ..Segment::default()
-            };
-            // On the loopback the other end is told by the segment like any host.
-            self.send_stray(local, remote, segment);
-        }
+        let segment = Segment {
+            seq,
+            ack,
+            flags: Flags::RST.with(Flags::ACK),
+            ..Segment::default()
+        };
+        reset.then_some((local, remote, segment))
     }
 
     /// Children find their listeners again, in the order in which they were made.

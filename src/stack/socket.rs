@@ -159,10 +159,8 @@ pub struct Socket {
     pub ooo: Queue,
     /// The out-of-order range that changed last, for SACK.
     pub ooo_recent: u32,
-    /// The sequence number of urgent data, if some is to be read ...
-    pub urgent_at: Option<u32>,
-    /// ... or the byte itself, once it has arrived and is not inline.
-    pub urgent_byte: Option<u8>,
+    /// Urgent data.
+    pub urgent: super::urgent::Urgent,
     /// Of a child: the listener's index and its generation.
     pub parent: SockId,
     /// Of a listener: its backlog; children complete and waiting; children in SYN_RECEIVED.

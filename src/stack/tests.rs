@@ -163,6 +163,25 @@ fn a_backlog_of_five_takes_six() {
 }
 
 #[test]
+fn an_urgent_byte_stands_outside_the_stream() {
+    TestHost::new(1).with(|h| {
+        let (_, c, s) = pair(h);
+        send(h, c, b"ab").unwrap();
+        let oob = SendFlags { oob: true };
+        assert_eq!(h.send(c, &[IoSlice::new(b"!")], 0, oob), Ok(1));
+        send(h, c, b"cd").unwrap();
+        assert!(h.ready(s).unwrap().has(Ready::PRI.with(Ready::IN)));
+        assert_eq!(h.at_mark(s), Ok(false));
+        assert_eq!(recv(h, s, 10), Ok(b"ab".to_vec()));
+        assert_eq!(h.at_mark(s), Ok(true));
+        assert_eq!(h.recv_urgent(s, false), Ok(Some(b'!')));
+        assert_eq!(h.recv_urgent(s, false), Err(Error::Invalid));
+        assert_eq!(recv(h, s, 10), Ok(b"cd".to_vec()));
+        assert_eq!(h.readable_bytes(s), Ok(0));
+    });
+}
+
+#[test]
 fn bulk_over_the_loopback_arrives_whole() {
     TestHost::new(1).with(|h| {
         let (_, c, s) = pair(h);

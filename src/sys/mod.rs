@@ -10,7 +10,6 @@ pub mod memory;
 pub mod netlink;
 pub mod process;
 pub mod signals;
-pub mod sleep;
 pub mod tun;
 pub mod unix;
 

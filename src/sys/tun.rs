@@ -1,6 +1,6 @@
 //! The calls that make and use a TUN device, and the few on files that setting one up needs.
 
-use super::{Errno, Fd, Result, syscall};
+use super::{Errno, Fd, Result, io, syscall};
 use core::ffi::CStr;
 
 /// Bytes of a network device's name, the final zero included.
@@ -18,40 +18,10 @@ pub struct IfReq {
     rest: [u16; 11],
 }
 
-/// open(2), with `O_CLOEXEC` added to `flags`.
-pub fn open(path: &CStr, flags: i32) -> Result<Fd> {
-    let args = [
-        libc::AT_FDCWD as usize,
-        path.as_ptr() as usize,
-        (flags | libc::O_CLOEXEC) as usize,
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: `path` is zero-terminated; flags never include O_CREAT, so no mode is read.
-    unsafe { syscall(libc::SYS_openat, args) }.map(|fd| Fd::own(fd as i32))
-}
-
 /// Write `bytes` to the existing file `path` in one call.
 pub fn write_file(path: &CStr, bytes: &[u8]) -> Result<()> {
-    let file = open(path, libc::O_WRONLY)?;
-    let args = [
-        file.raw() as usize,
-        bytes.as_ptr() as usize,
-        bytes.len(),
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: `bytes` is readable for its length.
-    unsafe { syscall(libc::SYS_write, args) }.map(drop)
-}
-
-/// A copy of descriptor `fd` (which need not be ours) with close-on-exec set.
-pub fn duplicate(fd: i32) -> Result<Fd> {
-    let args = [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 3, 0, 0, 0];
-    // SAFETY: no pointers.
-    unsafe { syscall(libc::SYS_fcntl, args) }.map(|fd| Fd::own(fd as i32))
+    let file = io::open(path, libc::O_WRONLY)?;
+    io::write(file.raw(), bytes).map(drop)
 }
 
 /// Set `O_NONBLOCK` on the open file.

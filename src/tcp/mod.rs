@@ -11,9 +11,30 @@
 //! it gives `None`; then [`Tcb::deadline`] for the next [`Tcb::on_timer`].
 #![forbid(unsafe_code)]
 
+mod ack;
+mod close;
+pub mod congestion;
+mod data;
+mod delack;
+mod icmp;
+mod info;
+mod input;
+mod isn;
+mod open;
+mod output;
+mod recovery;
+mod reset;
+mod rtt;
+mod sack;
 pub mod segment;
 pub mod seq;
 pub mod tcb;
+mod time_wait;
+mod timers;
+mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use segment::{Flags, Options, Segment};
 pub use seq::SeqNum;

@@ -83,7 +83,8 @@ pub struct Segment {
 impl Segment {
     /// SEG.LEN of RFC 9293: payload plus one each for SYN and FIN.
     pub fn seq_len(&self) -> u32 {
-        self.len + u32::from(self.flags.has(Flags::SYN)) + u32::from(self.flags.has(Flags::FIN))
+        let control = u32::from(self.flags.has(Flags::SYN)) + u32::from(self.flags.has(Flags::FIN));
+        self.len.wrapping_add(control)
     }
     /// The sequence number just after this segment.
     pub fn end(&self) -> SeqNum {

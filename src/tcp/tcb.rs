@@ -1,11 +1,19 @@
 //! The transmission control block: see [`Tcb`].
 
-use super::{
-    Outcome, Path, RecvQueue, Segment, SeqNum, State, Sysctl, TcpError, TcpOptions, Transmit,
-};
+use super::congestion::Congestion;
+use super::rtt::RttEstimator;
+use super::sack::Scoreboard;
+use super::{Events, Outcome, SeqNum, State, Sysctl, TcpError, TcpOptions};
 use crate::time::Instant;
 
+pub use super::info::{Info, TimerName};
+pub use super::isn::{initial_seq, timestamp_offset};
+pub use super::reset::reset_for;
+
 /// One connection.
+///
+/// Plain data: it may be copied, and lives in shared memory. Sequence numbers and windows bear
+/// their names of RFC 9293, section 3.3.1.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Tcb {
@@ -15,230 +23,270 @@ pub struct Tcb {
     pub options: TcpOptions,
     /// The host's settings when the socket was made.
     pub sysctl: Sysctl,
+
+    // --- who we are -------------------------------------------------------------------
+    /// Opened by a peer's SYN (SYN_RECEIVED is then an embryonic child of a listener).
+    pub(super) passive: bool,
+    /// No descriptor refers to it any more.
+    pub(super) orphan: bool,
+    /// The program shut down its receiving side (or closed).
+    pub(super) rcv_shutdown: bool,
+    /// Why it ended.
+    pub(super) error: Option<TcpError>,
+    /// What ICMP last said (RFC 1122, section 4.2.3.9): the error of a later time-out.
+    pub(super) soft_error: Option<TcpError>,
+    /// Segments that [`Tcb::poll_transmit`] owes.
+    pub(super) owes: Owes,
+    /// Clock offset of our timestamps.
+    pub(super) ts_offset: u32,
+    /// Timestamps were negotiated (RFC 7323, section 3.2).
+    pub(super) ts_ok: bool,
+    /// SACK was negotiated (RFC 2018, section 2).
+    pub(super) sack_ok: bool,
+    /// Window scaling was negotiated (RFC 7323, section 2.2).
+    pub(super) wscale_ok: bool,
+    pub(super) snd_wscale: u8,
+    pub(super) rcv_wscale: u8,
+    /// What the path allows a segment to carry, without options.
+    pub(super) path_mss: u16,
+    /// What the peer's SYN allows, without options.
+    pub(super) mss_clamp: u16,
+    /// What our SYN says; less timestamps once they are agreed.
+    pub(super) advmss: u16,
+    /// The size of full segments we send, less timestamps (Linux: `mss_cache`).
+    pub(super) snd_mss: u16,
+
+    // --- send sequence space ----------------------------------------------------------
+    pub(super) iss: SeqNum,
+    pub(super) snd_una: SeqNum,
+    pub(super) snd_nxt: SeqNum,
+    /// Just after the last byte the program wrote. A FIN takes the number itself.
+    pub(super) snd_end: SeqNum,
+    /// The last byte of the last short segment sent (Minshall's Nagle).
+    pub(super) snd_sml: SeqNum,
+    /// The end of urgent data; equals `snd_una` when there is none.
+    pub(super) snd_up: SeqNum,
+    /// Up to here a PSH went out.
+    pub(super) snd_pushed: SeqNum,
+    pub(super) snd_wnd: u32,
+    pub(super) snd_wl1: SeqNum,
+    /// The largest window the peer ever offered.
+    pub(super) max_window: u32,
+    /// The program is done writing: a FIN follows `snd_end`.
+    pub(super) fin_queued: bool,
+
+    // --- receive sequence space -------------------------------------------------------
+    /// The peer's FIN was reached (it is counted in `rcv_nxt`).
+    pub(super) fin_received: bool,
+    /// The peer's FIN came, perhaps ahead of its turn, with this number.
+    pub(super) fin_at: Option<SeqNum>,
+    pub(super) irs: SeqNum,
+    pub(super) rcv_nxt: SeqNum,
+    /// The window as last advertised, from `rcv_wup` on.
+    pub(super) rcv_wnd: u32,
+    /// `rcv_nxt` when the last ACK was sent (`Last.ACK.sent` of RFC 7323, section 4.3).
+    pub(super) rcv_wup: SeqNum,
+    /// The next byte the program will read.
+    pub(super) copied_seq: SeqNum,
+    /// The urgent pointer, made to point at the urgent byte.
+    pub(super) rcv_up: Option<SeqNum>,
+    pub(super) rcv_buf: u32,
+    pub(super) rcv_buf_locked: bool,
+    /// The most the window may ever be.
+    pub(super) window_clamp: u32,
+    /// The most the window may be now; grows with data (Linux: `rcv_ssthresh`).
+    pub(super) rcv_ssthresh: u32,
+    /// Blocks held beyond `rcv_nxt`, for our SACK options.
+    pub(super) rcv_sack: [(SeqNum, SeqNum); 4],
+    pub(super) rcv_sack_len: u8,
+    /// A duplicate to report (RFC 2883).
+    pub(super) dsack: Option<(SeqNum, SeqNum)>,
+    /// TS.Recent of RFC 7323, and when it was set.
+    pub(super) ts_recent: u32,
+    pub(super) ts_recent_at: Instant,
+    pub(super) delack: super::delack::DelayedAck,
+    pub(super) drs: super::window::Autotune,
+
+    // --- loss recovery ----------------------------------------------------------------
+    pub(super) rtt: RttEstimator,
+    pub(super) cc: Congestion,
+    pub(super) recovery: super::recovery::Recovery,
+    pub(super) board: Scoreboard,
+
+    // --- timers -----------------------------------------------------------------------
+    pub(super) timers: super::timers::Timers,
+    /// When data was last sent.
+    pub(super) lsndtime: Instant,
+    /// When an acceptable ACK last came.
+    pub(super) rcv_tstamp: Instant,
+    /// When an out-of-window segment or a challenge was last answered (RFC 5961, section 7).
+    pub(super) oow_at: Option<Instant>,
+
+    // --- counters ---------------------------------------------------------------------
+    pub(super) bytes_acked: u64,
+    pub(super) bytes_received: u64,
+    pub(super) segs_out: u32,
+    pub(super) segs_in: u32,
+    pub(super) total_retrans: u32,
+}
+
+/// Segments that are owed, apart from data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Owes {
+    /// A SYN or SYN+ACK, for the first time or again.
+    pub syn: bool,
+    /// An ACK, now.
+    pub ack: bool,
+    /// The RST of an abort.
+    pub rst: bool,
+    /// A probe: keepalive or of a closed window.
+    pub probe: bool,
+    /// One retransmission that the congestion window cannot hold back.
+    pub rexmit: bool,
 }
 
 impl Tcb {
     /// A connection that is not there: CLOSED, nothing to send, no timer.
     pub fn closed() -> Tcb {
-        todo!()
+        let path = super::Path {
+            mss: super::window::DEFAULT_MSS,
+            rcv_buf: 0,
+            rcv_buf_locked: false,
+            ts_offset: 0,
+        };
+        Tcb::new(
+            Instant(0),
+            SeqNum(0),
+            path,
+            TcpOptions::default(),
+            &Sysctl::default(),
+        )
     }
 
-    /// An active open: SYN_SENT with a SYN to be polled.
-    pub fn connect(_now: Instant, _iss: SeqNum, _path: Path, _o: TcpOptions, _s: &Sysctl) -> Tcb {
-        todo!()
+    /// Change state and say so.
+    pub(super) fn enter(&mut self, state: State, out: &mut Outcome) {
+        if self.state != state {
+            self.state = state;
+            out.events.add(Events::STATE);
+        }
     }
 
-    /// A passive open: SYN_RECEIVED for `syn`, with a SYN+ACK to be polled.
-    pub fn accept(
-        _now: Instant,
-        _iss: SeqNum,
-        _path: Path,
-        _o: TcpOptions,
-        _s: &Sysctl,
-        _syn: &Segment,
-    ) -> Tcb {
-        todo!()
+    /// CLOSED: no timer, nothing owed but perhaps a RST.
+    pub(super) fn done(&mut self, out: &mut Outcome) {
+        self.enter(State::Closed, out);
+        self.timers = super::timers::Timers::OFF;
+        self.delack.cancel();
+        self.owes = Owes {
+            rst: self.owes.rst,
+            ..Owes::default()
+        };
+        out.events.add(Events::CLOSED);
     }
 
-    /// Process a segment of this connection. `rx` keeps its payload.
-    pub fn on_segment(
-        &mut self,
-        _now: Instant,
-        _seg: &Segment,
-        _rx: &mut impl RecvQueue,
-    ) -> Outcome {
-        todo!()
+    /// CLOSED because of `error`.
+    pub(super) fn fail(&mut self, error: TcpError, out: &mut Outcome) {
+        self.error = Some(error);
+        out.events.add(Events::ERROR);
+        self.done(out);
     }
 
-    /// An ICMP error whose quoted header has sequence number `quoted`. `hard`: what RFC 1122
-    /// calls a hard error (port or protocol unreachable ...): it ends SYN_SENT and
-    /// SYN_RECEIVED; everything else is soft. A sequence number not in flight is ignored
-    /// (RFC 5927).
-    pub fn on_icmp(
-        &mut self,
-        _now: Instant,
-        _error: TcpError,
-        _hard: bool,
-        _quoted: SeqNum,
-    ) -> Outcome {
-        todo!()
+    /// Our FIN was sent (perhaps not acknowledged).
+    pub(super) fn fin_sent(&self) -> bool {
+        self.fin_queued && self.snd_nxt.gt(self.snd_end)
     }
 
-    /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
-    pub fn on_packet_too_big(&mut self, _now: Instant, _mtu_mss: u16, _quoted: SeqNum) {
-        todo!()
+    /// Our FIN was acknowledged.
+    pub(super) fn fin_acked(&self) -> bool {
+        self.fin_queued && self.snd_una.gt(self.snd_end)
     }
 
-    /// Run the timers that are due.
-    pub fn on_timer(&mut self, _now: Instant) -> Outcome {
-        todo!()
+    /// The program still holds the connection open for writing data.
+    pub(super) fn can_queue(&self) -> bool {
+        !self.fin_queued
+            && matches!(
+                self.state,
+                State::SynSent | State::SynReceived | State::Established | State::CloseWait
+            )
     }
 
-    /// When [`Tcb::on_timer`] must be called next; [`Instant::NEVER`] if no timer runs.
-    pub fn deadline(&self) -> Instant {
-        todo!()
-    }
-
-    /// The next segment to send, if any. `max_payload` bounds its payload (several MSS, for
-    /// TSO); 0 means one MSS.
-    pub fn poll_transmit(&mut self, _now: Instant, _max_payload: u32) -> Option<Transmit> {
-        todo!()
-    }
-
-    /// The program appended `n` bytes to the send queue.
-    pub fn app_wrote(&mut self, _now: Instant, _n: u32) {
-        todo!()
-    }
-
-    /// `n` bytes were written with MSG_OOB: the urgent pointer is now at their end.
-    pub fn app_wrote_urgent(&mut self, _now: Instant, _n: u32) {
-        todo!()
-    }
-
-    /// The program took `n` bytes from the receive queue: the window may open.
-    pub fn app_read(&mut self, _now: Instant, _n: u32) {
-        todo!()
-    }
-
-    /// The program's SO_RCVBUF (as stored) changed.
-    pub fn set_rcv_buf(&mut self, _bytes: u32) {
-        todo!()
-    }
-
-    /// `options` was changed by the owner: re-arm keepalive, try to send what Nagle or CORK held.
-    pub fn options_changed(&mut self, _now: Instant) {
-        todo!()
-    }
-
-    /// shutdown(SHUT_WR): FIN after the queued data.
-    pub fn shutdown_write(&mut self, _now: Instant) {
-        todo!()
-    }
-
-    /// The last descriptor is gone. With `unread` data a RST goes out and the state is CLOSED;
-    /// else FIN after the queued data, and the connection is an orphan (tcp_orphan_retries,
-    /// FIN_WAIT_2's time limit). SO_LINGER with 0 seconds is [`Tcb::abort`].
-    pub fn close(&mut self, _now: Instant, _unread: bool) {
-        todo!()
-    }
-
-    /// ABORT (RFC 9293, section 3.10.5): RST to be polled, CLOSED at once.
-    pub fn abort(&mut self, _now: Instant) {
-        todo!()
+    /// In-order bytes the program has not read.
+    pub(super) fn unread(&self) -> u32 {
+        let end = SeqNum(self.rcv_nxt.0.wrapping_sub(u32::from(self.fin_received)));
+        end.diff(self.copied_seq).max(0).unsigned_abs()
     }
 
     /// The error that ended the connection, or a soft error that was recorded.
     pub fn error(&self) -> Option<TcpError> {
-        todo!()
+        self.error.or(self.soft_error)
     }
 
     /// Bytes of the send queue not yet acknowledged or not yet sent (FIN and SYN not counted).
     pub fn send_queue(&self) -> u32 {
-        todo!()
+        self.snd_end - self.snd_una()
     }
 
     /// `snd_una` as a sequence number of payload: what offset 0 of the send queue stands for.
     pub fn snd_una(&self) -> SeqNum {
-        todo!()
+        if self.snd_una == self.iss {
+            return self.iss + 1;
+        }
+        self.snd_una.min(self.snd_end)
     }
 
     /// `snd_nxt`.
     pub fn snd_nxt(&self) -> SeqNum {
-        todo!()
+        self.snd_nxt
     }
 
     /// `rcv_nxt`.
     pub fn rcv_nxt(&self) -> SeqNum {
-        todo!()
+        self.rcv_nxt
     }
 
-    /// Linux's size_goal: what one sk_buff of the send queue is filled to.
+    /// Linux's size_goal: what one sk_buff of the send queue is filled to
+    /// (`tcp_xmit_size_goal`): as many full segments as one large packet and half the peer's
+    /// window hold.
     pub fn size_goal(&self) -> u32 {
-        todo!()
+        /// 64 KiB less the room Linux keeps for headers.
+        const GSO_MAX: u32 = 65_536 - 321;
+        let half = match self.max_window {
+            0 => GSO_MAX,
+            w if w > u32::from(super::window::DEFAULT_MSS) => w / 2,
+            w => w,
+        };
+        let mss = u32::from(self.snd_mss).max(1);
+        (half.min(GSO_MAX) / mss).max(1) * mss
     }
 
     /// The MSS for sending, less timestamps.
     pub fn mss(&self) -> u16 {
-        todo!()
+        self.snd_mss
     }
 
-    /// What TCP_INFO tells.
-    pub fn info(&self, _now: Instant) -> Info {
-        todo!()
+    /// SO_RCVBUF as it is now: autotuning may have raised it.
+    pub fn rcv_buf(&self) -> u32 {
+        self.rcv_buf
     }
-}
 
-/// The numbers behind TCP_INFO, in the units of `struct tcp_info` (times: microseconds where
-/// Linux has microseconds, milliseconds where it has milliseconds).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)]
-pub struct Info {
-    pub retransmits: u8,
-    pub probes: u8,
-    pub backoff: u8,
-    pub timestamps: bool,
-    pub sack: bool,
-    pub wscale_ok: bool,
-    pub snd_wscale: u8,
-    pub rcv_wscale: u8,
-    pub rto_us: u32,
-    pub ato_us: u32,
-    pub snd_mss: u32,
-    pub rcv_mss: u32,
-    pub advmss: u32,
-    pub unacked: u32,
-    pub sacked: u32,
-    pub lost: u32,
-    pub retrans: u32,
-    pub last_data_sent_ms: u32,
-    pub last_data_recv_ms: u32,
-    pub last_ack_recv_ms: u32,
-    pub rcv_ssthresh: u32,
-    pub rtt_us: u32,
-    pub rttvar_us: u32,
-    pub snd_ssthresh: u32,
-    pub snd_cwnd: u32,
-    pub reordering: u32,
-    pub rcv_space: u32,
-    pub total_retrans: u32,
-    pub bytes_acked: u64,
-    pub bytes_received: u64,
-    pub segs_out: u32,
-    pub segs_in: u32,
-    pub notsent_bytes: u32,
-    pub min_rtt_us: u32,
-    pub snd_wnd: u32,
-    pub rcv_wnd: u32,
-    /// Which timer runs, as `ss -o` names it (on, keepalive, timewait, persist), its
-    /// remaining time in milliseconds and its retransmission count.
-    pub timer: (TimerName, u32, u8),
-}
+    /// The sequence number of the urgent byte, as Linux counts (one before where RFC 9293's
+    /// pointer points).
+    pub fn urgent_mark(&self) -> Option<SeqNum> {
+        self.rcv_up
+    }
 
-/// `ss -o`'s names of timers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)]
-pub enum TimerName {
-    #[default]
-    Off,
-    On,
-    Keepalive,
-    TimeWait,
-    Persist,
-}
+    /// The peer's FIN was reached: nothing follows what is in the receive queue.
+    pub fn peer_closed(&self) -> bool {
+        self.fin_received
+    }
 
-/// The RST that answers a segment for which there is no connection (RFC 9293, section
-/// 3.10.7.1); none for a RST.
-pub fn reset_for(_seg: &Segment) -> Option<Segment> {
-    todo!()
-}
+    /// No descriptor refers to the connection any more ([`Tcb::close`] was called).
+    pub fn is_orphan(&self) -> bool {
+        self.orphan
+    }
 
-/// The initial sequence number of RFC 6528: a keyed hash of the 4-tuple plus a clock of 4 us
-/// (Linux: 64 ns) ticks. `key` is the host's secret; `tuple` the addresses and ports in bytes.
-pub fn initial_seq(_now: Instant, _key: &[u8; 16], _tuple: &[u8]) -> SeqNum {
-    todo!()
-}
-
-/// The offset of a connection's timestamps (RFC 7323, section 5.4), by the same key.
-pub fn timestamp_offset(_key: &[u8; 16], _addresses: &[u8]) -> u32 {
-    todo!()
+    /// The millisecond clock of our timestamps.
+    pub(super) fn ts_now(&self, now: Instant) -> u32 {
+        (now.millis() as u32).wrapping_add(self.ts_offset)
+    }
 }

@@ -66,9 +66,9 @@ fn enter() -> Result<(), String> {
     if uid != 0 {
         std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|e| e.to_string())?;
     }
-    match File::options().read(true).write(true).open("/dev/net/tun") {
+    match crate::sys::io::open(c"/dev/net/tun", libc::O_RDWR) {
         Ok(_) => Ok(()),
-        Err(e) => Err(format!("/dev/net/tun: {e}")),
+        Err(e) => Err(crate::link::tun::node_error(e).to_string()),
     }
 }
 

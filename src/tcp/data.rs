@@ -1,0 +1,163 @@
+//! The segment's text and FIN (RFC 9293, section 3.10.7.4, seventh and eighth check), after
+//! Linux's `tcp_data_queue` and `tcp_fin`.
+
+use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, reset_for};
+use crate::time::Instant;
+
+impl Tcb {
+    /// Queue payload; false if the connection ended over it.
+    pub(super) fn take_payload(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        rx: &mut impl RecvQueue,
+        out: &mut Outcome,
+    ) -> bool {
+        if self.state == State::Closed {
+            return false;
+        }
+        // RFC 1122, section 4.2.2.13: data after the program closed is answered by a RST.
+        if self.rcv_shutdown
+            && matches!(
+                self.state,
+                State::FinWait1
+                    | State::FinWait2
+                    | State::CloseWait
+                    | State::Closing
+                    | State::LastAck
+            )
+            && (!self.fin_received || !seg.seq.lt(self.rcv_nxt))
+            && self.data_after_close(seg)
+        {
+            out.reset = reset_for(seg);
+            self.reset_by_peer(out);
+            return false;
+        }
+        if seg.seq_len() == 0 || seg.flags.has(Flags::SYN) {
+            return true;
+        }
+        if self.fin_received {
+            // Nothing follows a FIN: a retransmission, or nonsense.
+            if !seg.end().gt(self.rcv_nxt) {
+                self.note_duplicate(seg.seq, seg.end());
+                self.enter_quickack();
+                self.delack.scheduled = true;
+            }
+            return true;
+        }
+        let window = self.receive_window();
+        let edge = self.rcv_nxt + window;
+        let text_end = seg.seq + seg.len;
+        let fin = seg.flags.has(Flags::FIN);
+        if !seg.end().gt(self.rcv_nxt) {
+            // All of it came before: the ACK was lost.
+            self.note_duplicate(seg.seq, seg.end());
+            self.enter_quickack();
+            self.delack.scheduled = true;
+            return true;
+        }
+        let bare_fin = fin && text_end.le(self.rcv_nxt);
+        if !seg.seq.lt(edge) && !(bare_fin && seg.seq == self.rcv_nxt) || window == 0 && !bare_fin {
+            // Out of window, "e.g. zero window probe".
+            self.enter_quickack();
+            self.delack.scheduled = true;
+            return true;
+        }
+        if seg.seq.lt(self.rcv_nxt) {
+            self.note_duplicate(seg.seq, self.rcv_nxt);
+        }
+        // Trim to the window (section 3.10.7.4, first check).
+        let start = seg.seq.max(self.rcv_nxt);
+        let mut end = text_end.min(edge);
+        if let Some(fin_at) = self.fin_at {
+            end = end.min(fin_at);
+        }
+        if fin && text_end.le(edge) && self.fin_at.is_none() {
+            self.fin_at = Some(text_end);
+        }
+        let expected = self.rcv_nxt;
+        if end.gt(start) {
+            self.keep(now, seg, start, end, rx, out);
+        }
+        self.delack.scheduled = true;
+        if self.fin_at == Some(self.rcv_nxt) {
+            self.take_fin(now, out);
+        } else if start.gt(expected) && self.rcv_nxt == expected {
+            // Out of order (even a lone FIN): RFC 5681, section 4.2.
+            self.delack.now = true;
+        }
+        true
+    }
+
+    fn keep(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        start: SeqNum,
+        end: SeqNum,
+        rx: &mut impl RecvQueue,
+        out: &mut Outcome,
+    ) {
+        let before = self.rcv_nxt;
+        let gap = self.rcv_sack_len > 0 || start.gt(before);
+        let next = rx.insert(before, start, start - seg.seq, end - start);
+        // A queue may know better than to answer nonsense, but we do not rely on it.
+        let most = before + self.receive_window();
+        let next = next.max(before).min(most);
+        let next = self.fin_at.map_or(next, |fin| next.min(fin));
+        self.rcv_nxt = next;
+        if gap {
+            let mut blocks = [(SeqNum(0), SeqNum(0)); 4];
+            let n = rx.sack_blocks(next, &mut blocks).min(blocks.len());
+            let had = self.rcv_sack_len > 0;
+            self.rcv_sack = blocks;
+            self.rcv_sack_len = n as u8;
+            if had && n == 0 {
+                // RFC 5681, section 4.2: at once "when the incoming segment fills in all or
+                // part of a gap in the sequence space".
+                self.delack.now = true;
+            }
+        }
+        if next.gt(before) {
+            let got = next - before;
+            self.bytes_received = self.bytes_received.saturating_add(u64::from(got));
+            out.events.add(Events::READABLE);
+            self.note_data_received(now, seg);
+        } else if start == before {
+            // No memory: say so, and that what came is not acknowledged.
+            self.delack.now = true;
+        }
+    }
+
+    /// Remember a duplicate to report (RFC 2883, section 4).
+    pub(super) fn note_duplicate(&mut self, start: SeqNum, end: SeqNum) {
+        if self.sack_ok && start.lt(end) {
+            self.dsack = Some((start, end));
+        }
+    }
+
+    /// The peer's FIN is next (Linux: `tcp_fin`).
+    fn take_fin(&mut self, now: Instant, out: &mut Outcome) {
+        self.rcv_nxt += 1;
+        self.fin_received = true;
+        self.rcv_sack_len = 0;
+        self.delack.scheduled = true;
+        out.events.add(Events::PEER_FIN);
+        match self.state {
+            State::SynReceived | State::Established => {
+                // An answer, our own FIN maybe, is likely to follow.
+                self.delack.pingpong = true;
+                self.enter(State::CloseWait, out);
+            }
+            State::FinWait1 => {
+                self.owes.ack = true;
+                self.enter(State::Closing, out);
+            }
+            State::FinWait2 => {
+                self.owes.ack = true;
+                self.enter_time_wait(now, out);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What ICMP says about the connection (RFC 1122, section 4.2.3.9; RFC 5927).
+
+use super::{Events, Outcome, SeqNum, State, Tcb, TcpError};
+use crate::time::Instant;
+
+impl Tcb {
+    /// An ICMP error whose quoted header has sequence number `quoted`. `hard`: what RFC 1122
+    /// calls a hard error (port or protocol unreachable ...): it ends SYN_SENT and
+    /// SYN_RECEIVED; everything else is soft. A sequence number not in flight is ignored
+    /// (RFC 5927).
+    ///
+    /// Linux ends SYN_SENT for *any* error it has an errno for, so this does, too; and it ends a
+    /// listener's child for unreachable hosts and networks only.
+    pub fn on_icmp(
+        &mut self,
+        now: Instant,
+        error: TcpError,
+        hard: bool,
+        quoted: SeqNum,
+    ) -> Outcome {
+        let mut out = Outcome::default();
+        if matches!(self.state, State::Closed | State::Listen | State::TimeWait) {
+            return out;
+        }
+        // RFC 5927, section 4.1: SND.UNA =< SEG.SEQ < SND.NXT (Linux: =<).
+        if quoted.lt(self.snd_una) || quoted.gt(self.snd_nxt) {
+            return out;
+        }
+        match self.state {
+            State::SynSent => self.fail(error, &mut out),
+            State::SynReceived => {
+                let ends = !self.passive
+                    || (quoted == self.iss
+                        && (hard && error != TcpError::Refused
+                            || matches!(
+                                error,
+                                TcpError::HostUnreachable
+                                    | TcpError::NetUnreachable
+                                    | TcpError::Protocol
+                            )));
+                if ends {
+                    self.fail(error, &mut out);
+                }
+            }
+            _ => {
+                let unreachable =
+                    matches!(error, TcpError::HostUnreachable | TcpError::NetUnreachable);
+                if unreachable && quoted == self.snd_una {
+                    self.revert_backoff(now);
+                }
+                self.soft_error = Some(error);
+                out.events.add(Events::SOFT_ERROR);
+            }
+        }
+        out
+    }
+
+    /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
+    pub fn on_packet_too_big(&mut self, _now: Instant, mtu_mss: u16, quoted: SeqNum) {
+        if matches!(self.state, State::Closed | State::Listen | State::TimeWait)
+            || quoted.lt(self.snd_una)
+            || quoted.gt(self.snd_nxt)
+        {
+            return;
+        }
+        // Linux's least path MTU (552 bytes): no attacker makes us send crumbs.
+        let mss = mtu_mss.max(512);
+        if mss >= self.path_mss {
+            return;
+        }
+        self.path_mss = mss;
+        self.sync_mss();
+        if !matches!(self.state, State::SynSent | State::SynReceived) {
+            self.resend_all();
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The numbers behind TCP_INFO and `ss`.
+
+use super::timers::{Long, Pending};
+use super::{State, Tcb};
+use crate::time::Instant;
+
+/// The numbers behind TCP_INFO, in the units of `struct tcp_info` (times: microseconds where
+/// Linux has microseconds, milliseconds where it has milliseconds).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Info {
+    pub retransmits: u8,
+    pub probes: u8,
+    pub backoff: u8,
+    pub timestamps: bool,
+    pub sack: bool,
+    pub wscale_ok: bool,
+    pub snd_wscale: u8,
+    pub rcv_wscale: u8,
+    pub rto_us: u32,
+    pub ato_us: u32,
+    pub snd_mss: u32,
+    pub rcv_mss: u32,
+    pub advmss: u32,
+    pub unacked: u32,
+    pub sacked: u32,
+    pub lost: u32,
+    pub retrans: u32,
+    pub last_data_sent_ms: u32,
+    pub last_data_recv_ms: u32,
+    pub last_ack_recv_ms: u32,
+    pub rcv_ssthresh: u32,
+    pub rtt_us: u32,
+    pub rttvar_us: u32,
+    pub snd_ssthresh: u32,
+    pub snd_cwnd: u32,
+    pub reordering: u32,
+    pub rcv_space: u32,
+    pub total_retrans: u32,
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    pub segs_out: u32,
+    pub segs_in: u32,
+    pub notsent_bytes: u32,
+    pub min_rtt_us: u32,
+    pub snd_wnd: u32,
+    pub rcv_wnd: u32,
+    /// Which timer runs, as `ss -o` names it (on, keepalive, timewait, persist), its
+    /// remaining time in milliseconds and its retransmission count.
+    pub timer: (TimerName, u32, u8),
+}
+
+/// `ss -o`'s names of timers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub enum TimerName {
+    #[default]
+    Off,
+    On,
+    Keepalive,
+    TimeWait,
+    Persist,
+}
+
+impl Tcb {
+    /// What TCP_INFO tells.
+    pub fn info(&self, now: Instant) -> Info {
+        let mss = u32::from(self.snd_mss).max(1);
+        let out = self.snd_nxt - self.snd_una;
+        let ms = |at: Instant| u32::try_from(now.since(at).as_millis()).unwrap_or(u32::MAX);
+        let recovery = &self.recovery;
+        let (lost, retrans) = if self.recovering() {
+            let from = recovery.rexmit_nxt.max(self.snd_una);
+            (
+                self.board
+                    .unreported(self.snd_una, recovery.lost_end)
+                    .div_ceil(mss),
+                self.board.unreported(self.snd_una, from).div_ceil(mss),
+            )
+        } else {
+            (0, 0)
+        };
+        Info {
+            retransmits: self.timers.retransmits,
+            probes: self.timers.probes_out,
+            backoff: self.timers.backoff,
+            timestamps: self.ts_ok,
+            sack: self.sack_ok,
+            wscale_ok: self.wscale_ok,
+            snd_wscale: self.snd_wscale,
+            rcv_wscale: self.rcv_wscale,
+            rto_us: self.rtt.rto,
+            ato_us: self.delack.ato.saturating_mul(1000),
+            snd_mss: mss,
+            rcv_mss: u32::from(self.delack.rcv_mss),
+            advmss: u32::from(self.advmss),
+            unacked: out.div_ceil(mss),
+            sacked: self.board.bytes().div_ceil(mss),
+            lost,
+            retrans,
+            last_data_sent_ms: ms(self.lsndtime),
+            last_data_recv_ms: ms(self.delack.lrcvtime),
+            last_ack_recv_ms: ms(self.rcv_tstamp),
+            rcv_ssthresh: self.rcv_ssthresh,
+            rtt_us: self.rtt.srtt8 >> 3,
+            rttvar_us: self.rtt.mdev >> 2,
+            snd_ssthresh: self.cc.ssthresh(),
+            snd_cwnd: self.cc.cwnd(),
+            reordering: u32::from(self.sysctl.tcp_reordering),
+            rcv_space: self.rcv_space(),
+            total_retrans: self.total_retrans,
+            bytes_acked: self.bytes_acked,
+            bytes_received: self.bytes_received,
+            segs_out: self.segs_out,
+            segs_in: self.segs_in,
+            notsent_bytes: self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs(),
+            min_rtt_us: self.rtt.min_rtt,
+            snd_wnd: self.snd_wnd,
+            rcv_wnd: self.rcv_wnd,
+            timer: self.timer(now),
+        }
+    }
+
+    fn timer(&self, now: Instant) -> (TimerName, u32, u8) {
+        let t = &self.timers;
+        let left = |at: Instant| u32::try_from(at.since(now).as_millis()).unwrap_or(u32::MAX);
+        if self.state == State::Closed {
+            return (TimerName::Off, 0, 0);
+        }
+        if t.rexmit_at != Instant::NEVER {
+            return match t.pending {
+                Pending::Retransmit => (TimerName::On, left(t.rexmit_at), t.retransmits),
+                Pending::Persist => (TimerName::Persist, left(t.rexmit_at), t.probes_out),
+            };
+        }
+        if t.long_at == Instant::NEVER {
+            return (TimerName::Off, 0, 0);
+        }
+        match t.long {
+            Long::Keepalive => (TimerName::Keepalive, left(t.long_at), t.probes_out),
+            Long::FinWait2 | Long::TimeWait => (TimerName::TimeWait, left(t.long_at), 0),
+        }
+    }
+}

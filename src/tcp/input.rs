@@ -1,0 +1,451 @@
+//! A segment arrives (RFC 9293, section 3.10.7), after Linux's `tcp_rcv_state_process`.
+
+use super::ack::AckResult;
+use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
+use crate::time::{Duration, Instant};
+
+/// Linux's `tcp_invalid_ratelimit`: so far apart are answers to segments out of window and
+/// challenges (RFC 5961, section 7).
+const OOW_INTERVAL: Duration = Duration::from_millis(500);
+/// After so long without news TS.Recent says nothing (RFC 7323, section 5.5; Linux's
+/// `TCP_PAWS_WRAP`).
+const TS_RECENT_LIFE: Duration = Duration::from_secs(2147);
+
+/// Why a segment fails PAWS (RFC 7323, section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paws {
+    Fine,
+    Reject,
+    /// An old pure ACK: dropped without answer.
+    OldAck,
+}
+
+impl Tcb {
+    /// Process a segment of this connection. `rx` keeps its payload.
+    pub fn on_segment(&mut self, now: Instant, seg: &Segment, rx: &mut impl RecvQueue) -> Outcome {
+        let mut out = Outcome::default();
+        self.segs_in = self.segs_in.wrapping_add(1);
+        match self.state {
+            State::Closed | State::Listen => out.reset = reset_for(seg),
+            State::SynSent => self.in_syn_sent(now, seg, &mut out),
+            State::TimeWait => self.in_time_wait(now, seg, &mut out),
+            State::SynReceived if self.passive => {
+                if self.embryonic(now, seg, &mut out) {
+                    self.in_synchronized(now, seg, rx, &mut out);
+                }
+            }
+            _ => self.in_synchronized(now, seg, rx, &mut out),
+        }
+        self.check_invariants();
+        out
+    }
+
+    /// Section 3.10.7.3.
+    fn in_syn_sent(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
+        let flags = seg.flags;
+        if flags.has(Flags::ACK) {
+            // "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset".
+            let acceptable = seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_nxt);
+            if !acceptable || !self.syn_echo_plausible(now, seg) {
+                out.reset = reset_for(seg);
+                return;
+            }
+            if flags.has(Flags::RST) {
+                return self.fail(TcpError::Refused, out);
+            }
+            if !flags.has(Flags::SYN) {
+                return;
+            }
+            self.syn_acked(now, seg, out);
+            return;
+        }
+        if flags.has(Flags::RST) || !flags.has(Flags::SYN) {
+            return;
+        }
+        // A SYN without ACK: both opened (section 3.5, figure 7).
+        self.take_syn_options(now, seg);
+        self.take_syn(seg);
+        self.max_window = self.snd_wnd;
+        self.sync_mss();
+        self.init_rcv_mss();
+        self.enter(State::SynReceived, out);
+        self.owes.syn = true;
+    }
+
+    /// A SYN+ACK must echo a timestamp that was sent (as Linux demands).
+    fn syn_echo_plausible(&self, now: Instant, seg: &Segment) -> bool {
+        let (Some((_, tsecr)), Some(since)) = (seg.options.timestamps, self.timers.retrans_stamp)
+        else {
+            return true;
+        };
+        tsecr == 0
+            || self.sysctl.tcp_timestamps == 0
+            || tsecr.wrapping_sub(self.ts_now(since))
+                <= self.ts_now(now).wrapping_sub(self.ts_now(since))
+    }
+
+    /// SYN_SENT's SYN was acknowledged by a SYN: ESTABLISHED.
+    fn syn_acked(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
+        self.take_syn_options(now, seg);
+        self.take_syn(seg);
+        self.max_window = self.snd_wnd;
+        self.snd_una = seg.ack;
+        self.syn_rtt(now, seg);
+        self.establish(now, out);
+        self.delack.scheduled = true;
+        self.owes.ack = true;
+    }
+
+    fn syn_rtt(&mut self, now: Instant, seg: &Segment) {
+        let timed = self.rtt.stop(now, self.snd_una);
+        let stamped = if self.ts_ok && !self.rtt.is_timing() {
+            self.ts_sample(now, seg)
+        } else {
+            None
+        };
+        if let Some(us) = timed.or(stamped) {
+            self.rtt.sample(us, self.snd_una, self.snd_nxt);
+        }
+    }
+
+    /// SYN_RECEIVED as a listener's child, before the checks it shares with other states
+    /// (Linux: `tcp_check_req`); false if that was all.
+    fn embryonic(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) -> bool {
+        let flags = seg.flags;
+        let paws_failed = self.paws_rejects(now, seg);
+        let only_syn = flags.has(Flags::SYN) && !flags.has(Flags::RST) && !flags.has(Flags::ACK);
+        if only_syn && seg.seq == self.irs && !paws_failed {
+            // The SYN once more: the SYN+ACK was lost.
+            if self.answer_allowed(now) {
+                self.owes.syn = true;
+                self.rearm_retransmit(now);
+            }
+            return false;
+        }
+        // Section 3.5.2, group 2: "... acknowledges something not yet sent ... a reset is sent".
+        if flags.has(Flags::ACK) && seg.ack != self.iss + 1 {
+            out.reset = reset_for(seg);
+            return false;
+        }
+        let (start, edge) = (self.rcv_nxt, self.rcv_nxt + self.rcv_wnd);
+        let inside = seg.seq == start
+            || (seg.end().gt(start) && seg.seq.lt(edge))
+            || (seg.seq == edge && seg.seq_len() == 0);
+        if paws_failed || !inside {
+            if !flags.has(Flags::RST) && self.oow_answer_allowed(now, seg) {
+                self.owes.ack = true;
+            }
+            return false;
+        }
+        // A SYN that is the original one is out of the window: only what follows it counts.
+        let syn = flags.has(Flags::SYN) && seg.seq != self.irs;
+        if flags.has(Flags::RST) || syn {
+            if !flags.has(Flags::RST) {
+                out.reset = reset_for(seg);
+            }
+            self.fail(TcpError::Reset, out);
+            return false;
+        }
+        flags.has(Flags::ACK)
+    }
+
+    /// Section 3.10.7.4.
+    fn in_synchronized(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        rx: &mut impl RecvQueue,
+        out: &mut Outcome,
+    ) {
+        let flags = seg.flags;
+        if !flags.has(Flags::ACK) && !flags.has(Flags::RST) && !flags.has(Flags::SYN) {
+            return;
+        }
+        if !self.validate(now, seg, out) {
+            return;
+        }
+        if self.state == State::SynReceived {
+            // "If SND.UNA < SEG.ACK =< SND.NXT, then enter ESTABLISHED ... If not, form a reset".
+            if !(seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_nxt)) {
+                out.reset = reset_for(seg);
+                return;
+            }
+            self.update_ts_recent_if_ok(now, seg);
+            self.snd_una = seg.ack;
+            self.snd_wnd = u32::from(seg.window)
+                << if flags.has(Flags::SYN) {
+                    0
+                } else {
+                    self.snd_wscale
+                };
+            self.max_window = self.max_window.max(self.snd_wnd);
+            self.snd_wl1 = seg.seq;
+            self.syn_rtt(now, seg);
+            self.establish(now, out);
+        } else {
+            // Linux: silence in ESTABLISHED for an ACK of what was never sent, a challenge later.
+            let established = self.state == State::Established;
+            match self.take_ack(now, seg, established, out) {
+                AckResult::Good | AckResult::Old => {}
+                AckResult::Bad => {
+                    if !established {
+                        self.challenge(now);
+                    }
+                    return;
+                }
+            }
+        }
+        if !self.advance_close(now, seg, out) {
+            return;
+        }
+        self.take_urgent(seg, out);
+        if !self.take_payload(now, seg, rx, out) {
+            return;
+        }
+        if self.state != State::Closed {
+            self.check_ack(now);
+        }
+    }
+
+    fn update_ts_recent_if_ok(&mut self, now: Instant, seg: &Segment) {
+        if self.ts_ok {
+            self.update_ts_recent(now, seg);
+        }
+    }
+
+    /// PAWS, sequence number, RST, SYN: the first four checks (Linux: `tcp_validate_incoming`).
+    fn validate(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) -> bool {
+        let flags = seg.flags;
+        match self.paws(now, seg) {
+            Paws::Fine => {}
+            // "Reset is accepted even if it did not pass PAWS."
+            _ if flags.has(Flags::RST) => {}
+            _ if flags.has(Flags::SYN) => {
+                self.challenge(now);
+                return false;
+            }
+            Paws::OldAck => return false,
+            Paws::Reject => {
+                self.answer_unacceptable(now, seg);
+                return false;
+            }
+        }
+        if !self.acceptable(seg) {
+            if flags.has(Flags::RST) {
+                if self.rst_after_fin(seg) {
+                    self.reset_by_peer(out);
+                }
+            } else if flags.has(Flags::SYN) {
+                self.challenge(now);
+            } else {
+                self.answer_unacceptable(now, seg);
+            }
+            return false;
+        }
+        if flags.has(Flags::RST) {
+            // RFC 5961, section 3.2: exactly RCV.NXT resets; elsewhere in the window, a
+            // challenge. Linux takes the end of the highest block held as exact, too.
+            if seg.seq == self.rcv_nxt || self.rst_after_fin(seg) || self.at_highest_block(seg.seq)
+            {
+                self.reset_by_peer(out);
+            } else {
+                self.challenge(now);
+            }
+            return false;
+        }
+        if flags.has(Flags::SYN) {
+            // RFC 5961, section 4.2. But the SYN+ACK of a simultaneous open passes.
+            let crossed = self.state == State::SynReceived
+                && flags.has(Flags::ACK)
+                && seg.seq_len() == 1
+                && seg.seq + 1 == self.rcv_nxt
+                && seg.ack == self.snd_nxt;
+            if !crossed {
+                self.challenge(now);
+            }
+            return crossed;
+        }
+        flags.has(Flags::ACK)
+    }
+
+    /// The acceptability test of section 3.4, with Linux's leniency: what begins in the window
+    /// and does not end before the last ACK is looked at, even if the window is closed.
+    fn acceptable(&self, seg: &Segment) -> bool {
+        let edge = self.rcv_nxt + self.receive_window();
+        seg.end().ge(self.rcv_wup) && seg.seq.le(edge)
+    }
+
+    /// A RST one below RCV.NXT, after a FIN: some stacks do not count theirs.
+    fn rst_after_fin(&self, seg: &Segment) -> bool {
+        seg.seq + 1 == self.rcv_nxt
+            && matches!(
+                self.state,
+                State::CloseWait | State::LastAck | State::Closing
+            )
+    }
+
+    fn at_highest_block(&self, seq: SeqNum) -> bool {
+        let blocks = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
+        let highest = blocks.fold(None, |high: Option<SeqNum>, b| {
+            Some(high.map_or(b.1, |h| h.max(b.1)))
+        });
+        self.sack_ok && highest == Some(seq)
+    }
+
+    /// "If the RST bit is set": section 3.10.7.4, second check.
+    pub(super) fn reset_by_peer(&mut self, out: &mut Outcome) {
+        let error = match self.state {
+            State::SynSent => TcpError::Refused,
+            State::CloseWait => TcpError::BrokenPipe,
+            _ => TcpError::Reset,
+        };
+        self.fail(error, out);
+    }
+
+    /// TS.Recent was set too long ago to judge by (RFC 7323, section 5.5).
+    pub(super) fn ts_recent_expired(&self, now: Instant) -> bool {
+        now.since(self.ts_recent_at) >= TS_RECENT_LIFE
+    }
+
+    /// The timestamp is older than TS.Recent by more than one tick (Linux's `TCP_PAWS_WINDOW`).
+    pub(super) fn paws_rejects(&self, now: Instant, seg: &Segment) -> bool {
+        let Some((tsval, _)) = seg.options.timestamps else {
+            return false;
+        };
+        self.ts_ok
+            && (self.ts_recent.wrapping_sub(tsval) as i32) > 1
+            && !self.ts_recent_expired(now)
+            && self.ts_recent != 0
+    }
+
+    /// RFC 7323, section 5.3, rule R1, with Linux's exception for reordered duplicate ACKs.
+    fn paws(&self, now: Instant, seg: &Segment) -> Paws {
+        if !self.paws_rejects(now, seg) {
+            return Paws::Fine;
+        }
+        if !seg.flags.has(Flags::ACK) || seg.seq_len() > 0 {
+            return Paws::Reject;
+        }
+        if seg.seq != self.rcv_nxt {
+            return if seg.seq.lt(self.rcv_nxt) {
+                Paws::OldAck
+            } else {
+                Paws::Reject
+            };
+        }
+        let window = u32::from(seg.window) << self.snd_wscale;
+        let plain = seg.ack == self.snd_una && window <= self.snd_wnd && window != 0;
+        let age = seg
+            .options
+            .timestamps
+            .map_or(0, |t| self.ts_recent.wrapping_sub(t.0));
+        // Within one RTO and a fifth it is the network's reordering.
+        if plain && u64::from(age) <= u64::from(self.rtt.rto) * 12 / 10_000 {
+            Paws::Fine
+        } else {
+            Paws::Reject
+        }
+    }
+
+    /// "If an incoming segment is not acceptable, an acknowledgment should be sent in reply".
+    fn answer_unacceptable(&mut self, now: Instant, seg: &Segment) {
+        if !self.oow_answer_allowed(now, seg) {
+            return;
+        }
+        if seg.seq_len() > 0 && seg.seq.lt(self.rcv_nxt) {
+            // A retransmission: our ACK was lost or slow.
+            self.enter_quickack();
+            self.note_duplicate(seg.seq, seg.end().min(self.rcv_nxt));
+        }
+        self.owes.ack = true;
+    }
+
+    /// What holds data is answered always; the rest, where two hosts could keep answering each
+    /// other, at most twice a second.
+    pub(super) fn oow_answer_allowed(&mut self, now: Instant, seg: &Segment) -> bool {
+        if seg.seq_len() > 0 && !seg.flags.has(Flags::SYN) {
+            return true;
+        }
+        self.answer_allowed(now)
+    }
+
+    fn answer_allowed(&mut self, now: Instant) -> bool {
+        if self.oow_at.is_some_and(|at| now.since(at) < OOW_INTERVAL) {
+            return false;
+        }
+        self.oow_at = Some(now);
+        true
+    }
+
+    /// A challenge ACK (RFC 5961).
+    pub(super) fn challenge(&mut self, now: Instant) {
+        if self.answer_allowed(now) {
+            self.owes.ack = true;
+        }
+    }
+
+    /// What follows from our FIN being acknowledged; false if the segment is done with.
+    fn advance_close(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) -> bool {
+        match self.state {
+            State::FinWait1 if self.fin_acked() => {
+                self.enter(State::FinWait2, out);
+                if self.orphan {
+                    if self.options.linger2 < 0 || self.data_after_close(seg) {
+                        out.reset = reset_for(seg);
+                        self.done(out);
+                        return false;
+                    }
+                    self.arm_fin_wait_2(now);
+                }
+            }
+            State::Closing if self.fin_acked() => {
+                self.enter_time_wait(now, out);
+                return false;
+            }
+            State::LastAck if self.fin_acked() => {
+                self.done(out);
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Payload that nobody will read.
+    pub(super) fn data_after_close(&self, seg: &Segment) -> bool {
+        seg.seq_len() > 0 && (seg.seq + seg.len).gt(self.rcv_nxt)
+    }
+
+    /// The urgent pointer (RFC 9293, section 3.8.5; Linux's `tcp_check_urg`, which takes it to
+    /// point just past the urgent byte).
+    fn take_urgent(&mut self, seg: &Segment, out: &mut Outcome) {
+        if !seg.flags.has(Flags::URG) || self.fin_received {
+            return;
+        }
+        let mark = seg.seq + u32::from(seg.urgent.saturating_sub(1));
+        if mark.lt(self.copied_seq) || mark.lt(self.rcv_nxt) {
+            return;
+        }
+        if self
+            .rcv_up
+            .is_none_or(|up| mark.gt(up) || up.lt(self.copied_seq))
+        {
+            self.rcv_up = Some(mark);
+            out.events.add(Events::URGENT);
+        }
+    }
+
+    /// What must hold between calls.
+    pub(super) fn check_invariants(&self) {
+        debug_assert!(self.snd_una.le(self.snd_nxt), "snd_una <= snd_nxt");
+        debug_assert!(
+            self.snd_nxt.le(self.snd_end + u32::from(self.fin_queued)),
+            "snd_nxt <= what was written"
+        );
+        debug_assert!(
+            matches!(self.state, State::Closed | State::SynSent)
+                || self.copied_seq.le(self.rcv_nxt),
+            "copied_seq <= rcv_nxt"
+        );
+    }
+}

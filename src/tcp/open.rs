@@ -1,0 +1,255 @@
+//! Opening: SYN, SYN+ACK, what they agree on (RFC 9293, section 3.5).
+
+use super::congestion::Congestion;
+use super::delack::DelayedAck;
+use super::recovery::Recovery;
+use super::rtt::RttEstimator;
+use super::sack::Scoreboard;
+use super::tcb::Owes;
+use super::timers::Timers;
+use super::window::{self, Autotune, DEFAULT_MSS, MAX_WSCALE};
+use super::{Events, Outcome, Path, Segment, SeqNum, State, Sysctl, Tcb, TcpOptions};
+use crate::time::Instant;
+
+/// What timestamps take of each segment (RFC 7323, appendix A).
+pub(super) const TIMESTAMPS_LEN: u16 = 12;
+
+impl Tcb {
+    /// An active open: SYN_SENT with a SYN to be polled.
+    pub fn connect(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
+        let mut tcb = Tcb::new(now, iss, path, o, s);
+        tcb.state = State::SynSent;
+        tcb.wscale_ok = s.tcp_window_scaling != 0;
+        tcb.choose_window(u32::from(tcb.advmss));
+        tcb.owes.syn = true;
+        tcb
+    }
+
+    /// A passive open: SYN_RECEIVED for `syn`, with a SYN+ACK to be polled.
+    pub fn accept(
+        now: Instant,
+        iss: SeqNum,
+        path: Path,
+        o: TcpOptions,
+        s: &Sysctl,
+        syn: &Segment,
+    ) -> Tcb {
+        let mut tcb = Tcb::new(now, iss, path, o, s);
+        tcb.passive = true;
+        tcb.state = State::SynReceived;
+        tcb.wscale_ok = s.tcp_window_scaling != 0;
+        tcb.take_syn_options(now, syn);
+        let timestamps = if tcb.ts_ok { TIMESTAMPS_LEN } else { 0 };
+        tcb.choose_window(u32::from(tcb.advmss.saturating_sub(timestamps)));
+        if !tcb.wscale_ok {
+            tcb.without_scaling();
+        }
+        tcb.take_syn(syn);
+        // The window of a SYN is never scaled (RFC 7323, section 2.2).
+        tcb.max_window = u32::from(syn.window);
+        tcb.owes.syn = true;
+        tcb
+    }
+
+    pub(super) fn new(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
+        let Path {
+            mss,
+            rcv_buf,
+            rcv_buf_locked,
+            ts_offset,
+        } = path;
+        let advmss = match o.maxseg {
+            0 => mss,
+            set => set.min(mss),
+        };
+        Tcb {
+            state: State::Closed,
+            options: o,
+            sysctl: *s,
+            passive: false,
+            orphan: false,
+            rcv_shutdown: false,
+            error: None,
+            soft_error: None,
+            owes: Owes::default(),
+            ts_offset,
+            ts_ok: false,
+            sack_ok: false,
+            wscale_ok: false,
+            snd_wscale: 0,
+            rcv_wscale: 0,
+            path_mss: mss,
+            mss_clamp: DEFAULT_MSS,
+            advmss,
+            snd_mss: mss.min(DEFAULT_MSS),
+            iss,
+            snd_una: iss,
+            snd_nxt: iss,
+            snd_end: iss + 1,
+            snd_sml: iss,
+            snd_up: iss,
+            snd_pushed: iss,
+            snd_wnd: 0,
+            snd_wl1: SeqNum(0),
+            max_window: 0,
+            fin_queued: false,
+            fin_received: false,
+            fin_at: None,
+            irs: SeqNum(0),
+            rcv_nxt: SeqNum(0),
+            rcv_wnd: 0,
+            rcv_wup: SeqNum(0),
+            copied_seq: SeqNum(0),
+            rcv_up: None,
+            rcv_buf,
+            rcv_buf_locked,
+            window_clamp: 0,
+            rcv_ssthresh: 0,
+            rcv_sack: [(SeqNum(0), SeqNum(0)); 4],
+            rcv_sack_len: 0,
+            dsack: None,
+            ts_recent: 0,
+            ts_recent_at: now,
+            delack: DelayedAck::new(now),
+            drs: Autotune::default(),
+            rtt: RttEstimator::new(s.tcp_rto_min_ms, s.tcp_rto_max_ms),
+            cc: Congestion::default(),
+            recovery: Recovery::new(iss),
+            board: Scoreboard::default(),
+            timers: Timers::OFF,
+            lsndtime: now,
+            rcv_tstamp: now,
+            oow_at: None,
+            bytes_acked: 0,
+            bytes_received: 0,
+            segs_out: 0,
+            segs_in: 0,
+            total_retrans: 0,
+        }
+    }
+
+    /// The MSS of a peer whose SYN tells none: 536, unless this is called with 1220 for IPv6
+    /// (RFC 9293, section 3.7.1) straight after [`Tcb::connect`] or [`Tcb::accept`].
+    pub fn set_default_mss(&mut self, mss: u16) {
+        if self.mss_clamp == DEFAULT_MSS {
+            self.mss_clamp = mss;
+            self.sync_mss();
+        }
+    }
+
+    fn choose_window(&mut self, mss: u32) {
+        let space = window::win_from_space(self.rcv_buf);
+        let clamp = if self.rcv_buf_locked { space.max(1) } else { 0 };
+        let limits = (self.sysctl.tcp_rmem[2], self.sysctl.rmem_max);
+        let chosen = window::select_initial_window(space, mss, clamp, self.wscale_ok, limits);
+        self.rcv_wnd = chosen.wnd;
+        self.rcv_ssthresh = chosen.wnd;
+        self.window_clamp = chosen.clamp;
+        self.rcv_wscale = chosen.wscale;
+    }
+
+    fn without_scaling(&mut self) {
+        self.wscale_ok = false;
+        self.snd_wscale = 0;
+        self.rcv_wscale = 0;
+        self.window_clamp = self.window_clamp.min(65_535);
+    }
+
+    /// What both sides want is agreed.
+    pub(super) fn take_syn_options(&mut self, now: Instant, seg: &Segment) {
+        let o = &seg.options;
+        if let Some(mss) = o.mss.filter(|&mss| mss > 0) {
+            self.mss_clamp = match self.options.maxseg {
+                0 => mss,
+                set => set.min(mss),
+            };
+        }
+        match o.wscale {
+            // RFC 7323, section 2.3: more than 14 is taken for 14.
+            Some(shift) if self.wscale_ok => self.snd_wscale = shift.min(MAX_WSCALE),
+            _ => self.without_scaling(),
+        }
+        self.sack_ok = o.sack_permitted && self.sysctl.tcp_sack != 0;
+        if let Some((tsval, _)) = o.timestamps
+            && self.sysctl.tcp_timestamps != 0
+        {
+            self.ts_ok = true;
+            self.ts_recent = tsval;
+            self.ts_recent_at = now;
+        }
+    }
+
+    /// The peer's SYN counts: numbers and (unscaled) window.
+    pub(super) fn take_syn(&mut self, seg: &Segment) {
+        self.irs = seg.seq;
+        self.rcv_nxt = seg.seq + 1;
+        self.rcv_wup = self.rcv_nxt;
+        self.copied_seq = self.rcv_nxt;
+        self.drs_start();
+        self.snd_wl1 = seg.seq;
+        self.snd_wnd = u32::from(seg.window);
+    }
+
+    fn drs_start(&mut self) {
+        self.drs = Autotune::default();
+    }
+
+    /// The size of our segments follows path, peer, options and window (Linux: `tcp_sync_mss`).
+    pub(super) fn sync_mss(&mut self) {
+        let floor = self.sysctl.tcp_min_snd_mss.max(TIMESTAMPS_LEN + 8);
+        let mut mss = self.path_mss.min(self.mss_clamp).max(floor);
+        if self.ts_ok {
+            mss -= TIMESTAMPS_LEN;
+        }
+        // Linux's `tcp_bound_to_half_wnd`: a window should hold two segments, unless it is tiny.
+        let half = if self.max_window > u32::from(DEFAULT_MSS) {
+            self.max_window / 2
+        } else {
+            self.max_window
+        };
+        if half > 0 && u32::from(mss) > half {
+            mss = (half as u16).max(48 - if self.ts_ok { TIMESTAMPS_LEN } else { 0 });
+        }
+        self.snd_mss = mss;
+    }
+
+    /// The handshake is complete (RFC 9293, section 3.10.7.3 and 3.10.7.4).
+    pub(super) fn establish(&mut self, now: Instant, out: &mut Outcome) {
+        if self.ts_ok {
+            self.advmss = self.advmss.saturating_sub(TIMESTAMPS_LEN);
+        }
+        self.sync_mss();
+        self.init_rcv_mss();
+        self.init_buffer_space(now);
+        if self.rtt.srtt8 == 0 {
+            // RFC 6298, section 5.7.
+            self.rtt.fall_back();
+        }
+        // RFC 5681, section 3.1: a lost SYN means a small start. Linux forgives one.
+        if self.timers.retransmits > 1 {
+            self.cc.start_small();
+        }
+        self.timers.retransmits = 0;
+        self.timers.backoff = 0;
+        self.timers.retrans_stamp = None;
+        self.timers.rexmit_at = Instant::NEVER;
+        self.owes.syn = false;
+        self.delack.lrcvtime = now;
+        self.rcv_tstamp = now;
+        self.lsndtime = now;
+        self.snd_up = self.snd_una.max(self.snd_up);
+        self.snd_sml = self.snd_una;
+        self.snd_pushed = self.snd_una;
+        self.recovery = Recovery::new(self.snd_una);
+        self.soft_error = None;
+        self.enter(State::Established, out);
+        out.events.add(Events::CONNECTED);
+        if self.options.keepalive {
+            self.arm_keepalive(now);
+        }
+        if self.fin_queued {
+            // A close before the handshake was complete waits until now.
+            self.enter(State::FinWait1, out);
+        }
+    }
+}

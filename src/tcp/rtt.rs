@@ -1,0 +1,160 @@
+//! The retransmission timeout (RFC 6298), with Linux's estimator.
+//!
+//! Linux differs from the RFC in three ways, all kept here: the deviation's floor is the least
+//! RTO (200 ms) rather than the whole RTO's (1 s); a sudden *fall* of the round-trip time raises
+//! the deviation by an eighth of what a rise would; and the deviation falls only once a round
+//! trip, from the largest of that round trip.
+
+use super::SeqNum;
+use crate::time::{Duration, Instant};
+
+/// RTO before any measurement, microseconds (RFC 6298, section 2.1).
+pub const INITIAL_US: u32 = 1_000_000;
+/// RTO when the handshake gave no measurement (RFC 6298, section 5.7).
+pub const FALLBACK_US: u32 = 3_000_000;
+
+/// Smoothed round-trip time and what follows from it. Times are microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct RttEstimator {
+    /// Eight times the smoothed round-trip time; 0 before the first measurement.
+    pub srtt8: u32,
+    /// Four times the mean deviation.
+    pub mdev: u32,
+    /// The largest `mdev` of this round trip.
+    mdev_max: u32,
+    /// What is added to the smoothed time: four deviations, never less than the least RTO.
+    pub rttvar: u32,
+    /// A round trip is over when this is acknowledged.
+    rtt_seq: SeqNum,
+    /// The current timeout, backed off as the case may be.
+    pub rto: u32,
+    /// The least measurement ever.
+    pub min_rtt: u32,
+    rto_min: u32,
+    rto_max: u32,
+    /// The segment that is being timed ends here ...
+    timed_end: SeqNum,
+    /// ... and was sent then.
+    timed_at: Option<Instant>,
+}
+
+impl RttEstimator {
+    /// Nothing measured yet.
+    pub fn new(rto_min_ms: u32, rto_max_ms: u32) -> RttEstimator {
+        RttEstimator {
+            srtt8: 0,
+            mdev: INITIAL_US,
+            mdev_max: INITIAL_US,
+            rttvar: INITIAL_US,
+            rtt_seq: SeqNum(0),
+            rto: INITIAL_US,
+            min_rtt: u32::MAX,
+            rto_min: rto_min_ms.saturating_mul(1000).max(1000),
+            rto_max: rto_max_ms.saturating_mul(1000).max(1_000_000),
+            timed_end: SeqNum(0),
+            timed_at: None,
+        }
+    }
+
+    /// The current timeout.
+    pub fn rto(&self) -> Duration {
+        Duration::from_micros(u64::from(self.rto))
+    }
+
+    /// The largest timeout.
+    pub fn rto_max(&self) -> Duration {
+        Duration::from_micros(u64::from(self.rto_max))
+    }
+
+    /// Time the segment that ends at `end`, unless another is being timed.
+    pub fn start(&mut self, now: Instant, end: SeqNum) {
+        if self.timed_at.is_none() {
+            self.timed_at = Some(now);
+            self.timed_end = end;
+        }
+    }
+
+    /// Something was retransmitted: an ACK no longer tells for which (Karn; RFC 6298, section 3).
+    pub fn cancel(&mut self) {
+        self.timed_at = None;
+    }
+
+    /// A segment is being timed.
+    pub fn is_timing(&self) -> bool {
+        self.timed_at.is_some()
+    }
+
+    /// `una` was acknowledged: the measurement, if the timed segment was.
+    pub fn stop(&mut self, now: Instant, una: SeqNum) -> Option<u32> {
+        let at = self.timed_at?;
+        if una.lt(self.timed_end) {
+            return None;
+        }
+        self.timed_at = None;
+        Some(u32::try_from(now.since(at).as_micros()).unwrap_or(u32::MAX))
+    }
+
+    /// A measurement: RFC 6298, sections 2.2 and 2.3, as `tcp_rtt_estimator` has it.
+    pub fn sample(&mut self, us: u32, una: SeqNum, nxt: SeqNum) {
+        let us = us.min(self.rto_max).max(1);
+        self.min_rtt = self.min_rtt.min(us);
+        if self.srtt8 == 0 {
+            self.srtt8 = us.saturating_mul(8).max(1);
+            self.mdev = us.saturating_mul(2);
+            self.rttvar = self.mdev.max(self.rto_min);
+            self.mdev_max = self.rttvar;
+            self.rtt_seq = nxt;
+        } else {
+            let error = i64::from(us) - i64::from(self.srtt8 >> 3);
+            self.srtt8 = (i64::from(self.srtt8) + error).clamp(1, i64::from(u32::MAX)) as u32;
+            let mut m = error.abs() - i64::from(self.mdev >> 2);
+            if error < 0 && m > 0 {
+                m >>= 3;
+            }
+            self.mdev = (i64::from(self.mdev) + m).clamp(0, i64::from(u32::MAX)) as u32;
+            if self.mdev > self.mdev_max {
+                self.mdev_max = self.mdev;
+                self.rttvar = self.rttvar.max(self.mdev_max);
+            }
+            if una.gt(self.rtt_seq) {
+                if self.mdev_max < self.rttvar {
+                    self.rttvar -= (self.rttvar - self.mdev_max) >> 2;
+                }
+                self.rtt_seq = nxt;
+                self.mdev_max = self.rto_min;
+            }
+        }
+        self.rto = self.computed();
+    }
+
+    /// Double the timeout (RFC 6298, section 5.5).
+    pub fn back_off(&mut self) {
+        self.rto = self.rto.saturating_mul(2).min(self.rto_max);
+    }
+
+    /// The timeout as measured, `backoff` times doubled (RFC 6069, section 4.2).
+    pub fn set_backed_off(&mut self, backoff: u8) {
+        let base = if self.srtt8 == 0 {
+            INITIAL_US
+        } else {
+            self.computed()
+        };
+        let rto = u64::from(base) << backoff.min(32);
+        self.rto = rto.min(u64::from(self.rto_max)) as u32;
+    }
+
+    /// The handshake gave no measurement: 3 s (RFC 6298, section 5.7).
+    pub fn fall_back(&mut self) {
+        self.rttvar = FALLBACK_US;
+        self.mdev = FALLBACK_US;
+        self.mdev_max = FALLBACK_US;
+        self.rto = FALLBACK_US;
+    }
+
+    fn computed(&self) -> u32 {
+        (self.srtt8 >> 3)
+            .saturating_add(self.rttvar)
+            .min(self.rto_max)
+    }
+}

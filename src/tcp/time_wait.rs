@@ -1,0 +1,68 @@
+//! TIME_WAIT (RFC 9293, section 3.6.1; RFC 1337), after Linux's `tcp_timewait_state_process`.
+
+use super::{Flags, Outcome, Segment, State, Tcb};
+use crate::time::Instant;
+
+impl Tcb {
+    /// Both FINs are acknowledged: wait for 2 MSL.
+    pub(super) fn enter_time_wait(&mut self, now: Instant, out: &mut Outcome) {
+        let owed = self.owes.ack;
+        self.timers.rexmit_at = Instant::NEVER;
+        self.delack.cancel();
+        self.owes.ack = owed;
+        self.owes.rexmit = false;
+        self.owes.probe = false;
+        self.enter(State::TimeWait, out);
+        self.arm_time_wait(now);
+    }
+
+    pub(super) fn in_time_wait(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
+        let flags = seg.flags;
+        let paws_failed = self.paws_rejects(now, seg);
+        // In window there is but a RST or a bare ACK.
+        if !paws_failed && seg.seq == self.rcv_nxt && (seg.seq_len() == 0 || flags.has(Flags::RST))
+        {
+            if flags.has(Flags::RST) {
+                // TIME_WAIT assassination (RFC 1337), which the sysctl forbids.
+                if self.sysctl.tcp_rfc1337 == 0 {
+                    self.done(out);
+                }
+                return;
+            }
+            self.arm_time_wait(now);
+            if self.ts_ok
+                && let Some((tsval, _)) = seg.options.timestamps
+            {
+                self.ts_recent = tsval;
+                self.ts_recent_at = now;
+            }
+            return;
+        }
+        // A new SYN that cannot be an old duplicate: its number is beyond, or its clock is.
+        let later = self.ts_ok
+            && seg
+                .options
+                .timestamps
+                .is_some_and(|t| (self.ts_recent.wrapping_sub(t.0) as i32) < 0);
+        if flags.has(Flags::SYN)
+            && !flags.has(Flags::RST)
+            && !flags.has(Flags::ACK)
+            && !paws_failed
+            && (seg.seq.gt(self.rcv_nxt) || later)
+        {
+            out.reopen = Some(self.snd_nxt + 65_537);
+            return;
+        }
+        if flags.has(Flags::RST) {
+            return;
+        }
+        // A FIN again, or another segment out of window: our ACK was lost. Section 3.10.7.4:
+        // "Acknowledge it, and restart the 2 MSL timeout".
+        if paws_failed || flags.has(Flags::ACK) {
+            self.arm_time_wait(now);
+        }
+        if self.oow_answer_allowed(now, seg) {
+            self.owes.ack = true;
+        }
+    }
+}

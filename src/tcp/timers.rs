@@ -1,0 +1,502 @@
+//! Retransmission, persist, keepalive, FIN_WAIT_2 and TIME_WAIT.
+
+use super::recovery::Phase;
+use super::{Outcome, State, Tcb, TcpError};
+use crate::time::{Duration, Instant};
+
+/// Linux's `TCP_RTO_MIN`, which its model of give-up times builds on.
+const MODEL_RTO_MIN_MS: u64 = 200;
+/// Linux's `TCP_TIMEOUT_INIT`.
+const MODEL_RTO_INIT_MS: u64 = 1000;
+
+/// Which of two timers, never both on, the retransmission slot holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Pending {
+    /// RFC 6298.
+    #[default]
+    Retransmit,
+    /// Something is queued, nothing in flight: probe the window (RFC 9293, section 3.8.6.1).
+    Persist,
+}
+
+/// What the long timer waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Long {
+    /// RFC 9293, section 3.8.4.
+    #[default]
+    Keepalive,
+    /// An orphan's FIN_WAIT_2.
+    FinWait2,
+    /// 2 MSL.
+    TimeWait,
+}
+
+/// The timers, and how often they ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Timers {
+    pub pending: Pending,
+    pub long: Long,
+    /// Retransmissions without progress.
+    pub retransmits: u8,
+    /// Doublings of the RTO or the probe interval.
+    pub backoff: u8,
+    /// Probes without answer.
+    pub probes_out: u8,
+    /// Timeouts ever (Linux: `total_rto`).
+    pub total_rto: u8,
+    pub rexmit_at: Instant,
+    pub long_at: Instant,
+    /// The first of the retransmissions that had no answer yet; for a SYN, the first SYN.
+    pub retrans_stamp: Option<Instant>,
+    /// The first window probe without progress.
+    pub probes_at: Option<Instant>,
+}
+
+impl Timers {
+    /// No timer runs.
+    pub(super) const OFF: Timers = Timers {
+        pending: Pending::Retransmit,
+        long: Long::Keepalive,
+        retransmits: 0,
+        backoff: 0,
+        probes_out: 0,
+        total_rto: 0,
+        rexmit_at: Instant::NEVER,
+        long_at: Instant::NEVER,
+        retrans_stamp: None,
+        probes_at: None,
+    };
+}
+
+fn secs(n: u32) -> Duration {
+    Duration::from_secs(u64::from(n))
+}
+
+fn millis(n: u32) -> Duration {
+    Duration::from_millis(u64::from(n))
+}
+
+impl Tcb {
+    /// When [`Tcb::on_timer`] must be called next; [`Instant::NEVER`] if no timer runs.
+    pub fn deadline(&self) -> Instant {
+        if self.state == State::Closed {
+            return Instant::NEVER;
+        }
+        self.timers
+            .rexmit_at
+            .min(self.timers.long_at)
+            .min(self.delack.at)
+    }
+
+    /// Run the timers that are due.
+    pub fn on_timer(&mut self, now: Instant) -> Outcome {
+        let mut out = Outcome::default();
+        if self.state == State::Closed {
+            return out;
+        }
+        if self.delack.at <= now {
+            self.on_delack_timer();
+        }
+        if self.timers.rexmit_at <= now {
+            self.timers.rexmit_at = Instant::NEVER;
+            match self.timers.pending {
+                Pending::Retransmit => self.on_retransmit_timer(now, &mut out),
+                Pending::Persist => self.on_persist_timer(now, &mut out),
+            }
+        }
+        if self.state != State::Closed && self.timers.long_at <= now {
+            self.timers.long_at = Instant::NEVER;
+            match self.timers.long {
+                Long::Keepalive => self.on_keepalive_timer(now, &mut out),
+                // Silent, as in Linux, where a TIME_WAIT socket stands in for the orphan.
+                Long::FinWait2 | Long::TimeWait => self.done(&mut out),
+            }
+        }
+        out
+    }
+
+    /// Start the retransmission timer (RFC 6298, sections 5.1 and 5.3), or stop it when all is
+    /// acknowledged (5.2).
+    pub(super) fn rearm_retransmit(&mut self, now: Instant) {
+        self.timers.pending = Pending::Retransmit;
+        self.timers.rexmit_at = if self.snd_una == self.snd_nxt {
+            Instant::NEVER
+        } else {
+            now + self.rtt.rto()
+        };
+    }
+
+    /// Whether the retransmission timer proper runs.
+    pub(super) fn retransmit_armed(&self) -> bool {
+        self.timers.pending == Pending::Retransmit && self.timers.rexmit_at != Instant::NEVER
+    }
+
+    /// Section 3.8.6.1 of RFC 9293 and Linux's `tcp_check_probe_timer`: queued data that nothing
+    /// in flight will clock out needs a timer.
+    pub(super) fn check_persist(&mut self, now: Instant) {
+        let waiting = self.snd_nxt.lt(self.snd_end) || (self.fin_queued && !self.fin_sent());
+        if waiting && self.snd_una == self.snd_nxt && self.timers.rexmit_at == Instant::NEVER {
+            self.timers.pending = Pending::Persist;
+            self.timers.rexmit_at = now + self.probe_base();
+        }
+    }
+
+    fn probe_base(&self) -> Duration {
+        self.rtt.rto().max(millis(MODEL_RTO_MIN_MS as u32))
+    }
+
+    /// The interval to the next probe: doubled each time, as RFC 9293, section 3.8.6.1 asks.
+    fn probe_interval(&self) -> Duration {
+        let doubled = self
+            .probe_base()
+            .saturating_mul(1u32 << self.timers.backoff.min(10));
+        doubled.min(self.rtt.rto_max())
+    }
+
+    fn arm_persist(&mut self, now: Instant) {
+        let mut when = self.probe_interval();
+        // TCP_USER_TIMEOUT ends the wait in time (Linux: `tcp_clamp_probe0_to_user_timeout`).
+        if let Some(since) = self.timers.probes_at
+            && self.options.user_timeout > 0
+        {
+            let left = millis(self.options.user_timeout).saturating_sub(now.since(since));
+            when = when.min(left.max(millis(2)));
+        }
+        self.timers.pending = Pending::Persist;
+        self.timers.rexmit_at = now + when;
+    }
+
+    /// An ACK came while nothing was in flight (Linux: `tcp_ack_probe`): is the window open?
+    pub(super) fn on_ack_while_probing(&mut self, now: Instant) {
+        let waiting = self.snd_nxt.lt(self.snd_end) || (self.fin_queued && !self.fin_sent());
+        if !waiting {
+            if self.timers.pending == Pending::Persist {
+                self.timers.rexmit_at = Instant::NEVER;
+            }
+            return;
+        }
+        if self.first_segment_fits() {
+            self.timers.backoff = 0;
+            self.timers.probes_at = None;
+            if self.timers.pending == Pending::Persist {
+                self.timers.rexmit_at = Instant::NEVER;
+            }
+        } else {
+            self.arm_persist(now);
+        }
+    }
+
+    fn timed_out(&mut self, out: &mut Outcome) {
+        // RFC 1122, section 4.2.3.9: what ICMP reported explains it better.
+        self.fail(self.soft_error.unwrap_or(TcpError::TimedOut), out);
+    }
+
+    fn on_retransmit_timer(&mut self, now: Instant, out: &mut Outcome) {
+        if self.snd_una == self.snd_nxt {
+            return;
+        }
+        match self.state {
+            State::SynReceived if self.passive => return self.on_synack_timer(now, out),
+            State::SynSent | State::SynReceived => {
+                if self.syn_expired(now) {
+                    return self.timed_out(out);
+                }
+                self.owes.syn = true;
+            }
+            _ => {
+                // "Receiver dastardly shrinks window": its answers keep the connection alive.
+                let persist = self.snd_wnd == 0 && !self.orphan;
+                let expired = if persist {
+                    self.closed_window_expired(now)
+                } else {
+                    self.data_expired(now)
+                };
+                if expired {
+                    return self.timed_out(out);
+                }
+                self.enter_loss(now);
+                if persist {
+                    return self.back_off(now);
+                }
+            }
+        }
+        self.timers.retransmits = self.timers.retransmits.saturating_add(1);
+        self.timers.total_rto = self.timers.total_rto.saturating_add(1);
+        self.timers.retrans_stamp.get_or_insert(now);
+        // tcp_syn_linear_timeouts: the first SYNs keep their distance.
+        if self.state == State::SynSent
+            && self.timers.total_rto <= self.sysctl.tcp_syn_linear_timeouts
+        {
+            self.arm_backed_off(now);
+        } else {
+            self.back_off(now);
+        }
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        // RFC 6298, section 5.5.
+        self.timers.backoff = self.timers.backoff.saturating_add(1);
+        self.rtt.back_off();
+        self.arm_backed_off(now);
+    }
+
+    fn arm_backed_off(&mut self, now: Instant) {
+        let mut when = self.rtt.rto();
+        if let Some(since) = self.timers.retrans_stamp
+            && self.options.user_timeout > 0
+        {
+            let left = millis(self.options.user_timeout).saturating_sub(now.since(since));
+            when = when.min(left.max(millis(1)));
+        }
+        self.timers.pending = Pending::Retransmit;
+        self.timers.rexmit_at = now + when;
+    }
+
+    /// A listener's child: Linux's `reqsk_timer_handler`.
+    fn on_synack_timer(&mut self, now: Instant, out: &mut Outcome) {
+        let retries = match self.options.syncnt {
+            0 => self.sysctl.tcp_synack_retries,
+            n => n,
+        };
+        if self.timers.retransmits >= retries {
+            return self.fail(TcpError::TimedOut, out);
+        }
+        self.owes.syn = true;
+        self.timers.retransmits = self.timers.retransmits.saturating_add(1);
+        self.timers.total_rto = self.timers.total_rto.saturating_add(1);
+        self.rtt.back_off();
+        self.timers.rexmit_at = now + self.rtt.rto();
+    }
+
+    fn syn_expired(&self, now: Instant) -> bool {
+        let retries = match self.options.syncnt {
+            0 => self.sysctl.tcp_syn_retries,
+            n => n,
+        };
+        let mut most = u32::from(retries);
+        if self.state == State::SynSent {
+            most += u32::from(self.sysctl.tcp_syn_linear_timeouts);
+        }
+        u32::from(self.timers.retransmits) >= most
+            || self.retransmits_timed_out(now, u32::from(retries), MODEL_RTO_INIT_MS)
+    }
+
+    fn data_expired(&self, now: Instant) -> bool {
+        let mut retries = u32::from(self.sysctl.tcp_retries2);
+        if self.orphan {
+            retries = self.orphan_retries(self.rtt.rto() < self.rtt.rto_max());
+        }
+        self.retransmits_timed_out(now, retries, MODEL_RTO_MIN_MS)
+    }
+
+    /// Linux's `tcp_rtx_probe0_timed_out`.
+    fn closed_window_expired(&self, now: Instant) -> bool {
+        let since = now.since(self.timers.retrans_stamp.unwrap_or(self.lsndtime));
+        let mut limit = self.rtt.rto_max() * 2;
+        if self.options.user_timeout > 0 {
+            let user = millis(self.options.user_timeout);
+            if since > user {
+                return true;
+            }
+            limit = limit.min(user);
+        }
+        now.since(self.rcv_tstamp) > limit && since > limit
+    }
+
+    /// Linux's `tcp_orphan_retries`.
+    fn orphan_retries(&self, alive: bool) -> u32 {
+        let mut retries = u32::from(self.sysctl.tcp_orphan_retries);
+        if self.soft_error.is_some() && !alive {
+            retries = 0;
+        }
+        if retries == 0 && alive {
+            // "8 corresponds to >100 seconds with minimal RTO of 200msec."
+            retries = 8;
+        }
+        retries
+    }
+
+    /// Linux's `retransmits_timed_out`: retries are counted in time, as the time that so many
+    /// doublings from the least RTO would take, since the first retransmission.
+    fn retransmits_timed_out(&self, now: Instant, boundary: u32, base_ms: u64) -> bool {
+        if self.timers.retransmits == 0 {
+            return false;
+        }
+        let Some(since) = self.timers.retrans_stamp else {
+            return false;
+        };
+        let limit = match self.options.user_timeout {
+            0 => self.model_timeout(boundary, base_ms),
+            ms => u64::from(ms),
+        };
+        now.since(since) >= Duration::from_millis(limit)
+    }
+
+    /// Linux's `tcp_model_timeout`, milliseconds.
+    fn model_timeout(&self, boundary: u32, base_ms: u64) -> u64 {
+        let max_ms = u64::from(self.sysctl.tcp_rto_max_ms).max(1000);
+        let doublings = (max_ms / base_ms).max(1).ilog2();
+        if boundary <= doublings {
+            ((2u64 << boundary) - 1) * base_ms
+        } else {
+            ((2u64 << doublings) - 1) * base_ms + u64::from(boundary - doublings) * max_ms
+        }
+    }
+
+    /// Linux's `tcp_probe_timer`.
+    fn on_persist_timer(&mut self, now: Instant, out: &mut Outcome) {
+        let waiting = self.snd_nxt.lt(self.snd_end) || (self.fin_queued && !self.fin_sent());
+        if self.snd_una != self.snd_nxt || !waiting {
+            self.timers.probes_out = 0;
+            self.timers.probes_at = None;
+            return;
+        }
+        match self.timers.probes_at {
+            None => self.timers.probes_at = Some(now),
+            Some(since) => {
+                let user = self.options.user_timeout;
+                if user > 0 && now.since(since) >= millis(user) {
+                    return self.timed_out(out);
+                }
+            }
+        }
+        // RFC 9293, section 3.8.6.1: a connection stays open as long as probes are answered;
+        // their answers reset `probes_out`.
+        let mut most = u32::from(self.sysctl.tcp_retries2);
+        if self.orphan {
+            let alive = self.probe_interval() < self.rtt.rto_max();
+            most = self.orphan_retries(alive);
+            if !alive && u32::from(self.timers.backoff) >= most {
+                return self.timed_out(out);
+            }
+        }
+        if u32::from(self.timers.probes_out) >= most {
+            return self.timed_out(out);
+        }
+        self.owes.probe = true;
+        self.timers.probes_out = self.timers.probes_out.saturating_add(1);
+        if self.timers.backoff < self.sysctl.tcp_retries2 {
+            self.timers.backoff += 1;
+        }
+        self.arm_persist(now);
+    }
+
+    pub(super) fn keepidle(&self) -> Duration {
+        secs(match self.options.keepidle {
+            0 => self.sysctl.tcp_keepalive_time,
+            n => n,
+        })
+    }
+
+    /// (Re-)start keepalive for a connection that was just opened or whose options changed.
+    pub(super) fn arm_keepalive(&mut self, now: Instant) {
+        let idle = self.keepidle();
+        let elapsed = self.idle_for(now);
+        self.timers.long = Long::Keepalive;
+        self.timers.long_at = now + idle.saturating_sub(elapsed);
+    }
+
+    /// How long nothing was heard of the peer.
+    fn idle_for(&self, now: Instant) -> Duration {
+        now.since(self.delack.lrcvtime.max(self.rcv_tstamp))
+    }
+
+    /// `options` was changed by the owner: re-arm keepalive, try to send what Nagle or CORK held.
+    pub fn options_changed(&mut self, now: Instant) {
+        if matches!(
+            self.state,
+            State::Closed | State::Listen | State::SynSent | State::TimeWait
+        ) || self.timers.long != Long::Keepalive
+        {
+            return;
+        }
+        if self.options.keepalive {
+            self.arm_keepalive(now);
+        } else {
+            self.timers.long_at = Instant::NEVER;
+        }
+    }
+
+    /// Linux's `tcp_keepalive_timer`.
+    fn on_keepalive_timer(&mut self, now: Instant, out: &mut Outcome) {
+        if !self.options.keepalive || matches!(self.state, State::SynSent | State::TimeWait) {
+            return;
+        }
+        let idle = self.keepidle();
+        // Data in flight or queued finds out by itself.
+        if self.snd_una != self.snd_nxt || self.snd_nxt.lt(self.snd_end) {
+            self.timers.long_at = now + idle;
+            return;
+        }
+        let elapsed = self.idle_for(now);
+        if elapsed < idle {
+            self.timers.long_at = now + (idle - elapsed);
+            return;
+        }
+        let probes = match self.options.keepcnt {
+            0 => self.sysctl.tcp_keepalive_probes,
+            n => n,
+        };
+        let user = self.options.user_timeout;
+        let dead = if user > 0 {
+            elapsed >= millis(user) && self.timers.probes_out > 0
+        } else {
+            self.timers.probes_out >= probes
+        };
+        if dead {
+            self.owes.rst = true;
+            return self.timed_out(out);
+        }
+        self.owes.probe = true;
+        self.timers.probes_out = self.timers.probes_out.saturating_add(1);
+        let interval = match self.options.keepintvl {
+            0 => self.sysctl.tcp_keepalive_intvl,
+            n => n,
+        };
+        self.timers.long_at = now + secs(interval);
+    }
+
+    /// Linux's `tcp_fin_time` and what is made of it: how long an orphan stays in FIN_WAIT_2.
+    pub(super) fn arm_fin_wait_2(&mut self, now: Instant) {
+        let rto = self.rtt.rto();
+        let set = match self.options.linger2 {
+            n if n > 0 => n.unsigned_abs(),
+            _ => self.sysctl.tcp_fin_timeout,
+        };
+        let mut time = secs(set).max(rto * 4 - rto / 2);
+        let time_wait = secs(self.sysctl.time_wait);
+        if time > time_wait {
+            // Linux waits the excess twice, once as a socket and once as its stand-in.
+            time = (time - time_wait) * 2;
+        }
+        self.timers.long = Long::FinWait2;
+        self.timers.long_at = now + time;
+    }
+
+    /// TIME_WAIT begins, or begins again.
+    pub(super) fn arm_time_wait(&mut self, now: Instant) {
+        self.timers.long = Long::TimeWait;
+        self.timers.long_at = now + secs(self.sysctl.time_wait);
+    }
+
+    /// RFC 6069, section 4.2: an ICMP "unreachable" for the segment being retransmitted says
+    /// that the path, not congestion, lost it: take one doubling back.
+    pub(super) fn revert_backoff(&mut self, now: Instant) {
+        if self.timers.retransmits == 0 || self.timers.backoff == 0 || !self.retransmit_armed() {
+            return;
+        }
+        let armed_for = self.rtt.rto();
+        let sent_at = self.timers.rexmit_at - armed_for;
+        self.timers.backoff -= 1;
+        self.rtt.set_backed_off(self.timers.backoff);
+        self.timers.rexmit_at = (sent_at + self.rtt.rto()).max(now);
+    }
+
+    /// In fast recovery or after a timeout.
+    pub(super) fn recovering(&self) -> bool {
+        self.recovery.phase != Phase::Open
+    }
+}

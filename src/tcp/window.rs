@@ -1,0 +1,281 @@
+//! The receive window: what is advertised, how it grows, how the buffer follows.
+//!
+//! Linux's arithmetic (6.18), since programs and peers see it: half of the buffer is window
+//! (`scaling_ratio` of 128 in 256), the first window is a multiple of the MSS, it opens by two
+//! MSS for each full segment, and its right edge never moves left.
+
+use super::{SeqNum, Tcb};
+use crate::time::Instant;
+
+/// The largest shift (RFC 7323, section 2.3).
+pub const MAX_WSCALE: u8 = 14;
+/// The MSS of a peer that does not say (RFC 9293, section 3.7.1, for IPv4).
+pub const DEFAULT_MSS: u16 = 536;
+/// Linux: `TCP_MIN_MSS`.
+const MIN_MSS: u32 = 88;
+
+/// Dynamic right-sizing: raise the buffer when the program reads more in a round trip than fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Autotune {
+    /// Start of this measurement.
+    at: Instant,
+    /// `copied_seq` then.
+    seq: SeqNum,
+    /// The most the program read in a round trip.
+    space: u32,
+    /// The round-trip time seen by a receiver, eight times, microseconds; 0 when unknown.
+    rtt8: u32,
+    /// A window's worth of data was sent when this is reached ...
+    rtt_seq: SeqNum,
+    /// ... counted from here.
+    rtt_at: Option<Instant>,
+    last_tsecr: u32,
+}
+
+/// What [`select_initial_window`] chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InitialWindow {
+    pub wnd: u32,
+    pub clamp: u32,
+    pub wscale: u8,
+}
+
+/// The window part of `rcv_buf` bytes of buffer.
+pub(super) fn win_from_space(rcv_buf: u32) -> u32 {
+    rcv_buf / 2
+}
+
+/// Linux's `tcp_select_initial_window`. `clamp` 0: none.
+pub(super) fn select_initial_window(
+    space: u32,
+    mss: u32,
+    clamp: u32,
+    wscale_ok: bool,
+    limits: (u32, u32),
+) -> InitialWindow {
+    let most = 65_535u32 << MAX_WSCALE;
+    let clamp = if clamp == 0 { most } else { clamp };
+    let mut wnd = space.min(clamp);
+    if wnd > mss && mss > 0 {
+        wnd -= wnd % mss;
+    }
+    let mut wscale = 0;
+    if wscale_ok {
+        let space = wnd.max(limits.0).max(limits.1).min(clamp).max(1);
+        wscale = space.ilog2().saturating_sub(15).min(u32::from(MAX_WSCALE)) as u8;
+    }
+    InitialWindow {
+        wnd,
+        clamp: clamp.min(65_535 << wscale),
+        wscale,
+    }
+}
+
+impl Tcb {
+    /// What is left of the advertised window (Linux: `tcp_receive_window`).
+    pub(super) fn receive_window(&self) -> u32 {
+        let edge = self.rcv_wup + self.rcv_wnd;
+        edge.diff(self.rcv_nxt).max(0).unsigned_abs()
+    }
+
+    fn full_space(&self) -> u32 {
+        win_from_space(self.rcv_buf)
+    }
+
+    fn free_space(&self) -> u32 {
+        self.full_space().saturating_sub(self.unread())
+    }
+
+    /// The window we would advertise now, were it not for the promise made (Linux:
+    /// `__tcp_select_window`). Receiver's silly-window avoidance: RFC 9293, section 3.8.6.2.2.
+    pub(super) fn window_to_offer(&mut self) -> u32 {
+        let allowed = self.full_space();
+        let full = self.window_clamp.min(allowed);
+        let mss = u32::from(self.delack.rcv_mss).min(full);
+        if mss == 0 {
+            return 0;
+        }
+        let mut free = self.free_space();
+        if free < full / 2 {
+            self.delack.quick = 0;
+            free = free >> self.rcv_wscale << self.rcv_wscale;
+            if free < allowed / 16 || free < mss {
+                return 0;
+            }
+        }
+        free = free.min(self.rcv_ssthresh);
+        if self.rcv_wscale > 0 {
+            return align(free, self.rcv_wscale);
+        }
+        let window = self.rcv_wnd;
+        if window <= free.saturating_sub(mss) || window > free {
+            free - free % mss
+        } else if mss == full && free > window.saturating_add(full / 2) {
+            free
+        } else {
+            window
+        }
+    }
+
+    /// Choose the window of a segment about to go, and promise it (Linux: `tcp_select_window`).
+    /// Returns the header field.
+    pub(super) fn advertise_window(&mut self) -> u16 {
+        let current = self.receive_window();
+        let mut window = self.window_to_offer();
+        if window < current {
+            // RFC 9293, section 3.8.6: "a TCP receiver SHOULD NOT shrink the window".
+            window = align(current, self.rcv_wscale);
+        }
+        window = window.min(65_535 << self.rcv_wscale);
+        debug_assert!(
+            window >= current || current > 65_535 << self.rcv_wscale,
+            "the right edge moved left"
+        );
+        self.rcv_wnd = window;
+        self.rcv_wup = self.rcv_nxt;
+        (window >> self.rcv_wscale).min(65_535) as u16
+    }
+
+    /// Set up receiving once the handshake told what the peer can do (Linux:
+    /// `tcp_initialize_rcv_mss`).
+    pub(super) fn init_rcv_mss(&mut self) {
+        let hint = u32::from(self.advmss.min(self.snd_mss))
+            .min(self.rcv_wnd / 2)
+            .min(u32::from(DEFAULT_MSS))
+            .max(MIN_MSS);
+        self.delack.rcv_mss = hint as u16;
+    }
+
+    /// Linux's `tcp_init_buffer_space`.
+    pub(super) fn init_buffer_space(&mut self, now: Instant) {
+        let full = self.full_space();
+        let advmss = u32::from(self.advmss);
+        if self.window_clamp >= full {
+            self.window_clamp = if full > 4 * advmss {
+                full.max(4 * advmss)
+            } else {
+                full
+            };
+        }
+        // One segment is kept back.
+        if self.window_clamp > 2 * advmss && self.window_clamp.saturating_add(advmss) > full {
+            self.window_clamp = (2 * advmss).max(full.saturating_sub(advmss));
+        }
+        self.rcv_ssthresh = self.rcv_ssthresh.min(self.window_clamp);
+        self.drs = Autotune {
+            at: now,
+            seq: self.copied_seq,
+            space: self
+                .rcv_ssthresh
+                .min(self.rcv_wnd)
+                .min(super::congestion::INITIAL_WINDOW * advmss),
+            ..Autotune::default()
+        };
+    }
+
+    /// A segment of `len` bytes came in order: the window may open further (Linux:
+    /// `tcp_grow_window`).
+    pub(super) fn grow_window(&mut self, len: u32) {
+        if len < 128 {
+            return;
+        }
+        let most = self.window_clamp.min(self.free_space());
+        let room = most.saturating_sub(self.rcv_ssthresh);
+        if room > 0 {
+            let by = (2 * u32::from(self.advmss)).max(len.saturating_mul(2));
+            self.rcv_ssthresh = self.rcv_ssthresh.saturating_add(room.min(by));
+            self.delack.quick |= 1;
+        }
+    }
+
+    /// Measure the round trip as a receiver can: the time a window takes to be filled, or what
+    /// timestamps say.
+    pub(super) fn measure_rcv_rtt(&mut self, now: Instant, tsecr: Option<u32>, len: u32) {
+        match self.drs.rtt_at {
+            Some(_) if self.rcv_nxt.lt(self.drs.rtt_seq) => {}
+            at => {
+                if let Some(at) = at {
+                    let us = u32::try_from(now.since(at).as_micros()).unwrap_or(u32::MAX);
+                    let m = us.max(1).saturating_mul(8);
+                    if self.drs.rtt8 == 0 || m < self.drs.rtt8 {
+                        self.drs.rtt8 = m;
+                    }
+                }
+                self.drs.rtt_at = Some(now);
+                self.drs.rtt_seq = self.rcv_nxt + self.rcv_wnd;
+            }
+        }
+        if let Some(tsecr) = tsecr
+            && tsecr != self.drs.last_tsecr
+        {
+            self.drs.last_tsecr = tsecr;
+            let ms = self.ts_now(now).wrapping_sub(tsecr);
+            if len >= u32::from(self.delack.rcv_mss) && ms < 1 << 20 {
+                let us = ms.max(1) * 1000;
+                let old = self.drs.rtt8;
+                self.drs.rtt8 = if old == 0 {
+                    us.saturating_mul(8)
+                } else {
+                    (old - (old >> 3)).saturating_add(us)
+                };
+            }
+        }
+    }
+
+    /// The program read: see whether the buffer is what limits it (Linux:
+    /// `tcp_rcv_space_adjust`).
+    pub(super) fn adjust_rcv_space(&mut self, now: Instant) {
+        let elapsed = now.since(self.drs.at).as_micros();
+        if self.drs.rtt8 == 0 || elapsed < u128::from(self.drs.rtt8 >> 3) {
+            return;
+        }
+        let copied = (self.copied_seq - self.drs.seq).saturating_sub(self.unread());
+        if copied > self.drs.space {
+            self.grow_rcv_buf(copied);
+        }
+        self.drs.seq = self.copied_seq;
+        self.drs.at = now;
+    }
+
+    fn grow_rcv_buf(&mut self, copied: u32) {
+        let old = self.drs.space.max(1);
+        self.drs.space = copied;
+        if self.rcv_buf_locked {
+            return;
+        }
+        // Twice what was read, for the measurement is a round trip late; and as much again as
+        // it grew, for the sender may be in slow start.
+        let win = u64::from(copied) * 2;
+        let grow = win * u64::from(copied.saturating_sub(old)) / u64::from(old);
+        let win = win.saturating_add(grow.saturating_mul(2));
+        let most = u64::from(self.sysctl.tcp_rmem[2]);
+        let buf = win.saturating_mul(2).min(most) as u32;
+        if buf > self.rcv_buf {
+            self.rcv_buf = buf;
+            self.window_clamp = win_from_space(buf).min(65_535 << self.rcv_wscale);
+        }
+    }
+
+    /// What the program read in a round trip (TCP_INFO's `rcv_space`).
+    pub(super) fn rcv_space(&self) -> u32 {
+        self.drs.space
+    }
+
+    /// The program's SO_RCVBUF (as stored) changed.
+    pub fn set_rcv_buf(&mut self, bytes: u32) {
+        self.rcv_buf = bytes;
+        self.rcv_buf_locked = true;
+        // An advertised window stays promised; what is offered from now on follows the buffer.
+        self.window_clamp = self
+            .window_clamp
+            .max(win_from_space(bytes))
+            .min(65_535 << self.rcv_wscale);
+    }
+}
+
+/// Round up to what the scaled field can say.
+fn align(window: u32, wscale: u8) -> u32 {
+    let unit = (1u32 << wscale) - 1;
+    window.saturating_add(unit) & !unit
+}
