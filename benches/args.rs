@@ -37,6 +37,8 @@ pub enum Format {
 pub enum Role {
     /// It explains itself.
     Help,
+    /// It starts the process that runs the benchmarks.
+    Outer,
     /// It runs the benchmarks.
     Bench(Args),
     /// It is one end of a pair, on smoltcp.
@@ -126,6 +128,7 @@ impl Peer {
 impl Args {
     /// Reads the command line, without the program's name.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Role, String> {
+        let mut inner = false;
         let mut out = Args {
             format: Format::Text,
             seconds: 0.3,
@@ -143,6 +146,7 @@ impl Args {
                 "--help" | "-h" => return Ok(Role::Help),
                 "--smoltcp-peer" => return Ok(Role::Smoltcp(Peer::parse(&mut args)?)),
                 "--echo" => return Ok(Role::Echo),
+                "--inner" => inner = true,
                 // What cargo adds by itself.
                 "--bench" => {}
                 "--json" => out.format = Format::Json,
@@ -163,7 +167,7 @@ impl Args {
                 _ => out.filters.push(arg),
             }
         }
-        Ok(Role::Bench(out))
+        Ok(if inner { Role::Bench(out) } else { Role::Outer })
     }
 
     /// Whether the filters let `name` run.

@@ -74,8 +74,13 @@ impl Running {
     /// Start `command` on the given core. It dies with us.
     pub fn start(mut command: Command, core: usize) -> Result<Running, String> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        // SAFETY: two system calls, allowed between fork and exec.
-        unsafe { command.pre_exec(move || pin(core).and_then(|()| die_with_parent())) };
+        let prepare = move || {
+            pin(core)?;
+            stand_out();
+            die_with_parent()
+        };
+        // SAFETY: it makes three system calls, which are allowed between fork and exec.
+        unsafe { command.pre_exec(prepare) };
         let mut child = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;
         let out = child.stdout.take().ok_or("no standard output")?;
         Ok(Running {
@@ -161,7 +166,15 @@ pub fn pin(core: usize) -> io::Result<()> {
     }
 }
 
-fn die_with_parent() -> io::Result<()> {
+/// Let the scheduler favour the programs to whatever else the machine does. Not a realtime class:
+/// that would change how they wake each other. An ordinary user may not, and does without.
+fn stand_out() {
+    // SAFETY: sets an attribute of the calling process.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
+}
+
+/// Arrange for the calling process to be killed when its parent ends.
+pub fn die_with_parent() -> io::Result<()> {
     // SAFETY: sets an attribute of the calling process.
     match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
         0 => Ok(()),

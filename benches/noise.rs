@@ -24,8 +24,17 @@ pub fn used_elsewhere() -> f64 {
         let Some((_, rest)) = stat.rsplit_once(')') else {
             continue;
         };
-        ticks += rest
-            .split_whitespace()
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        // The kernel's own threads (children of 2) work for everyone, for us as well.
+        if fields
+            .get(1)
+            .is_some_and(|parent| matches!(*parent, "0" | "2"))
+            && pid != 1
+        {
+            continue;
+        }
+        ticks += fields
+            .iter()
             .skip(11)
             .take(4)
             .filter_map(|t| t.parse::<u64>().ok())

@@ -240,14 +240,15 @@ impl<'a> Runner<'a> {
         let got = listener
             .report(deadline)
             .map_err(|e| format!("listener: {e}"))?;
-        let kernel = Counters::read().since(counters);
-        let noise = (noise::used_elsewhere() - used).max(0.0) / begin.elapsed().as_secs_f64();
         connector
             .finish(deadline)
             .map_err(|e| format!("connector: {e}"))?;
         listener
             .finish(deadline)
             .map_err(|e| format!("listener: {e}"))?;
+        // Only now: one that is just ending can't be told from a stranger.
+        let kernel = Counters::read().since(counters);
+        let noise = (noise::used_elsewhere() - used).max(0.0) / begin.elapsed().as_secs_f64();
         if place.load.program == "bulk" && sent.get("bytes") != got.get("bytes") {
             return Err(format!(
                 "sent {:?} bytes, received {:?}",
