@@ -333,13 +333,15 @@ MAYBE int fits(const unsigned char *b, size_t n, size_t from)
         if (b[i] != pattern(from + i)) return 0;
     return 1;
 }
-/* Reads to the end of file; -1 with errno on an error before it. */
+/* Reads to the end of file or to an error, which is then in drain_end. */
+static int drain_end __attribute__((unused));
 MAYBE long drain(int fd)
 {
     static unsigned char b[65536];
     long sum = 0, n;
     while ((n = read(fd, b, sizeof b)) > 0) sum += n;
-    return n < 0 ? -1 : sum;
+    drain_end = n < 0 ? errno : 0;
+    return sum;
 }
 /* What recv gives now, without waiting: bytes, EOF or the error. */
 MAYBE void say_recv(const char *who, int fd)

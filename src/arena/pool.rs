@@ -156,6 +156,22 @@ impl<T: Plain, const N: usize> Pool<T, N> {
         }
     }
 
+    /// Whether every slot that was ever allocated is either in use or in the free list, once,
+    /// and both are as many as counted.
+    pub fn free_list_is_sound(&self) -> bool {
+        let high = self.high_water();
+        let used = (1..=high).filter(|i| self.is_in_use(*i)).count() as u32;
+        let (mut free, mut i) = (0, self.free);
+        while i != 0 {
+            if i > high || self.is_in_use(i) || free > high {
+                return false;
+            }
+            free += 1;
+            i = self.next[i as usize - 1];
+        }
+        used == self.in_use && used + free == high
+    }
+
     /// [`Pool::rebuild`] by what the slots themselves say.
     pub fn rebuild_slots(&mut self, live: impl Fn(&T) -> bool) {
         let high = self.high_water() as usize;

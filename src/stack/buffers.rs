@@ -40,6 +40,11 @@ impl BufId {
     /// Not a buffer.
     pub const NONE: BufId = BufId(0);
 
+    /// As a number.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
     fn large(self) -> Option<u32> {
         (self.0 & LARGE_BIT != 0).then_some(self.0 & !LARGE_BIT)
     }
@@ -130,6 +135,14 @@ impl Buffers {
     /// Small and large buffers in use.
     pub fn in_use(&self) -> (u32, u32) {
         (self.small.in_use(), self.large.in_use())
+    }
+
+    /// Whether the pools of small and large buffers are sound.
+    pub(super) fn free_lists(&self) -> (bool, bool) {
+        (
+            self.small.free_list_is_sound(),
+            self.large.free_list_is_sound(),
+        )
     }
 
     /// Recount every reference: forget all, then [`Buffers::recount`] each one that is held,

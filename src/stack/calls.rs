@@ -49,6 +49,7 @@ pub(super) fn empty_socket() -> Socket {
         rcv_shutdown: false,
         snd_shutdown: false,
         eof: false,
+        eof_read: false,
         was_connected: false,
         nonblock: false,
         addr_locked: false,
@@ -245,6 +246,7 @@ impl Host<'_> {
         s.connecting = true;
         s.was_connected = false;
         (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
+        s.eof_read = false;
         s.error = None;
         if !has_port {
             self.sh.link_port(index);
@@ -322,9 +324,7 @@ impl Host<'_> {
         let s = &mut self.sh.sockets[index];
         (s.tx, s.rx, s.ooo) = (tx, rx, ooo);
         let any = s.any();
-        if !s.port_locked {
-            s.local.port = 0;
-        }
+        // getsockname goes on to show the port, though it is free again.
         if !s.addr_locked {
             s.local.addr = any;
         }
@@ -462,6 +462,7 @@ impl Host<'_> {
         if most as usize <= flags.peek_offset {
             // Linux's order: end of file, the pending error, own shutdown, never connected.
             if s.eof {
+                s.eof_read |= !flags.peek;
                 return Ok(0);
             }
             if flags.peek_offset == 0

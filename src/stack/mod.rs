@@ -15,11 +15,13 @@
 //! | `timers.rs` | deadlines |
 //! | `urgent.rs` | MSG_OOB |
 //! | `recover.rs` | after a death in the lock |
+//! | `check.rs` | what must hold between calls |
 //! | `table.rs` | what `ss` and /proc/net/tcp show |
 #![deny(unsafe_code)]
 
 pub mod buffers;
 mod calls;
+mod check;
 mod error;
 mod input;
 mod listen;

@@ -40,6 +40,14 @@ impl LoopQueue {
     pub fn clear(&mut self) {
         self.len = 0;
     }
+    /// How many segments wait.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+    /// Their payloads.
+    pub(super) fn payloads(&self) -> impl Iterator<Item = &Queue> {
+        (0..self.len).map(|i| &self.slots[(self.head + i) as usize % LOOP_SLOTS].payload)
+    }
     fn is_full(&self) -> bool {
         self.len as usize >= LOOP_SLOTS
     }

@@ -82,6 +82,14 @@ impl Socket {
     }
 }
 
+impl super::Shared {
+    /// The sockets that wait to be mirrored.
+    pub(super) fn mirror_queue(&self) -> impl Iterator<Item = u32> {
+        (0..self.mirror_len)
+            .map(|i| self.mirror_queue[(self.mirror_head + i) as usize % MIRROR_QUEUE])
+    }
+}
+
 impl Host<'_> {
     /// What poll(2) reports for the socket.
     pub fn ready(&self, id: SockId) -> Result<Ready> {

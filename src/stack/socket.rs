@@ -113,6 +113,8 @@ pub struct Socket {
     pub snd_shutdown: bool,
     /// The peer's FIN was reached.
     pub eof: bool,
+    /// The program was told of that by recv.
+    pub eof_read: bool,
     /// The connection was established at some time: reads give 0, not ENOTCONN.
     pub was_connected: bool,
     /// O_NONBLOCK of its (shared) file description.

@@ -45,7 +45,14 @@ impl Host<'_> {
             }
             let (recv_q, send_q) = match state {
                 State::Listen => (s.accept_len, s.backlog),
-                _ => (s.rx.bytes, s.tx.bytes),
+                // Linux counts sequence numbers: a SYN or FIN that is not acknowledged, a FIN
+                // that recv has not told of.
+                State::SynSent | State::SynReceived => (s.rx.bytes, s.tx.bytes + 1),
+                State::FinWait1 | State::Closing | State::LastAck => {
+                    (s.rx.bytes + u32::from(s.eof && !s.eof_read), s.tx.bytes + 1)
+                }
+                State::TimeWait => (0, 0),
+                _ => (s.rx.bytes + u32::from(s.eof && !s.eof_read), s.tx.bytes),
             };
             f(Row {
                 id: SockId {

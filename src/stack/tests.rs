@@ -71,6 +71,8 @@ impl TestHost {
         };
         let r = f(&mut host);
         host.finish();
+        let wrong = host.check();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         r
     }
 }

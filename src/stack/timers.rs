@@ -41,6 +41,26 @@ impl TimerHeap {
         self.entries[position as usize].at
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The socket at `position`.
+    pub(super) fn socket_at(&self, position: u32) -> u32 {
+        let inside = 1..=self.len;
+        if inside.contains(&position) {
+            self.entries[position as usize].socket
+        } else {
+            0
+        }
+    }
+
+    /// No entry is due before the one above it.
+    pub(super) fn is_sound(&self) -> bool {
+        (2..=self.len as usize).all(|i| self.entries[i / 2].at <= self.entries[i].at)
+    }
+
     /// Add a socket that is not in the heap.
     pub fn insert(&mut self, socket: u32, at: Instant, moved: &mut impl FnMut(u32, u32)) {
         if self.len as usize >= MAX_SOCKETS {

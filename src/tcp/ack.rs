@@ -107,13 +107,12 @@ impl Tcb {
             return false;
         }
         self.snd_wl1 = seg.seq;
-        let changed = self.snd_wnd != window || seg.ack.gt(self.snd_una);
         self.snd_wnd = window;
         if window > self.max_window {
             self.max_window = window;
             self.sync_mss();
         }
-        changed || seg.seq_len() > 0
+        true
     }
 
     /// What the peer holds beyond `snd_una` (RFC 2018); true if it told something new.

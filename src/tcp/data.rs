@@ -57,7 +57,8 @@ impl Tcb {
             return true;
         }
         let bare_fin = fin && text_end.le(self.rcv_nxt);
-        if !seg.seq.lt(edge) && !(bare_fin && seg.seq == self.rcv_nxt) || window == 0 && !bare_fin {
+        let next_is_fin = bare_fin && seg.seq == self.rcv_nxt;
+        if (window == 0 || seg.seq.ge(edge)) && !next_is_fin {
             // Out of window, "e.g. zero window probe".
             self.enter_quickack();
             self.delack.scheduled = true;

@@ -377,7 +377,7 @@ impl Tcb {
         if len > 0 {
             self.note_data_sent(now);
         }
-        self.note_cwnd_use(false);
+        self.note_cwnd_use(self.segments_in_flight() >= self.cc.cwnd());
         self.transmit(seq, false, |tcb| tcb.segment(now, seq, flags, len))
     }
 

@@ -46,7 +46,7 @@ impl Recovery {
         Recovery {
             phase: Phase::Open,
             dupacks: 0,
-            recover: una,
+            recover: SeqNum(una.0.wrapping_sub(1)),
             rexmit_nxt: una,
             lost_end: una,
             undo_ts: None,
@@ -161,7 +161,6 @@ impl Tcb {
         } else {
             // RFC 6582, section 3.2, step 2: not for what an earlier recovery sent twice.
             self.recovery.dupacks >= threshold && self.snd_una.gt(self.recovery.recover)
-                || self.recovery.dupacks >= threshold && self.snd_una == self.iss + 1
         };
         if !found {
             return;
@@ -187,9 +186,11 @@ impl Tcb {
     /// The retransmission timer ran out (RFC 5681, section 3.1; Linux: `tcp_enter_loss`): all
     /// that is not reported is lost.
     pub(super) fn enter_loss(&mut self, now: Instant) {
-        let first = self.recovery.phase != Phase::Loss
-            || self.recovery.recover.le(self.snd_una)
-            || self.timers.retransmits == 0;
+        let first = match self.recovery.phase {
+            Phase::Open => true,
+            Phase::Fast => self.recovery.recover.le(self.snd_una),
+            Phase::Loss => self.recovery.recover.le(self.snd_una) || self.timers.retransmits == 0,
+        };
         self.cc.on_timeout(first);
         if self.recovery.phase == Phase::Open || self.recovery.undo_ts.is_none() {
             self.recovery.undo_ts = Some(self.ts_now(now));

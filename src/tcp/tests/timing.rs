@@ -1,0 +1,313 @@
+//! Timers: retransmission, persist, keepalive, delayed ACK.
+
+use super::solo::*;
+use crate::tcp::{Options, State, Sysctl, TcpError, TcpOptions, TimerName};
+use crate::time::{Duration, Instant};
+
+#[test]
+fn data_gets_fifteen_retries_worth_of_time() {
+    let mut t = Solo::open();
+    // A round trip is known: RTO is 200 ms and a little.
+    t.write(1);
+    t.sends();
+    t.pass(ms(1));
+    t.gets(ACK, 1, 2, 0);
+    t.write(100);
+    let start = t.now;
+    let at = t.timeline(start, start + Duration::from_secs(5000));
+    assert_eq!(&at[..5], [0, 200, 600, 1400, 3001]);
+    // Linux's model: 924.6 s since the first retransmission, found out when the timer next
+    // runs out (measured on 6.18 with tcp_retries2 = 3: 6.6 s for a model of 3 s).
+    assert_eq!(at.len(), 17);
+    let died = t.now.since(start).as_secs();
+    assert!((924..1050).contains(&died), "{died}");
+    assert_eq!(t.tcb.error(), Some(TcpError::TimedOut));
+    assert_eq!(t.tcb.state, State::Closed);
+    assert_eq!(t.sends(), [], "no RST");
+}
+
+#[test]
+fn three_retries_as_measured() {
+    let s = Sysctl {
+        tcp_retries2: 3,
+        ..Sysctl::default()
+    };
+    let mut t = Solo::open_with(TcpOptions::default(), &s, offers());
+    t.write(100);
+    let start = t.now;
+    t.timeline(start, start + Duration::from_secs(100));
+    // 6.18 took 6.6 s, its loss probe of 0.2 s (which is not ours yet) included.
+    let died = t.now.since(start).as_millis();
+    assert!((6200..6700).contains(&died), "{died}");
+}
+
+#[test]
+fn user_timeout_ends_it_in_time() {
+    let o = TcpOptions {
+        user_timeout: 5000,
+        ..TcpOptions::default()
+    };
+    let mut t = Solo::open_with(o, &Sysctl::default(), offers());
+    t.write(100);
+    let start = t.now;
+    t.timeline(start, start + Duration::from_secs(100));
+    let died = t.now.since(start).as_millis();
+    assert!((5000..5300).contains(&died), "{died}");
+}
+
+#[test]
+fn rtt_is_measured_and_rto_follows() {
+    let mut t = Solo::open();
+    t.write(10);
+    t.sends();
+    t.pass(ms(100));
+    t.gets(ACK, 1, 11, 0);
+    // RFC 6298 with Linux's floor: SRTT 0 ms (the handshake's) moves by an eighth.
+    let i = t.tcb.info(t.now);
+    assert!(i.rto_us >= 200_000 && i.rto_us < 500_000, "{}", i.rto_us);
+    assert!(i.rtt_us >= 12_000 && i.rtt_us < 13_000, "{}", i.rtt_us);
+}
+
+#[test]
+fn karn_no_measurement_of_what_was_sent_twice() {
+    let mut t = Solo::open();
+    let before = t.tcb.info(t.now).rtt_us;
+    t.write(10);
+    t.sends();
+    t.now = t.tcb.deadline();
+    t.tcb.on_timer(t.now);
+    assert_eq!(t.sends().len(), 1);
+    let backed_off = t.tcb.info(t.now).rto_us;
+    t.pass(ms(1));
+    t.gets(ACK, 1, 11, 0);
+    let i = t.tcb.info(t.now);
+    assert_eq!((i.rtt_us, i.rto_us), (before, backed_off));
+}
+
+#[test]
+fn timestamps_measure_what_was_sent_twice() {
+    let mut t = Solo::connecting(
+        TcpOptions::default(),
+        &Sysctl::default(),
+        super::pair::path(),
+    );
+    let ts = t.polled()[0].segment.options.timestamps.unwrap().0;
+    let mut syn = t.peer(SYN.with(ACK), 0, 1, 0);
+    syn.options = Options {
+        timestamps: Some((5, ts)),
+        ..offers()
+    };
+    t.give(syn);
+    t.sends();
+    t.write(10);
+    t.sends();
+    t.now = t.tcb.deadline();
+    t.tcb.on_timer(t.now);
+    let ts = t.polled()[0].segment.options.timestamps.unwrap().0;
+    t.pass(ms(40));
+    t.peer_options.timestamps = Some((6, ts));
+    t.gets(ACK, 1, 11, 0);
+    let i = t.tcb.info(t.now);
+    assert!(i.rtt_us > 4000 && i.rto_us < 400_000, "{i:?}");
+    assert_eq!(i.backoff, 0);
+}
+
+#[test]
+fn a_closed_window_is_probed_forever() {
+    let mut t = Solo::open();
+    t.window = 0;
+    t.gets(ACK, 1, 1, 0);
+    t.write(100);
+    assert_eq!(t.sends(), []);
+    assert_eq!(t.tcb.info(t.now).timer.0, TimerName::Persist);
+    let start = t.now;
+    // Answered probes: RTO, doubled each time up to 120 s; never given up.
+    let mut gaps = Vec::new();
+    let mut last = start;
+    for _ in 0..30 {
+        t.now = t.tcb.deadline();
+        t.tcb.on_timer(t.now);
+        assert_eq!(t.sends(), [(ACK, 0, 1, 0)], "a bare ACK, one below SND.UNA");
+        gaps.push(t.now.since(last).as_millis() as u64);
+        last = t.now;
+        t.gets(ACK, 1, 1, 0);
+    }
+    assert_eq!(&gaps[..4], [200, 400, 800, 1600]);
+    assert_eq!(gaps[29], 120_000);
+    assert_eq!(t.tcb.state, State::Established);
+    // The window opens.
+    t.window = 1000;
+    t.gets(ACK, 1, 1, 0);
+    assert_eq!(t.sends(), [(PSH.with(ACK), 1, 1, 100)]);
+}
+
+#[test]
+fn unanswered_probes_end_it() {
+    let mut t = Solo::open();
+    t.window = 0;
+    t.gets(ACK, 1, 1, 0);
+    t.write(100);
+    let start = t.now;
+    let at = t.timeline(start, start + Duration::from_secs(5000));
+    assert_eq!(at.len(), 15);
+    assert_eq!(t.tcb.error(), Some(TcpError::TimedOut));
+}
+
+#[test]
+fn a_small_window_is_used_by_the_probe() {
+    // Sender's silly-window avoidance: 10 bytes of window are not worth a segment, until the
+    // probe timer says so.
+    let mut t = Solo::open();
+    t.window = 10;
+    t.gets(ACK, 1, 1, 0);
+    t.write(100);
+    assert_eq!(t.sends(), []);
+    t.now = t.tcb.deadline();
+    t.tcb.on_timer(t.now);
+    assert_eq!(t.sends(), [(PSH.with(ACK), 1, 1, 10)]);
+}
+
+fn keepalive() -> TcpOptions {
+    TcpOptions {
+        keepalive: true,
+        keepidle: 10,
+        keepintvl: 5,
+        keepcnt: 3,
+        ..TcpOptions::default()
+    }
+}
+
+#[test]
+fn keepalive_dies() {
+    let mut t = Solo::open_with(keepalive(), &Sysctl::default(), offers());
+    let start = t.now;
+    let at = t.timeline(start, start + Duration::from_secs(1000));
+    // Three probes and a RST.
+    assert_eq!(at, [10_000, 15_000, 20_000, 25_000]);
+    assert_eq!(t.tcb.error(), Some(TcpError::TimedOut));
+}
+
+#[test]
+fn keepalive_lives() {
+    let mut t = Solo::open_with(keepalive(), &Sysctl::default(), offers());
+    for _ in 0..10 {
+        t.now = t.tcb.deadline();
+        t.tcb.on_timer(t.now);
+        assert_eq!(t.sends(), [(ACK, 0, 1, 0)]);
+        t.pass(ms(5));
+        t.gets(ACK, 1, 1, 0);
+        // The timer finds that it was heard of.
+        t.now = t.tcb.deadline();
+        t.tcb.on_timer(t.now);
+        assert_eq!(t.sends(), []);
+    }
+    assert_eq!(t.tcb.state, State::Established);
+    // Answering the peer's probe.
+    t.pass(ms(600));
+    t.gets(ACK, 0, 1, 0);
+    assert_eq!(t.sends(), [(ACK, 1, 1, 0)]);
+}
+
+#[test]
+fn keepalive_waits_while_data_is_in_flight() {
+    let mut t = Solo::open_with(keepalive(), &Sysctl::default(), offers());
+    t.write(10);
+    t.sends();
+    let start = t.now;
+    t.timeline(start, start + Duration::from_secs(60));
+    assert_eq!(t.tcb.info(t.now).probes, 0);
+    assert_eq!(t.tcb.state, State::Established);
+}
+
+#[test]
+fn keepalive_switched_on_later() {
+    let mut t = Solo::open();
+    assert_eq!(t.tcb.deadline(), Instant::NEVER);
+    t.tcb.options = keepalive();
+    t.tcb.options_changed(t.now);
+    assert_eq!(t.tcb.deadline(), t.now + Duration::from_secs(10));
+    t.tcb.options.keepalive = false;
+    t.tcb.options_changed(t.now);
+    assert_eq!(t.tcb.deadline(), Instant::NEVER);
+}
+
+#[test]
+fn quickack_then_delay() {
+    let mut t = Solo::open();
+    // 16 segments are acknowledged at once ...
+    let mut at_once = 0;
+    for i in 0..40 {
+        t.gets(PSH.with(ACK), 1 + i, 1, 1);
+        t.tcb.app_read(t.now, 0);
+        at_once += t.sends().len();
+        t.pass(ms(1));
+    }
+    assert!((16..=17).contains(&at_once), "{at_once}");
+    // ... then the ACK waits 40 ms.
+    let due = t.tcb.deadline();
+    assert!(due != Instant::NEVER && due <= t.now + ms(40));
+    t.now = due;
+    t.tcb.on_timer(t.now);
+    assert_eq!(t.sends().len(), 1);
+}
+
+#[test]
+fn every_second_full_segment_is_acknowledged() {
+    let mut t = Solo::open();
+    t.tcb.delack.ato = 40;
+    t.tcb.delack.rcv_mss = 1000;
+    t.tcb.delack.pingpong = true;
+    t.gets(ACK, 1, 1, 1000);
+    assert_eq!(t.sends(), []);
+    t.gets(ACK, 1001, 1, 1000);
+    assert_eq!(t.sends(), [(ACK, 1, 2001, 0)]);
+}
+
+#[test]
+fn an_ack_rides_on_data() {
+    let mut t = Solo::open();
+    t.tcb.delack.ato = 40;
+    t.tcb.delack.pingpong = true;
+    t.gets(PSH.with(ACK), 1, 1, 5);
+    assert_eq!(t.sends(), []);
+    t.write(7);
+    assert_eq!(t.sends(), [(PSH.with(ACK), 1, 6, 7)]);
+    // Nothing is owed any more.
+    let start = t.now;
+    t.gets(ACK, 6, 8, 0);
+    assert_eq!(t.timeline(start, start + ms(500)), [] as [u64; 0]);
+}
+
+#[test]
+fn paws_and_its_exceptions() {
+    let mut t = Solo::connecting(
+        TcpOptions::default(),
+        &Sysctl::default(),
+        super::pair::path(),
+    );
+    t.polled();
+    let mut syn = t.peer(SYN.with(ACK), 0, 1, 0);
+    syn.options = Options {
+        timestamps: Some((10_000, 0)),
+        ..offers()
+    };
+    t.give(syn);
+    assert_eq!(t.polled()[0].segment.options.timestamps.unwrap().1, 10_000);
+    // Older data is dropped and acknowledged.
+    t.peer_options.timestamps = Some((5000, 0));
+    let o = t.gets(ACK, 1, 1, 10);
+    assert!(!o.events.has(crate::tcp::Events::READABLE));
+    assert_eq!(t.sends().len(), 1);
+    // Newer data is taken and echoed.
+    t.peer_options.timestamps = Some((10_005, 0));
+    t.gets(ACK, 1, 1, 10);
+    assert_eq!(t.polled()[0].segment.options.timestamps.unwrap().1, 10_005);
+    // RFC 7323, section 4.3: a segment beyond Last.ACK.sent does not update it.
+    t.peer_options.timestamps = Some((10_050, 0));
+    t.gets(ACK, 100, 1, 10);
+    assert_eq!(t.polled()[0].segment.options.timestamps.unwrap().1, 10_005);
+    // A RST is taken in spite of its timestamp.
+    t.peer_options.timestamps = Some((1, 0));
+    t.gets(RST, 11, 0, 0);
+    assert_eq!(t.tcb.state, State::Closed);
+}
