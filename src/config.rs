@@ -82,7 +82,7 @@ pub struct Addresses {
 }
 
 /// IPv6 needs links that carry this much (RFC 8200, section 5).
-const IPV6_MIN_MTU: u16 = 1280;
+pub const IPV6_MIN_MTU: u16 = 1280;
 /// Every IPv4 host must take this much (RFC 1122, section 3.3.2).
 const IPV4_MIN_MTU: u16 = 576;
 
@@ -179,16 +179,10 @@ impl Config {
             addr: Ipv6Addr::new(0xfd75, 0x7463, 0x7000, n, 0, 0, 0, 2),
             prefix: 64,
         });
-        let gateway = self.gateway.unwrap_or_else(|| {
-            let host = neighbour(u128::from(addr.addr.to_bits()), addr.prefix, 32);
-            Ipv4Addr::from_bits(host as u32)
-        });
-        let gateway6 = self.gateway6.unwrap_or_else(|| {
-            Ipv6Addr::from_bits(neighbour(addr6.addr.to_bits(), addr6.prefix, 128))
-        });
+        let gateway6 = self.gateway6.unwrap_or_else(|| neighbour6(addr6));
         Addresses {
             addr,
-            gateway,
+            gateway: self.gateway.unwrap_or_else(|| neighbour4(addr)),
             v6: (self.mtu >= IPV6_MIN_MTU).then_some((addr6, gateway6)),
         }
     }
@@ -286,7 +280,17 @@ impl Config {
     }
 }
 
-/// The first other host in the network of `addr`.
+/// The first other host in the network.
+pub fn neighbour4(net: Net<Ipv4Addr>) -> Ipv4Addr {
+    let host = neighbour(u128::from(net.addr.to_bits()), net.prefix, 32);
+    Ipv4Addr::from_bits(host as u32)
+}
+
+/// The first other host in the network.
+pub fn neighbour6(net: Net<Ipv6Addr>) -> Ipv6Addr {
+    Ipv6Addr::from_bits(neighbour(net.addr.to_bits(), net.prefix, 128))
+}
+
 fn neighbour(addr: u128, prefix: u8, width: u8) -> u128 {
     let host_bits = u32::from(width - prefix);
     let network = addr >> host_bits << host_bits;

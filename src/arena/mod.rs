@@ -16,6 +16,7 @@ mod tests;
 pub use pool::{Plain, Pool};
 
 use crate::sys::{Errno, Fd, memory};
+use crate::time::Instant;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -154,8 +155,19 @@ impl<T: Root> Arena<T> {
     /// debugger) stalls the others, and [`Arena::holder`] tells who it is. A thread that
     /// holds the lock must not ask for it again, signal handlers included.
     pub fn lock(&self) -> Guard<'_, T> {
+        self.guard(self.header().mutex.0.lock())
+    }
+
+    /// Wait for the lock until `end` at most: for those who have other duties.
+    pub fn lock_until(&self, end: Instant) -> Option<Guard<'_, T>> {
+        let got = self.header().mutex.0.lock_until(end)?;
+        Some(self.guard(got))
+    }
+
+    /// The lock has been got in this way.
+    fn guard(&self, got: mutex::Locked) -> Guard<'_, T> {
         let header = self.header();
-        if header.mutex.0.lock() == mutex::Locked::OwnerDied {
+        if got == mutex::Locked::OwnerDied {
             // In this order: whoever dies between the two leaves the mutex as it was found.
             header.dirty.store(1, Ordering::Relaxed);
             header.mutex.0.make_consistent();
@@ -269,11 +281,18 @@ pub struct Guard<'a, T: Root> {
 }
 
 impl<T: Root> Guard<'_, T> {
-    /// The last owner died while it held the lock (or panicked), so `T` may be half-changed.
-    /// The holder of this guard has to mend it; dropping the guard says that it has been
-    /// done. Should the holder die on the way, the next one in finds `true` again.
+    /// An owner of the lock died (or panicked) while it held it, so `T` may be half-changed.
+    /// Whoever is going to use it has to mend it first, and then say so ([`Guard::mended`]);
+    /// until then everybody who gets the lock finds `true`.
     pub fn recovered(&self) -> bool {
         self.recovered
+    }
+
+    /// `T` is whole again.
+    pub fn mended(&mut self) {
+        self.recovered = false;
+        let dirty = &self.arena.header().dirty;
+        dirty.store(0, Ordering::Relaxed);
     }
 }
 
@@ -305,8 +324,6 @@ impl<T: Root> Drop for Guard<'_, T> {
         let header = self.arena.header();
         if std::thread::panicking() {
             header.dirty.store(1, Ordering::Relaxed);
-        } else if self.recovered {
-            header.dirty.store(0, Ordering::Relaxed);
         }
         header.mutex.0.unlock();
     }

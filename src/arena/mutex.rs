@@ -11,6 +11,7 @@
 //! would not notice its death.
 
 use crate::sys::Errno;
+use crate::time::Instant;
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -73,6 +74,17 @@ impl Mutex {
         outcome(unsafe { libc::pthread_mutex_lock(self.0.get()) })
     }
 
+    /// Take the lock, waiting until `end` (of CLOCK_MONOTONIC) at most.
+    pub(super) fn lock_until(&self, end: Instant) -> Option<Locked> {
+        let end = libc::timespec {
+            tv_sec: i64::try_from(end.0 / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: (end.0 % 1_000_000_000) as i64,
+        };
+        // SAFETY: an initialised mutex, a valid time.
+        let ret = unsafe { pthread_mutex_clocklock(self.0.get(), libc::CLOCK_MONOTONIC, &end) };
+        (ret != libc::ETIMEDOUT).then(|| outcome(ret))
+    }
+
     /// After [`Locked::OwnerDied`]: the lock may be used again.
     pub(super) fn make_consistent(&self) {
         // SAFETY: an initialised mutex. It fails only for one that is consistent already.
@@ -95,6 +107,15 @@ impl Mutex {
             tid => Some(tid),
         }
     }
+}
+
+unsafe extern "C" {
+    /// POSIX.1-2024; in glibc since 2.30.
+    fn pthread_mutex_clocklock(
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        end: *const libc::timespec,
+    ) -> i32;
 }
 
 fn worked(ret: i32) -> Result<(), Errno> {

@@ -97,6 +97,19 @@ fn holder_is_named() {
 }
 
 #[test]
+fn waiting_has_an_end_if_wanted() {
+    let arena = Arena::<Shared>::private().unwrap();
+    let soon = || crate::sys::now() + Duration::from_millis(20);
+    assert!(arena.lock_until(soon()).is_some());
+    std::thread::scope(|scope| {
+        let _guard = arena.lock();
+        let other = scope.spawn(|| arena.lock_until(soon()).is_none());
+        assert!(other.join().unwrap());
+    });
+    assert!(arena.lock_until(soon()).is_some_and(|g| !g.recovered()));
+}
+
+#[test]
 fn foreign_arenas_are_refused() {
     struct Other;
     // SAFETY: empty.
@@ -156,6 +169,8 @@ fn death_in_the_lock_is_noticed_once() {
     assert_eq!((shared.a, shared.b), (1, 0));
     shared.b = 1;
     drop(shared);
+    assert!(arena.lock().recovered(), "nobody has mended it");
+    arena.lock().mended();
     assert!(!arena.lock().recovered());
 }
 
@@ -169,6 +184,7 @@ fn a_repairer_may_die_too() {
         }));
     }
     assert!(arena.lock().recovered());
+    arena.lock().mended();
     assert!(!arena.lock().recovered());
 }
 
@@ -185,6 +201,7 @@ fn a_panic_in_the_lock_counts_as_a_death() {
     });
     assert!(result.is_err());
     assert!(arena.lock().recovered());
+    arena.lock().mended();
     assert!(!arena.lock().recovered());
 }
 
@@ -226,6 +243,7 @@ fn many_processes_and_many_deaths() {
             let mut shared = arena.lock();
             if shared.recovered() {
                 shared.b = shared.a;
+                shared.mended();
             }
             if shared.a != shared.b {
                 // SAFETY: ends the process; the parent sees the status.

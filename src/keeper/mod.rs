@@ -1,1 +1,21 @@
 //! keeper
+mod attach;
+mod device;
+mod error;
+mod far;
+pub mod mirror;
+mod mirrors;
+mod names;
+pub mod protocol;
+mod serve;
+mod spawn;
+mod start;
+mod sweep;
+mod watch;
+
+pub use attach::{Attachment, Connection, attach, attach_running, reattach};
+pub use error::AttachError;
+pub use start::main;
+
+#[cfg(test)]
+mod tests;

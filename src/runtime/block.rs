@@ -90,7 +90,7 @@ impl Runtime {
         let signal_fd = signals::watch(blocked);
         let id = waiter.map_or(0, |w| w.0);
         let mut registered = false;
-        let woken = loop {
+        loop {
             let device_deadline = {
                 let mut s = self.enter_masked(None);
                 if !registered && id != 0 {
@@ -99,6 +99,7 @@ impl Runtime {
                     }
                     registered = true;
                 }
+                s.heard(id);
                 if let Some(r) = attempt(&mut s, fds) {
                     for socket in sockets {
                         s.unwait(*socket, id);
@@ -144,8 +145,7 @@ impl Runtime {
                 }
                 break last.map_or(Woken::Interrupted, Woken::Ready);
             }
-        };
-        woken
+        }
     }
 
     /// Become the driver if nobody is; gives the deadline of the next timer then.
@@ -165,6 +165,17 @@ impl Runtime {
             return None;
         }
         open.driver_changes.fetch_add(1, Ordering::Relaxed);
+        // A keeper that sleeps at the device shall leave it to us; and its deadline, which we
+        // overwrite, must not be what it goes on sleeping for.
+        let stepped_back = open.keeper_mode.compare_exchange(
+            KeeperMode::Driving as u32,
+            KeeperMode::Shallow as u32,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        if stepped_back.is_ok() {
+            self.ring(KEEPER);
+        }
         let deadline = host.next_deadline();
         open.sleeper_deadline.store(deadline.0, Ordering::Relaxed);
         Some(deadline)
@@ -173,16 +184,18 @@ impl Runtime {
     fn leave_the_wheel(&self) {
         let open = self.open();
         open.sleeper_deadline.store(0, Ordering::Relaxed);
-        open.driver.store(u32::from(KEEPER), Ordering::Release);
+        // SeqCst: the keeper says that it is going to sleep before it looks for a driver the
+        // last time, so one of us sees the other.
+        open.driver.store(u32::from(KEEPER), Ordering::SeqCst);
         // A keeper that sleeps deeply would not notice that nobody drives.
         let deep = KeeperMode::Deep as u32;
-        if open.keeper_mode.load(Ordering::Acquire) == deep
+        if open.keeper_mode.load(Ordering::SeqCst) == deep
             && open
                 .keeper_mode
                 .compare_exchange(
                     deep,
                     KeeperMode::Shallow as u32,
-                    Ordering::AcqRel,
+                    Ordering::SeqCst,
                     Ordering::Relaxed,
                 )
                 .is_ok()

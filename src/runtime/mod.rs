@@ -9,18 +9,20 @@
 //! Locks: the arena's alone. No allocation while it is held, and no other lock below it.
 
 mod block;
+pub mod own;
 mod signals;
 mod waiter;
 
 pub use block::{Wait, Woken};
 
 use crate::arena::{Arena, Guard};
-use crate::link::{Device, NoDevice, Tun};
+use crate::link::{Device, Mode, NoDevice, Tun};
 use crate::stack::wait::WakeSet;
 use crate::stack::{Host, Open, Shared};
 use crate::sys::process::{Signals, block_signals, set_mask};
 use crate::sys::unix::Name;
 use crate::sys::{self, Fd, bell};
+use crate::time::Instant;
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
@@ -55,6 +57,7 @@ pub struct Runtime {
     /// Used under the arena's lock only.
     link: UnsafeCell<Link>,
     tun_fd: Option<i32>,
+    mode: Option<Mode>,
     nonce: u64,
     clapper: Fd,
     pid: AtomicU32,
@@ -73,6 +76,7 @@ impl Runtime {
         Ok(Runtime {
             arena,
             tun_fd: tun.as_ref().map(Tun::raw_fd),
+            mode: tun.as_ref().map(Tun::mode),
             link: UnsafeCell::new(tun.map_or(Link::None(NoDevice), Link::Tun)),
             nonce,
             clapper,
@@ -90,10 +94,20 @@ impl Runtime {
         self.tun_fd
     }
 
+    /// The device's descriptor and how packets stand on it, for a keeper that takes over.
+    pub fn device(&self) -> Option<(i32, Mode)> {
+        self.tun_fd.zip(self.mode)
+    }
+
     /// The part of the state that is used without the lock.
     pub fn open(&self) -> &Open {
         // SAFETY: `Open` is made of atomics; the pointer is to it alone.
-        unsafe { &*(&raw const (*self.arena.as_ptr()).open) }
+        unsafe { &(*self.arena.as_ptr()).open }
+    }
+
+    /// The stack's nonce.
+    pub fn nonce(&self) -> u64 {
+        self.nonce
     }
 
     /// The name of waiter `id`'s bell.
@@ -122,8 +136,24 @@ impl Runtime {
         self.enter_masked(Some(block_signals()))
     }
 
+    /// For the keeper, whose other duties must not wait for an owner of the lock who is stopped:
+    /// take the lock by `end` or not at all, and leave the device's packets to the driver
+    /// unless `receive`. The keeper's signals need no blocking.
+    pub fn enter_until(&self, end: Instant, receive: bool) -> Option<Session<'_>> {
+        let guard = self.arena.lock_until(end)?;
+        Some(self.session(guard, None, receive))
+    }
+
     fn enter_masked(&self, restore: Option<Signals>) -> Session<'_> {
-        let mut guard = self.arena.lock();
+        self.session(self.arena.lock(), restore, true)
+    }
+
+    fn session<'a>(
+        &'a self,
+        mut guard: Guard<'a, Shared>,
+        restore: Option<Signals>,
+        receive: bool,
+    ) -> Session<'a> {
         let recovered = guard.recovered();
         // SAFETY: the lock is held for as long as the session lives; the guard is kept beside
         // the host and not used meanwhile, so the reference is unique.
@@ -143,8 +173,10 @@ impl Runtime {
         };
         if recovered {
             host.recover();
+            // The guard's own words, beside what the host borrows.
+            guard.mended();
         }
-        if self.tun_fd.is_some() {
+        if receive && self.tun_fd.is_some() {
             host.receive(PACKETS_PER_ENTRY);
         }
         if host.next_deadline() <= host.now {
@@ -191,6 +223,7 @@ pub fn high(fd: Fd) -> sys::Result<Fd> {
     // The lowest number that is tried; when all above are taken, stay where we are.
     for least in [soft - 64, soft / 2] {
         if let Ok(moved) = sys::io::dup_from(fd.raw(), least.max(3)) {
+            own::add(moved.raw());
             return Ok(moved);
         }
     }

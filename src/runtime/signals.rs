@@ -41,6 +41,7 @@ pub(super) fn watch(blocked: Signals) -> Option<i32> {
     MASKS[last].store(mask, Ordering::Release);
     let old = FDS[last].swap(made, Ordering::AcqRel);
     if old >= 0 {
+        super::own::remove(old);
         let _ = crate::sys::close(old);
     }
     Some(made)

@@ -31,6 +31,7 @@ impl Drop for Own {
             }
         }
         // The keeper takes the number back when the process ends.
+        super::own::remove(self.bell.get());
         let _ = sys::close(self.bell.get());
     }
 }
@@ -97,12 +98,14 @@ pub(super) fn forked() {
     for place in &IDLE {
         let packed = place.swap(0, Ordering::AcqRel);
         if packed != 0 {
+            super::own::remove((packed >> 32) as i32);
             let _ = sys::close((packed >> 32) as i32);
         }
     }
     // The forking thread's own bell; those of other threads stay open, which costs a number.
     let _ = OWN.try_with(|o| {
         if o.id.get() != 0 {
+            super::own::remove(o.bell.get());
             let _ = sys::close(o.bell.get());
             o.id.set(0);
         }

@@ -198,7 +198,8 @@ impl Host<'_> {
         if s.connecting {
             return self.connect_result(id);
         }
-        if s.listening || s.open && s.tcb.state != State::Closed {
+        // Linux: a socket that was connected stays so (SS_CONNECTED) when its connection ends.
+        if s.listening || s.was_connected || s.open && s.tcb.state != State::Closed {
             return Err(Error::IsConnected);
         }
         let (family, v6only, local, addr_locked) =
@@ -296,7 +297,6 @@ impl Host<'_> {
             s.tcb.abort(self.now);
             self.output(index);
             self.trace_state(index, old, State::Closed);
-            self.deliver_looped();
             error = (old != State::SynSent && old != State::TimeWait).then_some(TcpError::Reset);
         }
         if self.sh.sockets[index].listening {
@@ -304,6 +304,7 @@ impl Host<'_> {
         }
         self.disconnect(index);
         self.sh.sockets[index].error = error;
+        self.deliver_looped();
         self.mirror_later(index);
         Ok(())
     }
@@ -526,6 +527,7 @@ impl Host<'_> {
                 }
                 self.trace_state(index, State::Listen, State::Closed);
                 self.notify(index);
+                self.deliver_looped();
             }
             return Ok(());
         }

@@ -24,8 +24,20 @@ impl Findings {
         }
     }
 
-    fn same<T: PartialEq + Display>(&mut self, what: &str, is: T, should: T) {
+    fn same<T: PartialEq + Display>(&mut self, what: impl Display, is: T, should: T) {
         self.expect(is == should, || format!("{what}: {is}, should be {should}"));
+    }
+}
+
+/// A socket, to be told of.
+#[derive(Clone, Copy)]
+struct Name<'a>(u32, &'a Socket);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Name(index, s) = self;
+        let state = s.state();
+        write!(f, "socket {index} ({state:?} {} {})", s.local, s.remote)
     }
 }
 
@@ -82,7 +94,7 @@ impl Host<'_> {
         let mut counted = Counted::default();
         for (index, s) in self.sh.sockets.iter_in_use() {
             for (name, q) in [("tx", &s.tx), ("rx", &s.rx), ("ooo", &s.ooo)] {
-                self.check_queue(&format!("{name} of socket {index}"), q, &mut counted, f);
+                self.check_queue(format_args!("{name} of socket {index}"), q, &mut counted, f);
             }
         }
         for q in self.sh.looped.payloads() {
@@ -93,7 +105,7 @@ impl Host<'_> {
         let mut used = (0, 0);
         for &(buf, references) in counted.buffers.values() {
             let refs = self.sh.buffers.refs(buf);
-            f.same(&format!("references of {buf:?}"), refs, references);
+            f.same(format_args!("references of {buf:?}"), refs, references);
             if super::buffers::Buffers::capacity(buf) == super::buffers::LARGE {
                 used.1 += 1;
             } else {
@@ -105,7 +117,13 @@ impl Host<'_> {
         f.same("large buffers in use", large, used.1);
     }
 
-    fn check_queue(&self, name: &str, q: &Queue, counted: &mut Counted, f: &mut Findings) {
+    fn check_queue(
+        &self,
+        name: impl Display + Copy,
+        q: &Queue,
+        counted: &mut Counted,
+        f: &mut Findings,
+    ) {
         let (mut bytes, mut chunks, mut skbs, mut last) = (0, 0, 0, 0);
         let mut i = q.head;
         while i != 0 {
@@ -128,10 +146,10 @@ impl Host<'_> {
             last = i;
             i = c.next;
         }
-        f.same(&format!("bytes in {name}"), q.bytes, bytes);
-        f.same(&format!("pieces in {name}"), q.chunks, chunks);
-        f.same(&format!("sk_buffs in {name}"), q.skbs, skbs);
-        f.same(&format!("last piece of {name}"), q.tail, last);
+        f.same(format_args!("bytes in {name}"), q.bytes, bytes);
+        f.same(format_args!("pieces in {name}"), q.chunks, chunks);
+        f.same(format_args!("sk_buffs in {name}"), q.skbs, skbs);
+        f.same(format_args!("last piece of {name}"), q.tail, last);
     }
 
     fn check_connections(&self, f: &mut Findings) {
@@ -206,8 +224,8 @@ impl Host<'_> {
                 half_open.get(&id).copied().unwrap_or(0),
                 complete.get(&id).copied().unwrap_or(0),
             );
-            f.same(&format!("half-open of {index}"), s.syn_len, counts.0);
-            f.same(&format!("complete of {index}"), s.accept_len, counts.1);
+            f.same(format_args!("half-open of {index}"), s.syn_len, counts.0);
+            f.same(format_args!("complete of {index}"), s.accept_len, counts.1);
             let (mut i, mut last, mut len) = (s.accept_head, 0, 0);
             while let Some(child) = sockets.get(i).filter(|_| len <= counts.1) {
                 f.expect(
@@ -218,8 +236,12 @@ impl Host<'_> {
                 last = i;
                 i = child.accept_next;
             }
-            f.same(&format!("queue of listener {index}"), len, counts.1);
-            f.same(&format!("end of the queue of {index}"), s.accept_tail, last);
+            f.same(format_args!("queue of listener {index}"), len, counts.1);
+            f.same(
+                format_args!("end of the queue of {index}"),
+                s.accept_tail,
+                last,
+            );
         }
     }
 
@@ -231,7 +253,7 @@ impl Host<'_> {
             if s.timer_slot != 0 {
                 armed += 1;
                 let at = timers.socket_at(s.timer_slot);
-                f.same(&format!("socket at {}", s.timer_slot), at, index);
+                f.same(format_args!("socket at {}", s.timer_slot), at, index);
             }
             if s.open && s.tcb.deadline() != Instant::NEVER {
                 let at = timers.at(s.timer_slot);
@@ -266,37 +288,37 @@ impl Host<'_> {
     /// One socket by itself.
     fn check_socket(&self, index: u32, s: &Socket, f: &mut Findings) {
         let state = s.state();
-        let name = || format!("socket {index} ({state:?} {} {})", s.local, s.remote);
+        let name = Name(index, s);
         let alive = s.open && state != State::Closed;
         f.expect(!alive || s.hashed && s.has_port, || {
-            format!("{}: not to be found", name())
+            format!("{}: not to be found", name)
         });
-        f.expect(!s.hashed || alive, || format!("{}: found, dead", name()));
+        f.expect(!s.hashed || alive, || format!("{}: found, dead", name));
         f.expect(!s.listening || s.has_port && !s.open, || {
-            format!("{}: listens without a port", name())
+            format!("{}: listens without a port", name)
         });
         f.expect(!s.tx_pending, || {
-            format!("{}: waits for the loopback", name())
+            format!("{}: waits for the loopback", name)
         });
         // Nobody would ever close it.
         let forgotten = s.orphan && !s.embryonic;
-        f.expect(!forgotten || alive, || format!("{}: forgotten", name()));
+        f.expect(!forgotten || alive, || format!("{}: forgotten", name));
         f.expect(
             !(forgotten || s.embryonic && !s.was_connected)
                 || !alive
                 || s.tcb.deadline() != Instant::NEVER,
-            || format!("{}: held by nobody, no timer: {:?}", name(), s.tcb),
+            || format!("{}: held by nobody, no timer: {:?}", name, s.tcb),
         );
         if alive {
-            self.check_streams(&name, s, f);
+            self.check_streams(name, s, f);
         } else {
-            f.same(&format!("unsent of {}", name()), s.tx.bytes, 0);
-            f.same(&format!("reordered of {}", name()), s.ooo.bytes, 0);
+            f.same(format_args!("unsent of {}", name), s.tx.bytes, 0);
+            f.same(format_args!("reordered of {}", name), s.ooo.bytes, 0);
         }
     }
 
     /// A connection's queues against its sequence numbers.
-    fn check_streams(&self, name: &impl Fn() -> String, s: &Socket, f: &mut Findings) {
+    fn check_streams(&self, name: Name<'_>, s: &Socket, f: &mut Findings) {
         let chunks = |q: &Queue| {
             let mut i = q.head;
             std::iter::from_fn(move || {
@@ -307,7 +329,7 @@ impl Host<'_> {
             .take(1 << 18)
         };
         f.same(
-            &format!("{}: bytes to send", name()),
+            format_args!("{}: bytes to send", name),
             s.tx.bytes,
             s.tcb.send_queue(),
         );
@@ -317,19 +339,19 @@ impl Host<'_> {
         let mut next = crate::tcp::SeqNum(end.0.wrapping_sub(s.rx.bytes));
         for c in chunks(&s.rx) {
             f.expect(c.seq == next, || {
-                format!("{}: received {:?}, expected {next:?}", name(), c.seq)
+                format!("{}: received {:?}, expected {next:?}", name, c.seq)
             });
             next = c.seq + c.len;
         }
         let mut next = end + 1;
         for c in chunks(&s.ooo) {
             f.expect(c.seq.ge(next), || {
-                format!("{}: ahead {:?}, expected {next:?}", name(), c.seq)
+                format!("{}: ahead {:?}, expected {next:?}", name, c.seq)
             });
             next = c.seq + c.len;
         }
         f.expect(!s.tcb.peer_closed() || s.ooo.head == 0, || {
-            format!("{}: data beyond the FIN", name())
+            format!("{}: data beyond the FIN", name)
         });
     }
 }

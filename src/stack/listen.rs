@@ -12,7 +12,7 @@ impl Host<'_> {
     pub fn listen(&mut self, id: SockId, backlog: i32) -> Result<()> {
         let index = self.index_of(id)?;
         let s = &self.sh.sockets[index];
-        if s.open && s.tcb.state != State::Closed || s.connecting {
+        if s.open && s.tcb.state != State::Closed || s.connecting || s.was_connected {
             return Err(Error::Invalid);
         }
         // A negative backlog is a very large one (it is compared as unsigned).

@@ -164,14 +164,14 @@ impl Host<'_> {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
-            self.to_device(
+            self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
             );
         }
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn to_device(
+    fn send_to_device(
         &mut self,
         local: Endpoint,
         remote: Endpoint,
@@ -259,7 +259,7 @@ impl Host<'_> {
             });
         } else {
             self.trace_segment(0, Direction::Out, local, remote, &segment, false);
-            self.to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64);
+            self.send_to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64);
         }
     }
 

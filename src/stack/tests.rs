@@ -1,5 +1,9 @@
 //! Tests of the host: two sockets over the loopback, two hosts over a wire.
 
+mod instructions;
+mod program;
+mod sequences;
+
 use super::*;
 use crate::addr::{Addr, Endpoint};
 use crate::arena::{Arena, Guard};
@@ -187,7 +191,7 @@ fn an_urgent_byte_stands_outside_the_stream() {
 fn bulk_over_the_loopback_arrives_whole() {
     TestHost::new(1).with(|h| {
         let (_, c, s) = pair(h);
-        let data: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         let mut got = Vec::new();
         let mut sent = 0;
         for _ in 0..100_000 {
@@ -256,7 +260,7 @@ fn two_hosts_over_a_lossy_wire() {
             let _ = h.connect(c, Endpoint::new(v4([10, 0, 0, 2]), 80));
             c
         });
-        let data: Vec<u8> = (0..300_000u32).map(|i| (i * 13 >> 2) as u8).collect();
+        let data: Vec<u8> = (0..300_000u32).map(|i| ((i * 13) >> 2) as u8).collect();
         let (mut sent, mut got, mut s, mut closed) = (0, Vec::new(), None, false);
         for _ in 0..200_000 {
             exchange(&mut a, &mut b, &mut count, &lost);

@@ -18,6 +18,8 @@ pub const MAX_WAITERS: usize = 1 << 13;
 pub struct Waiter {
     /// It waits for more sockets than can name it: any event wakes it.
     pub everything: bool,
+    /// Its bell was rung since it last looked: once is enough.
+    pub rung: bool,
     /// Its process.
     pub pid: u32,
     /// Its thread.
@@ -29,7 +31,7 @@ pub struct Waiter {
 unsafe impl Plain for Waiter {}
 
 /// Waiters to wake once the lock is given back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct WakeSet {
     ids: [u16; 32],
     len: usize,
@@ -41,19 +43,6 @@ pub struct WakeSet {
     pub keeper_soon: bool,
     /// A timer was set that is due before whoever sleeps for the timers wakes up.
     pub timer: bool,
-}
-
-impl Default for WakeSet {
-    fn default() -> WakeSet {
-        WakeSet {
-            ids: [0; 32],
-            len: 0,
-            all: false,
-            keeper_now: false,
-            keeper_soon: false,
-            timer: false,
-        }
-    }
 }
 
 impl WakeSet {
@@ -86,6 +75,7 @@ impl Host<'_> {
         let id = self.sh.waiters.alloc()?;
         self.sh.waiters[id] = Waiter {
             everything: false,
+            rung: false,
             pid,
             tid,
         };
@@ -122,6 +112,13 @@ impl Host<'_> {
             if self.sh.waiters.get(id).is_some_and(|w| gone(w.pid)) {
                 self.sh.waiters.free(id);
             }
+        }
+    }
+
+    /// The waiter is looking now; what happens from here on rings again.
+    pub fn heard(&mut self, waiter: u16) {
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
+            w.rung = false;
         }
     }
 
@@ -170,7 +167,10 @@ impl Host<'_> {
     }
 
     fn wake_waiter(&mut self, id: u16) {
-        if self.sh.waiters.get(u32::from(id)).is_some() {
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(id))
+            && !w.rung
+        {
+            w.rung = true;
             self.wakes.add(id);
         }
     }

@@ -48,26 +48,27 @@ pub fn ring(clapper: i32, name: &Name) {
     };
 }
 
-/// Silence a bell that rang.
+/// Silence a bell that rang once.
 pub fn silence(bell: i32) {
     let mut buf = [0u8; 8];
-    loop {
-        // SAFETY: `buf` is valid for writing.
-        let got = unsafe {
-            syscall(
-                libc::SYS_recvfrom,
-                [
-                    bell as usize,
-                    &raw mut buf as usize,
-                    buf.len(),
-                    libc::MSG_DONTWAIT as usize,
-                    0,
-                    0,
-                ],
-            )
-        };
-        if got.is_err() {
-            return;
-        }
-    }
+    // SAFETY: `buf` is valid for writing.
+    let _ = unsafe {
+        syscall(
+            libc::SYS_recvfrom,
+            [
+                bell as usize,
+                &raw mut buf as usize,
+                buf.len(),
+                libc::MSG_DONTWAIT as usize,
+                0,
+                0,
+            ],
+        )
+    };
+}
+
+/// Whether somebody has the bell called `name`; it is not rung.
+pub fn hangs(name: &Name) -> bool {
+    let Ok(fd) = socket() else { return true };
+    super::unix::connect(fd.raw(), name) != Err(super::Errno(libc::ECONNREFUSED))
 }

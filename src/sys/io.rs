@@ -46,6 +46,47 @@ pub fn open(path: &CStr, flags: i32) -> Result<Fd> {
     .map(|fd| Fd::own(fd as i32))
 }
 
+/// readlink(2); `None` when it fails. For /proc.
+pub fn read_link(path: &CStr) -> Option<Vec<u8>> {
+    let mut buf = vec![0u8; libc::PATH_MAX as usize];
+    // SAFETY: `path` ends in a NUL and `buf` is valid for its length.
+    let len = unsafe {
+        syscall(
+            libc::SYS_readlinkat,
+            [
+                libc::AT_FDCWD as usize,
+                path.as_ptr() as usize,
+                buf.as_mut_ptr() as usize,
+                buf.len(),
+                0,
+                0,
+            ],
+        )
+    }
+    .ok()?;
+    buf.truncate(len);
+    Some(buf)
+}
+
+/// Whether this process may execute the file at `path`: access(2), by the effective ids.
+pub fn is_executable(path: &CStr) -> Result<()> {
+    // SAFETY: `path` ends in a NUL.
+    unsafe {
+        syscall(
+            libc::SYS_faccessat2,
+            [
+                libc::AT_FDCWD as usize,
+                path.as_ptr() as usize,
+                libc::X_OK as usize,
+                libc::AT_EACCESS as usize,
+                0,
+                0,
+            ],
+        )
+    }
+    .map(drop)
+}
+
 /// pipe2(2) with CLOEXEC: the end to read from, the end to write to.
 pub fn pipe() -> Result<(Fd, Fd)> {
     let mut ends = [0i32; 2];

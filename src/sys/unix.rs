@@ -45,9 +45,8 @@ impl Name {
 
     /// The bytes after the NUL.
     pub fn bytes(&self) -> impl Iterator<Item = u8> + '_ {
-        self.addr.sun_path[1..self.len - PATH]
-            .iter()
-            .map(|&b| b as u8)
+        let path = self.addr.sun_path.get(1..self.len - PATH);
+        path.unwrap_or_default().iter().map(|&b| b as u8)
     }
 }
 
@@ -60,6 +59,12 @@ impl core::fmt::Write for Name {
             }
         }
         Ok(())
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.len == other.len && self.bytes().eq(other.bytes())
     }
 }
 
@@ -313,4 +318,43 @@ pub fn recv(fd: i32, buf: &mut [u8], flags: i32) -> Result<(usize, [Option<Fd>; 
         }
     }
     Ok((len, got))
+}
+
+/// getsockname(2): the name that `fd` is bound to.
+pub fn local_name(fd: i32) -> Result<Name> {
+    name_of(libc::SYS_getsockname, fd)
+}
+
+/// getpeername(2): the name of the socket at the other end.
+pub fn peer_name(fd: i32) -> Result<Name> {
+    name_of(libc::SYS_getpeername, fd)
+}
+
+fn name_of(call: libc::c_long, fd: i32) -> Result<Name> {
+    let mut name = Name::new(format_args!(""));
+    let mut len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: the address has room for `len` bytes.
+    unsafe {
+        syscall(
+            call,
+            [
+                fd as usize,
+                &raw mut name.addr as usize,
+                &raw mut len as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    }?;
+    // A socket without a name gives the family alone.
+    name.len = (len as usize).clamp(PATH, size_of::<libc::sockaddr_un>());
+    Ok(name)
+}
+
+/// bind(2) to an abstract name that the kernel makes up.
+pub fn autobind(fd: i32) -> Result<()> {
+    let mut name = Name::new(format_args!(""));
+    name.len = PATH;
+    bind(fd, &name)
 }

@@ -35,7 +35,7 @@ impl Tcb {
                 }
                 return AckResult::Bad;
             }
-            self.take_sacks(seg);
+            self.take_sacks(now, seg);
             return AckResult::Old;
         }
         if ack.gt(self.snd_nxt) {
@@ -61,7 +61,7 @@ impl Tcb {
             }
             self.board.remove_below(ack);
         }
-        let sacked = self.take_sacks(seg);
+        let sacked = self.take_sacks(now, seg);
         // "Something worked": RFC 1122, section 4.2.3.9's record is out of date.
         self.soft_error = None;
         self.timers.probes_out = 0;
@@ -116,7 +116,7 @@ impl Tcb {
     }
 
     /// What the peer holds beyond `snd_una` (RFC 2018); true if it told something new.
-    fn take_sacks(&mut self, seg: &Segment) -> bool {
+    fn take_sacks(&mut self, now: Instant, seg: &Segment) -> bool {
         if !self.sack_ok {
             return false;
         }
@@ -126,6 +126,9 @@ impl Tcb {
             // Anything else is a duplicate's report (RFC 2883) or nonsense.
             if start.lt(end) && start.gt(self.snd_una) && end.le(self.snd_nxt) {
                 news |= self.board.insert(start, end);
+                if let Some(us) = self.rtt.stop_by_sack(now, start, end) {
+                    self.take_sample(us);
+                }
             }
         }
         news
@@ -138,9 +141,14 @@ impl Tcb {
             sample = self.ts_sample(now, seg);
         }
         if let Some(us) = sample {
-            self.rtt.sample(us, self.snd_una, self.snd_nxt);
-            self.timers.backoff = 0;
+            self.take_sample(us);
         }
+    }
+
+    /// A valid measurement ends the backing off (RFC 6298, section 5).
+    fn take_sample(&mut self, us: u32) {
+        self.rtt.sample(us, self.snd_una, self.snd_nxt);
+        self.timers.backoff = 0;
     }
 
     /// The round-trip time by the echoed timestamp, microseconds.

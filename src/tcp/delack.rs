@@ -127,6 +127,9 @@ impl Tcb {
         self.delack.last_seg = 0;
         let len = seg.len;
         if len >= u32::from(self.delack.rcv_mss) {
+            if len != u32::from(self.delack.rcv_mss) {
+                self.adjust_scaling_ratio(len);
+            }
             self.delack.rcv_mss = len.min(u32::from(self.advmss)) as u16;
             if seg.flags.has(Flags::PSH) {
                 self.delack.pushed = true;

@@ -7,6 +7,16 @@
 //!
 //! A `Tcb` is plain data (`Copy`, no pointers, no heap): it lives in shared memory.
 //!
+//! The model is RFC 9293 with RFC 1122, 2018, 2883, 5681, 5961, 6069, 6298, 6528, 6582, 6675
+//! (in part) and 7323; where Linux (6.18) differs from them, Linux. Known to differ from Linux:
+//!
+//! - the sender counts what is in flight in bytes, not packets, so many short segments may be
+//!   out at once; recovery knows holes, not single segments: no RACK, loss probes, PRR or F-RTO,
+//!   and a spurious loss is undone by timestamps only;
+//! - ACKs of out-of-order segments are not compressed;
+//! - what goes beyond the window is trimmed, where Linux may drop the segment;
+//! - no ECN, Fast Open or TCP_DEFER_ACCEPT.
+//!
 //! The order of calls: any `on_*`, `app_*`, `close`... first; then [`Tcb::poll_transmit`] until
 //! it gives `None`; then [`Tcb::deadline`] for the next [`Tcb::on_timer`].
 #![forbid(unsafe_code)]
@@ -42,6 +52,39 @@ pub use tcb::{Info, Tcb, TimerName, initial_seq, reset_for, timestamp_offset};
 
 /// The states of RFC 9293, section 3.3.2. (`Listen` is kept here for the socket tables; a
 /// listening socket has no `Tcb`.)
+///
+/// ```text
+///        connect / SYN  +--------+   rcv SYN (at a listener) / SYN,ACK
+///      +----------------| CLOSED |-----------------+
+///      v                +--------+                 v
+///  +----------+   rcv SYN / SYN,ACK         +--------------+
+///  | SYN_SENT |---------------------------->| SYN_RECEIVED |
+///  +----------+                             +--------------+
+///      | rcv SYN,ACK / ACK                         | rcv ACK of SYN
+///      |               +-------------+             |
+///      +-------------->| ESTABLISHED |<------------+
+///                      +-------------+
+///          close / FIN    |       |    rcv FIN / ACK
+///      +------------------+       +-------------------+
+///      v                                              v
+///  +------------+  rcv FIN / ACK  +---------+   +------------+
+///  | FIN_WAIT_1 |---------------->| CLOSING |   | CLOSE_WAIT |
+///  +------------+                 +---------+   +------------+
+///      | rcv ACK of FIN                |              | close / FIN
+///      v                               |              v
+///  +------------+       rcv ACK of FIN |        +----------+
+///  | FIN_WAIT_2 |                      |        | LAST_ACK |
+///  +------------+                      v        +----------+
+///      |   rcv FIN / ACK         +-----------+        | rcv ACK of FIN
+///      +------------------------>| TIME_WAIT |        v
+///                                +-----------+---> CLOSED
+///                                      2 MSL
+/// ```
+///
+/// A RST that is believed leads from every state but TIME_WAIT (see `tcp_rfc1337`) to CLOSED;
+/// so do time-outs, [`Tcb::abort`], and [`Tcb::close`] with data unread. A FIN that also
+/// acknowledges ours takes FIN_WAIT_1 straight to TIME_WAIT. A close in SYN_RECEIVED waits for
+/// ESTABLISHED.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 #[repr(u8)]
 #[allow(missing_docs)]

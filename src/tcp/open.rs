@@ -103,6 +103,7 @@ impl Tcb {
             rcv_up: None,
             rcv_buf,
             rcv_buf_locked,
+            scaling_ratio: window::DEFAULT_RATIO,
             window_clamp: 0,
             rcv_ssthresh: 0,
             rcv_sack: [(SeqNum(0), SeqNum(0)); 4],
@@ -138,7 +139,7 @@ impl Tcb {
     }
 
     fn choose_window(&mut self, mss: u32) {
-        let space = window::win_from_space(self.rcv_buf);
+        let space = window::win_from_space(self.rcv_buf, self.scaling_ratio);
         let clamp = if self.rcv_buf_locked { space.max(1) } else { 0 };
         let limits = (self.sysctl.tcp_rmem[2], self.sysctl.rmem_max);
         let chosen = window::select_initial_window(space, mss, clamp, self.wscale_ok, limits);

@@ -86,11 +86,11 @@ impl Tcb {
         };
         let retransmit = self.snd_nxt != self.iss;
         if retransmit {
-            self.rtt.cancel();
+            self.rtt.retransmitted(self.iss, self.snd_nxt);
             self.total_retrans = self.total_retrans.wrapping_add(1);
         } else {
             self.snd_nxt = self.iss + 1;
-            self.rtt.start(now, self.snd_nxt);
+            self.rtt.start(now, self.iss, self.snd_nxt);
             self.timers.retrans_stamp = Some(now);
         }
         if self.timers.rexmit_at == Instant::NEVER {
@@ -278,7 +278,7 @@ impl Tcb {
             return None;
         }
         let next = start + len + u32::from(fin);
-        self.rtt.cancel();
+        self.rtt.retransmitted(start, next);
         self.timers.retrans_stamp.get_or_insert(now);
         if start == self.snd_una && self.timers.retransmits == 0 {
             // The first segment goes again: its ACK is a round trip away (RFC 6298, 5.1).
@@ -370,7 +370,7 @@ impl Tcb {
         }
         let idle = self.snd_una == self.snd_nxt;
         self.snd_nxt = end + u32::from(fin);
-        self.rtt.start(now, self.snd_nxt);
+        self.rtt.start(now, seq, self.snd_nxt);
         if idle || !self.retransmit_armed() {
             self.rearm_retransmit(now);
         }

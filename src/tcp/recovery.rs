@@ -211,7 +211,6 @@ impl Tcb {
         self.recovery.rexmit_nxt = self.snd_una;
         self.recovery.lost_end = self.snd_nxt;
         self.owes.rexmit = true;
-        self.rtt.cancel();
     }
 
     /// Send all again that is in flight and longer than the path now allows (Linux:
@@ -228,6 +227,5 @@ impl Tcb {
         self.recovery.rexmit_nxt = self.snd_una;
         self.recovery.lost_end = self.snd_nxt;
         self.owes.rexmit = true;
-        self.rtt.cancel();
     }
 }

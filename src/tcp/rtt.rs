@@ -33,10 +33,12 @@ pub struct RttEstimator {
     pub min_rtt: u32,
     rto_min: u32,
     rto_max: u32,
-    /// The segment that is being timed ends here ...
-    timed_end: SeqNum,
-    /// ... and was sent then.
+    /// The segment that is being timed ...
+    timed: (SeqNum, SeqNum),
+    /// ... was sent then.
     timed_at: Option<Instant>,
+    /// Something before it was sent twice since.
+    ambiguous: bool,
 }
 
 impl RttEstimator {
@@ -52,8 +54,9 @@ impl RttEstimator {
             min_rtt: u32::MAX,
             rto_min: rto_min_ms.saturating_mul(1000).max(1000),
             rto_max: rto_max_ms.saturating_mul(1000).max(1_000_000),
-            timed_end: SeqNum(0),
+            timed: (SeqNum(0), SeqNum(0)),
             timed_at: None,
+            ambiguous: false,
         }
     }
 
@@ -67,17 +70,24 @@ impl RttEstimator {
         Duration::from_micros(u64::from(self.rto_max))
     }
 
-    /// Time the segment that ends at `end`, unless another is being timed.
-    pub fn start(&mut self, now: Instant, end: SeqNum) {
+    /// Time the segment `[start, end)`, unless another is being timed.
+    pub fn start(&mut self, now: Instant, start: SeqNum, end: SeqNum) {
         if self.timed_at.is_none() {
             self.timed_at = Some(now);
-            self.timed_end = end;
+            self.timed = (start, end);
+            self.ambiguous = false;
         }
     }
 
-    /// Something was retransmitted: an ACK no longer tells for which (Karn; RFC 6298, section 3).
-    pub fn cancel(&mut self) {
-        self.timed_at = None;
+    /// Everything from `start` to `end` was retransmitted: an acknowledgment of it no longer
+    /// tells which copy it is for (Karn; RFC 6298, section 3).
+    pub fn retransmitted(&mut self, start: SeqNum, end: SeqNum) {
+        if start.lt(self.timed.1) {
+            self.ambiguous = true;
+            if end.gt(self.timed.0) {
+                self.timed_at = None;
+            }
+        }
     }
 
     /// A segment is being timed.
@@ -88,11 +98,23 @@ impl RttEstimator {
     /// `una` was acknowledged: the measurement, if the timed segment was.
     pub fn stop(&mut self, now: Instant, una: SeqNum) -> Option<u32> {
         let at = self.timed_at?;
-        if una.lt(self.timed_end) {
+        if una.lt(self.timed.1) {
             return None;
         }
         self.timed_at = None;
-        Some(u32::try_from(now.since(at).as_micros()).unwrap_or(u32::MAX))
+        // What was sent twice may have held the acknowledgment up.
+        (!self.ambiguous).then(|| micros(now.since(at)))
+    }
+
+    /// The peer holds `[start, end)` (RFC 2018): a measurement, if the timed segment is in it,
+    /// whatever went on before it.
+    pub fn stop_by_sack(&mut self, now: Instant, start: SeqNum, end: SeqNum) -> Option<u32> {
+        let at = self.timed_at?;
+        if start.gt(self.timed.0) || end.lt(self.timed.1) {
+            return None;
+        }
+        self.timed_at = None;
+        Some(micros(now.since(at)))
     }
 
     /// A measurement: RFC 6298, sections 2.2 and 2.3, as `tcp_rtt_estimator` has it.
@@ -157,4 +179,8 @@ impl RttEstimator {
             .saturating_add(self.rttvar)
             .min(self.rto_max)
     }
+}
+
+fn micros(d: Duration) -> u32 {
+    u32::try_from(d.as_micros()).unwrap_or(u32::MAX)
 }

@@ -92,6 +92,8 @@ pub struct Tcb {
     pub(super) rcv_up: Option<SeqNum>,
     pub(super) rcv_buf: u32,
     pub(super) rcv_buf_locked: bool,
+    /// Payload in a buffer, in 256ths (Linux: `scaling_ratio`).
+    pub(super) scaling_ratio: u8,
     /// The most the window may ever be.
     pub(super) window_clamp: u32,
     /// The most the window may be now; grows with data (Linux: `rcv_ssthresh`).

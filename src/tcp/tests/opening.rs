@@ -106,7 +106,13 @@ fn loopback_segments_are_half_a_window() {
     assert_eq!(p.end(1).log[0].1.window, 65_483);
     assert_eq!(p.end(1).log[0].1.options.mss, Some(65_495));
     assert_eq!(p.end(0).log[1].1.window, 64);
-    assert!(p.end(0).tcb.mss() > 32_000 && p.end(0).tcb.mss() <= 32_768);
+    assert_eq!(p.end(0).tcb.mss(), 32_741);
+    // The window of the first ACK and the MSS that follows from it, as tcpdump showed them.
+    let now = p.now;
+    p.end(0).write(now, 32_741);
+    p.run_for(ms(1));
+    assert_eq!(p.end(1).log[1].1.window, 93);
+    assert!((47_000..48_000).contains(&p.end(0).tcb.mss()));
 }
 
 #[test]

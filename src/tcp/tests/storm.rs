@@ -4,7 +4,8 @@ use super::pair::{Link, Pair};
 use crate::tcp::{State, TcpOptions};
 use crate::time::Duration;
 
-fn transfer(seed: u64, bad: bool) {
+/// True if it succeeded, false if both sides got an error.
+fn transfer(seed: u64, bad: bool) -> bool {
     let mut rng = super::pair::Rng(seed ^ 0xabcdef);
     let link = Link {
         delay_us: rng.below(20_000),
@@ -16,6 +17,10 @@ fn transfer(seed: u64, bad: bool) {
     let mut p = Pair::new(seed, link);
     p.options = TcpOptions {
         nodelay: rng.chance(50),
+        // So that a side learns of the other's death.
+        keepalive: true,
+        keepidle: 30,
+        keepintvl: 5,
         ..TcpOptions::default()
     };
     if rng.chance(30) {
@@ -34,7 +39,7 @@ fn transfer(seed: u64, bad: bool) {
     let total = [rng.below(60_000), rng.below(60_000)];
     let buffer = 1 + rng.below(30_000);
     let chunk = 1 + rng.below(3000);
-    let read = 1 + rng.below(6000) as usize;
+    let read = 200 + rng.below(6000) as usize;
     let lazy = rng.below(5);
     p.connect(0);
     p.end(0).max_payload = if rng.chance(50) { 65_000 } else { 0 };
@@ -76,16 +81,23 @@ fn transfer(seed: u64, bad: bool) {
             break;
         }
         assert!(
-            p.now.since(start) < Duration::from_secs(4000),
+            p.now.since(start) < Duration::from_secs(8000),
             "seed {seed}: no end: {:?} {:?} {:?}",
             link,
             p.ends[0].as_ref().map(|e| e.tcb),
             p.ends[1].as_ref().map(|e| e.tcb),
         );
     }
-    let failed = [p.error(0).is_some(), p.error(1).is_some()];
-    if failed[0] || failed[1] || p.ends[1].is_none() {
-        return;
+    if p.ends[1].is_none() {
+        assert!(p.error(0).is_some());
+        return false;
+    }
+    if let Some(i) = (0..2).find(|&i| p.error(i).is_some()) {
+        // The other side got an error, too; or had all there was.
+        let other = p.end(1 - i);
+        let whole = other.eof && other.acked == other.wrote;
+        assert!(whole || other.tcb.error().is_some(), "seed {seed}");
+        return false;
     }
     let now = p.now;
     for i in 0..2 {
@@ -94,18 +106,19 @@ fn transfer(seed: u64, bad: bool) {
         assert_eq!(p.end(i).read, other, "seed {seed}: bytes of the stream");
         assert!(p.end(i).eof, "seed {seed}: end of file");
     }
+    true
 }
 
 #[test]
 fn clean_links_carry_everything() {
     for seed in 0..200 {
-        transfer(seed, false);
+        assert!(transfer(seed, false), "seed {seed}");
     }
 }
 
 #[test]
 fn bad_links_carry_everything() {
-    for seed in 0..1500 {
-        transfer(seed, true);
-    }
+    let good = (0..3000).filter(|&seed| transfer(seed, true)).count();
+    // A quarter of all packets lost may end a handshake, seldom.
+    assert!(good > 2970, "{good}");
 }

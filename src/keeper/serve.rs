@@ -1,0 +1,450 @@
+//! The keeper at work: one thread, one epoll descriptor, no allocation for a packet.
+
+use super::far::{Far, Fars};
+use super::mirrors::Mirrors;
+use super::protocol::{Hello, Request};
+use super::start::{device_number, set_text};
+use super::sweep::{Sweep, is_gone};
+use super::watch::{Duty, Watch};
+use crate::arena::Arena;
+use crate::link::{Mode, Tun};
+use crate::runtime::{KEEPER, Runtime};
+use crate::stack::{Host, SockId};
+use crate::sys::{self, Errno, Fd, bell, io, process, unix};
+use crate::time::{Duration, Instant};
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, EPOLLRDHUP};
+
+/// What a keeper starts with.
+pub struct Parts {
+    /// Bound and listening.
+    pub listener: Fd,
+    /// The stack.
+    pub runtime: Runtime,
+    /// Its arena, to hand out.
+    pub memfd: Fd,
+    /// How packets stand on the device, if there is one.
+    pub mode: Option<Mode>,
+    /// Keeps the device's number.
+    pub number: Option<Fd>,
+    /// Another keeper had the stack before.
+    pub adopted: bool,
+}
+
+/// The keeper, ready to serve.
+pub struct Keeper {
+    parts: Parts,
+    epoll: Fd,
+    bell: Fd,
+    /// The connections, at their descriptors' numbers.
+    conns: Vec<Option<Fd>>,
+    conn_count: usize,
+    fars: Fars,
+    watch: Watch,
+    sweep: Sweep,
+    mirrors: Mirrors,
+    /// The sockets' far ends died with the keeper before us.
+    lost_fars: bool,
+    /// Sockets whose last reference is gone, to be closed as soon as the lock is to be had.
+    to_close: Vec<SockId>,
+    /// The lock was not to be had, or there is more to do than one turn does.
+    again: bool,
+    /// When to go if nobody has come by then.
+    patience: Instant,
+}
+
+/// How long a keeper waits for the process that started it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for the lock before looking after other things again.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
+/// Messages to take from one connection in one turn.
+const MESSAGES: usize = 64;
+
+/// What an epoll event is about: this in the upper half of its data, a descriptor below.
+mod about {
+    pub const LISTENER: u64 = 1;
+    pub const BELL: u64 = 2;
+    pub const DEVICE: u64 = 3;
+    pub const CONN: u64 = 4;
+    pub const FAR: u64 = 5;
+}
+
+impl Keeper {
+    /// Set up what is still missing.
+    pub fn new(parts: Parts) -> sys::Result<Keeper> {
+        let bell = bell::hang(&parts.runtime.bell_name(KEEPER))?;
+        let mut keeper = Keeper {
+            epoll: io::epoll()?,
+            bell,
+            conns: Vec::new(),
+            conn_count: 0,
+            fars: Fars::default(),
+            watch: Watch::new(sys::now()),
+            sweep: Sweep::default(),
+            mirrors: Mirrors::new(),
+            lost_fars: parts.adopted,
+            to_close: Vec::new(),
+            again: true,
+            patience: sys::now() + PATIENCE,
+            parts,
+        };
+        let listener = keeper.parts.listener.raw();
+        keeper.poll_for(EPOLL_CTL_ADD, about::LISTENER, listener, EPOLLIN)?;
+        keeper.poll_for(EPOLL_CTL_ADD, about::BELL, keeper.bell.raw(), EPOLLIN)?;
+        keeper.add_device()?;
+        if keeper.lost_fars {
+            keeper.sweep.soon(sys::now() + Duration::from_secs(1));
+        }
+        Ok(keeper)
+    }
+
+    /// Serve until nobody is left.
+    pub fn serve(mut self) -> ! {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
+        loop {
+            let timeout = self.timeout();
+            let count = io::epoll_wait(&self.epoll, &mut events, timeout).unwrap_or(0);
+            let mut rang = false;
+            for event in events.iter().take(count) {
+                let (data, flags) = (event.u64, event.events);
+                let fd = data as u32 as i32;
+                match data >> 32 {
+                    about::LISTENER => self.accept(),
+                    about::BELL => {
+                        bell::silence(self.bell.raw());
+                        rang = true;
+                    }
+                    about::CONN => self.hear(fd, flags),
+                    about::DEVICE if flags & !(EPOLLIN as u32) != 0 => self.lose_device(),
+                    about::FAR => self.far_ended(fd, flags),
+                    _ => {}
+                }
+            }
+            self.turn(rang);
+            if self.conn_count == 0 && self.is_over() {
+                self.end();
+            }
+        }
+    }
+
+    /// One turn of the duty: drive, or see that somebody does; close and mirror what is due.
+    fn turn(&mut self, rang: bool) {
+        let now = sys::now();
+        let duty = self.watch.look(&self.parts.runtime, now);
+        if duty.changed {
+            self.arm_device(duty.drives);
+        }
+        let due = duty.drives || duty.enter || rang || self.again || !self.to_close.is_empty();
+        self.again = false;
+        if due {
+            self.enter(duty);
+        }
+        if self.sweep.is_due(now) {
+            let Keeper {
+                sweep,
+                parts,
+                fars,
+                to_close,
+                ..
+            } = self;
+            sweep.run(&parts.runtime, fars, to_close, now);
+            self.again |= !self.to_close.is_empty();
+        }
+    }
+
+    /// Take the lock: packets and timers when we drive, closes and mirrors in any case.
+    fn enter(&mut self, duty: Duty) {
+        let Keeper {
+            parts,
+            fars,
+            watch,
+            to_close,
+            mirrors,
+            lost_fars,
+            ..
+        } = self;
+        let end = sys::now() + LOCK_PATIENCE;
+        let Some(mut host) = parts.runtime.enter_until(end, duty.drives) else {
+            self.again = true;
+            return;
+        };
+        if core::mem::take(lost_fars) {
+            forget_far_ends(&mut host);
+        }
+        for id in to_close.drain(..) {
+            host.close(id);
+        }
+        // Under the lock: a program that lowers what we raise does so under it too.
+        mirrors.deferred(&mut host, fars);
+        let more = mirrors.queued(&mut host, fars);
+        if duty.drives {
+            watch.before_sleep(&parts.runtime, &host);
+        }
+        drop(host);
+        self.again = more;
+        while let Some(fd) = self.mirrors.next_to_drop() {
+            self.drop_far(fd);
+            // Without a far end, only the name tells when the last reference goes.
+            self.sweep.soon(sys::now() + Duration::from_secs(1));
+        }
+    }
+
+    /// A process wants to attach.
+    fn accept(&mut self) {
+        loop {
+            let conn = match unix::accept(self.parts.listener.raw(), true) {
+                Ok(conn) => conn,
+                Err(Errno(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) => {
+                    // It stays in the queue; don't spin on it.
+                    io::sleep(Duration::from_millis(1));
+                    return;
+                }
+                Err(Errno(libc::EINTR | libc::ECONNABORTED)) => continue,
+                Err(_) => return,
+            };
+            let peer = unix::peer(conn.raw());
+            if peer.is_ok_and(|peer| peer.uid == process::euid()) && self.greet(&conn).is_ok() {
+                self.keep_conn(conn);
+            }
+        }
+    }
+
+    fn greet(&self, conn: &Fd) -> sys::Result<()> {
+        let runtime = &self.parts.runtime;
+        let hello = Hello::new(runtime.nonce(), self.parts.mode);
+        let mut fds = [self.parts.memfd.raw(), -1];
+        let count = match runtime.tun_fd() {
+            Some(tun) => {
+                fds[1] = tun;
+                2
+            }
+            None => 1,
+        };
+        unix::send(
+            conn.raw(),
+            &hello.to_bytes(),
+            fds.get(..count).unwrap_or_default(),
+            libc::MSG_DONTWAIT,
+        )
+        .map(drop)
+    }
+
+    fn keep_conn(&mut self, conn: Fd) {
+        let fd = conn.raw();
+        if self
+            .poll_for(EPOLL_CTL_ADD, about::CONN, fd, EPOLLIN | EPOLLRDHUP)
+            .is_err()
+        {
+            return;
+        }
+        let place = fd as usize;
+        if self.conns.len() <= place {
+            self.conns.resize_with(place + 1, || None);
+        }
+        self.conns[place] = Some(conn);
+        self.conn_count += 1;
+    }
+
+    /// Messages from a process, or its end.
+    fn hear(&mut self, fd: i32, flags: u32) {
+        let known = |conns: &[Option<Fd>]| {
+            usize::try_from(fd).is_ok_and(|i| conns.get(i).is_some_and(Option::is_some))
+        };
+        if !known(&self.conns) {
+            return;
+        }
+        let mut bytes = [0u8; 64];
+        for _ in 0..MESSAGES {
+            match unix::recv(fd, &mut bytes, libc::MSG_DONTWAIT) {
+                Ok((0, _)) => return self.drop_conn(fd),
+                Ok((len, [given, ..])) => {
+                    let request = bytes.get(..len).and_then(Request::from_bytes);
+                    match (request, given) {
+                        (Some(Request::Far(id)), Some(far)) => self.add_far(id, far),
+                        (Some(Request::Device(mode)), Some(device)) => {
+                            self.adopt_device(Tun::from_fd(device, mode));
+                        }
+                        _ => {}
+                    }
+                }
+                Err(Errno(libc::EINTR)) => {}
+                Err(Errno(libc::EAGAIN)) => {
+                    if flags & (libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0 {
+                        self.drop_conn(fd);
+                    }
+                    return;
+                }
+                Err(_) => return self.drop_conn(fd),
+            }
+        }
+    }
+
+    /// The last process that had this connection is gone, or has become another program.
+    fn drop_conn(&mut self, fd: i32) {
+        let place = usize::try_from(fd).ok();
+        if let Some(conn) = place.and_then(|i| self.conns.get_mut(i)?.take()) {
+            drop(conn);
+            self.conn_count -= 1;
+        }
+        let now = sys::now();
+        self.sweep.after_an_end(now);
+        self.watch.suspect(now);
+    }
+
+    fn add_far(&mut self, id: SockId, fd: Fd) {
+        let raw = fd.raw();
+        if let Some(old) = self.fars.add(id, fd) {
+            self.let_go(old);
+        }
+        // HUP is always reported. Should this fail, the sweep finds the socket's end.
+        let events = EPOLLRDHUP | libc::EPOLLET;
+        if self
+            .poll_for(EPOLL_CTL_ADD, about::FAR, raw, events)
+            .is_err()
+        {
+            self.fars.remove(raw);
+            self.sweep.soon(sys::now() + Duration::from_secs(1));
+        }
+    }
+
+    /// A far end says that its near end is gone.
+    fn far_ended(&mut self, fd: i32, flags: u32) {
+        let Some(far) = self.fars.at(fd) else { return };
+        let (id, shut) = (far.id, far.shut);
+        // Having shut it down ourselves we hear HUP in any case; and RDHUP alone is a near end
+        // that was shut down. Then the name decides.
+        let sure = flags & libc::EPOLLHUP as u32 != 0 && !shut;
+        if !sure && !is_gone(&self.parts.runtime, id) {
+            return;
+        }
+        self.drop_far(fd);
+        self.to_close.push(id);
+        self.watch.suspect(sys::now());
+    }
+
+    fn drop_far(&mut self, fd: i32) {
+        if let Some(far) = self.fars.remove(fd) {
+            self.let_go(far);
+        }
+    }
+
+    /// A program may have the same end open, so closing ours would not end the polling.
+    fn let_go(&self, far: Far) {
+        let _ = self.poll_for(EPOLL_CTL_DEL, about::FAR, far.fd.raw(), 0);
+    }
+
+    /// Somebody removed the device.
+    fn lose_device(&mut self) {
+        if let Some(tun) = self.parts.runtime.tun_fd() {
+            let _ = self.poll_for(EPOLL_CTL_DEL, about::DEVICE, tun, 0);
+        }
+        let end = sys::now() + LOCK_PATIENCE;
+        if let Some(mut host) = self.parts.runtime.enter_until(end, false) {
+            host.sh.config.has_device = false;
+            set_text(
+                &mut host.sh.no_device_why,
+                "the TUN device was removed; the stack gets a new one when all programs that use \
+                 it have ended",
+            );
+        }
+    }
+
+    /// After the keeper before us died, a program brings the device.
+    fn adopt_device(&mut self, tun: Tun) {
+        if self.parts.mode.is_some() {
+            return;
+        }
+        let Ok(arena) = Arena::attach(&self.parts.memfd) else {
+            return;
+        };
+        let (mode, number) = (tun.mode(), device_number(&tun));
+        if let Ok(runtime) = Runtime::over(arena, Some(tun)) {
+            self.parts.runtime = runtime;
+            self.parts.mode = Some(mode);
+            self.parts.number = number;
+            let _ = self.add_device();
+        }
+    }
+
+    /// Nobody uses the stack any more.
+    fn is_over(&mut self) -> bool {
+        let now = sys::now();
+        if now < self.patience && !self.watch.served || self.fars.len() > 0 {
+            return false;
+        }
+        if !self.to_close.is_empty() || self.again {
+            return false;
+        }
+        let host = self.parts.runtime.enter_until(now + LOCK_PATIENCE, false);
+        if host.is_none_or(|host| host.sh.sockets.in_use() > 0) {
+            return false;
+        }
+        // Who came meanwhile is served; who comes later finds that we went away before the
+        // hello, and starts another keeper.
+        self.accept();
+        self.conn_count == 0
+    }
+
+    /// The device goes before the names, so that the next keeper finds its number free.
+    fn end(self) -> ! {
+        let Keeper { parts, fars, .. } = self;
+        let Parts {
+            listener,
+            runtime,
+            memfd,
+            number,
+            ..
+        } = parts;
+        drop((runtime, memfd, fars));
+        drop(number);
+        drop(listener);
+        process::exit(0)
+    }
+
+    /// How long to sleep, for epoll.
+    fn timeout(&mut self) -> i32 {
+        if self.again {
+            return 1;
+        }
+        let mut until = self.watch.until().min(self.sweep.next());
+        if self.conn_count == 0 && !self.watch.served {
+            until = until.min(self.patience);
+        }
+        if until == Instant::NEVER {
+            return -1;
+        }
+        let left = until.since(sys::now());
+        i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+    }
+
+    fn add_device(&self) -> sys::Result<()> {
+        match self.parts.runtime.tun_fd() {
+            Some(tun) => {
+                let events = if self.watch.drives() { EPOLLIN } else { 0 };
+                self.poll_for(EPOLL_CTL_ADD, about::DEVICE, tun, events)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn arm_device(&self, on: bool) {
+        if let Some(tun) = self.parts.runtime.tun_fd() {
+            let events = if on { EPOLLIN } else { 0 };
+            let _ = self.poll_for(EPOLL_CTL_MOD, about::DEVICE, tun, events);
+        }
+    }
+
+    fn poll_for(&self, operation: i32, about: u64, fd: i32, events: i32) -> sys::Result<()> {
+        let data = about << 32 | u64::from(fd as u32);
+        io::epoll_ctl(&self.epoll, operation, fd, events as u32, data)
+    }
+}
+
+/// Sockets whose far ends are nowhere can't be mirrored to any more: not until a program makes
+/// them a new one.
+fn forget_far_ends(host: &mut Host<'_>) {
+    for index in 1..=host.sh.sockets.high_water() {
+        if let Some(socket) = host.sh.sockets.get_mut(index) {
+            socket.has_far = false;
+        }
+    }
+}

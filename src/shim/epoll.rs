@@ -1,0 +1,88 @@
+//! epoll: the kernel's own, on the near ends, whose readiness is mirrored from the moment a
+//! socket is added. While a thread waits, it runs the stack.
+
+use crate::blocked::{self, Ended};
+use crate::dispatch::CANCELLED;
+use crate::errno::Result;
+use crate::fdtable::{self, Entry};
+use crate::process;
+use core::ffi::c_int;
+use libc::{epoll_event, pollfd};
+use utcp_stack::runtime::{Runtime, Wait, Woken};
+use utcp_stack::stack::SockId;
+use utcp_stack::sys::{self, Errno, syscall};
+use utcp_stack::time::{Duration, Instant};
+
+/// A socket of the stack was added to a set (or changed in it): from now on its descriptor has
+/// to show the truth at once.
+pub fn watched(rt: &Runtime, id: SockId) {
+    let _ = rt.enter().watch(id);
+}
+
+/// Remember that descriptor `fd` was added to `set`.
+pub fn added(set: c_int, fd: c_int) {
+    if matches!(fdtable::known(fd), Entry::Ours(_) | Entry::Set) {
+        fdtable::set(set, Entry::Set);
+    }
+}
+
+/// The stack, if waiting for `set` has to run it.
+#[inline]
+pub fn concerned(set: c_int) -> Option<&'static Runtime> {
+    match fdtable::known(set) {
+        Entry::Set => process::attached(),
+        _ => None,
+    }
+}
+
+/// epoll_wait(2) and its kin on a set with sockets of the stack.
+pub fn wait(
+    rt: &'static Runtime,
+    set: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    timeout: Option<Duration>,
+    mask: Option<u64>,
+) -> Result<c_int> {
+    let end = timeout.map_or(Instant::NEVER, |t| sys::now() + t);
+    loop {
+        let mut fds = [pollfd {
+            fd: set,
+            events: libc::POLLIN,
+            revents: 0,
+        }];
+        let wait = Wait {
+            sockets: &[],
+            fds: &mut fds,
+            timeout: timeout.map(|_| end.since(sys::now())),
+            sigmask: mask,
+            restartable: false,
+        };
+        let ended = blocked::block(rt, None, wait, |_, fds| {
+            fds.first().filter(|f| f.revents != 0).map(|_| ())
+        });
+        match ended {
+            Ended::Woken(Woken::Ready(())) => {}
+            Ended::Woken(Woken::TimedOut) => return Ok(0),
+            Ended::Woken(Woken::Interrupted) => return Err(Errno(libc::EINTR)),
+            Ended::Cancelled => return Err(CANCELLED),
+        }
+        // Another thread may have been faster, or it was an edge that has gone.
+        match take(set, events, most)? {
+            0 if sys::now() < end => {}
+            n => return Ok(n),
+        }
+    }
+}
+
+/// epoll_wait without waiting.
+fn take(set: c_int, events: *mut epoll_event, most: c_int) -> Result<c_int> {
+    // SAFETY: the kernel checks the program's pointer.
+    unsafe {
+        syscall(
+            libc::SYS_epoll_wait,
+            [set as usize, events as usize, most as usize, 0, 0, 0],
+        )
+    }
+    .map(|n| n as c_int)
+}

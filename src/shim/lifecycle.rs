@@ -1,0 +1,263 @@
+//! socket, bind, listen, accept, connect, shutdown, close on the stack.
+
+use crate::blocked::{self, Ended};
+use crate::dispatch::{CANCELLED, Sock, failed};
+use crate::errno::Result;
+use crate::fdtable::{self, Entry};
+use crate::sockaddr::{self, Given};
+use crate::{ends, errno, kernel, process, sysctl};
+use core::ffi::c_int;
+use libc::{sockaddr as SockAddr, socklen_t};
+use utcp_stack::addr::Endpoint;
+use utcp_stack::runtime::{Runtime, Wait, Woken};
+use utcp_stack::stack::{Error, Family, Host, How, Owner, SockId};
+use utcp_stack::sys::Errno;
+use utcp_stack::sys::process::{euid, pid};
+use utcp_stack::tcp::State;
+use utcp_stack::time::Duration;
+
+/// Whether socket(2) with these arguments is the stack's.
+pub fn is_tcp(domain: c_int, kind: c_int, protocol: c_int) -> Option<Family> {
+    let family = match domain {
+        libc::AF_INET => Family::V4,
+        libc::AF_INET6 => Family::V6,
+        _ => return None,
+    };
+    let plain = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) == libc::SOCK_STREAM;
+    (plain && matches!(protocol, 0 | libc::IPPROTO_TCP)).then_some(family)
+}
+
+/// socket(2).
+pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId, c_int)> {
+    let rt = process::stack()?;
+    let near = ends::near(flags)?;
+    let owner = owner(near.raw());
+    let sysctl = sysctl::now();
+    let id = {
+        let mut host = rt.enter();
+        let id = host.create(family, owner, &sysctl).map_err(errno::of)?;
+        let _ = host.set_nonblock(id, flags & libc::SOCK_NONBLOCK != 0);
+        id
+    };
+    if let Err(e) = ends::name(rt, near.raw(), id) {
+        rt.enter().close(id);
+        return Err(e);
+    }
+    let fd = near.into_raw();
+    fdtable::set(fd, Entry::Ours(id));
+    Ok((rt, id, fd))
+}
+
+fn owner(near: c_int) -> Owner {
+    Owner {
+        pid: pid(),
+        uid: euid(),
+        inode: kernel::inode(near),
+    }
+}
+
+/// bind(2).
+pub fn bind(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> {
+    let given = Given::read(addr, len)?;
+    let (family, limit) = {
+        let host = s.enter()?;
+        let socket = host.socket(s.id).map_err(errno::of)?;
+        (socket.family, socket.sysctl.ip_unprivileged_port_start)
+    };
+    let to = given.for_bind(family)?;
+    let privileged = to.port != 0 && to.port < limit && kernel::may_bind_low_ports();
+    s.enter()?.bind(s.id, to, privileged).map_err(errno::of)?;
+    Ok(0)
+}
+
+/// listen(2).
+pub fn listen(s: Sock, backlog: c_int) -> Result<c_int> {
+    let fresh = {
+        let mut host = s.enter()?;
+        host.listen(s.id, backlog).map_err(errno::of)?;
+        !host.socket(s.id).map_err(errno::of)?.has_far
+    };
+    if fresh {
+        ends::connect_far(s.rt, s.fd, s.id);
+    }
+    Ok(0)
+}
+
+/// accept(2), accept4(2).
+pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -> Result<c_int> {
+    let (timeout, nonblock, empty) = {
+        let host = s.enter()?;
+        let l = host.socket(s.id).map_err(errno::of)?;
+        let empty = l.listening && l.accept_len == 0 && l.error.is_none();
+        (timeout(l.options.rcvtimeo), l.nonblock, empty)
+    };
+    if nonblock && empty {
+        return Err(Errno(libc::EAGAIN));
+    }
+    // The descriptor comes first, as in the kernel: without one the connection stays queued.
+    let near = ends::near(flags)?;
+    let owner = owner(near.raw());
+    let attempt = |host: &mut Host<'_>| match host.accept(s.id, owner) {
+        Err(Error::WouldBlock) => None,
+        other => {
+            ends::lower(host, s.fd, s.id);
+            Some(other)
+        }
+    };
+    let first = attempt(&mut *s.enter()?);
+    let accepted = match first {
+        Some(r) => r,
+        None if nonblock => return Err(Errno(libc::EAGAIN)),
+        None => wait(s, timeout, Errno(libc::EAGAIN), |host| attempt(host))?,
+    };
+    let (child, peer) = accepted.map_err(errno::of)?;
+    finish_accept(s, near, child, peer, flags, addr, len)
+}
+
+fn finish_accept(
+    s: Sock,
+    near: utcp_stack::sys::Fd,
+    child: SockId,
+    peer: Endpoint,
+    flags: c_int,
+    addr: *mut SockAddr,
+    len: *mut socklen_t,
+) -> Result<c_int> {
+    let family = {
+        let mut host = s.rt.enter();
+        let _ = host.set_nonblock(child, flags & libc::SOCK_NONBLOCK != 0);
+        host.socket(child).map_or(Family::V4, |c| c.family)
+    };
+    // A bad address costs the connection, in the kernel too.
+    let told = if addr.is_null() {
+        Ok(())
+    } else {
+        sockaddr::write(family, peer, addr, len)
+    };
+    let done = told.and_then(|()| ends::name(s.rt, near.raw(), child));
+    if let Err(e) = done {
+        s.rt.enter().close(child);
+        return Err(e);
+    }
+    ends::connect_far(s.rt, near.raw(), child);
+    let fd = near.into_raw();
+    fdtable::set(fd, Entry::Ours(child));
+    Ok(fd)
+}
+
+/// connect(2).
+pub fn connect(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> {
+    let given = Given::read(addr, len)?;
+    if given.len() < size_of::<libc::sa_family_t>() {
+        return Err(Errno(libc::EINVAL));
+    }
+    if given.family() == libc::AF_UNSPEC {
+        s.enter()?.dissolve(s.id).map_err(errno::of)?;
+        return Ok(0);
+    }
+    let (begun, timeout, nonblock, has_far) = {
+        let mut host = s.enter()?;
+        let socket = host.socket(s.id).map_err(errno::of)?;
+        let (sndtimeo, nonblock) = (socket.options.sndtimeo, socket.nonblock);
+        let to = given.for_connect(socket.family)?;
+        let begun = host.connect(s.id, to);
+        let has_far = host.socket(s.id).is_ok_and(|s| s.has_far);
+        (begun, timeout(sndtimeo), nonblock, has_far)
+    };
+    let pending = match begun {
+        Ok(()) => return Ok(0),
+        Err(e @ (Error::InProgress | Error::Already)) => errno::of(e),
+        Err(e) => return failed(e),
+    };
+    if !has_far {
+        ends::connect_far(s.rt, s.fd, s.id);
+    }
+    if nonblock {
+        return Err(pending);
+    }
+    let done = wait(s, timeout, pending, |host| {
+        match host.connect_result(s.id) {
+            Err(Error::Already) => None,
+            other => Some(other),
+        }
+    })?;
+    done.map(|()| 0).map_err(errno::of)
+}
+
+/// shutdown(2).
+pub fn shutdown(s: Sock, how: c_int) -> Result<c_int> {
+    let how = match how {
+        libc::SHUT_RD => How::Read,
+        libc::SHUT_WR => How::Write,
+        libc::SHUT_RDWR => How::Both,
+        _ => return Err(Errno(libc::EINVAL)),
+    };
+    s.enter()?.shutdown(s.id, how).map_err(errno::of)?;
+    Ok(0)
+}
+
+/// close(2) of a descriptor that is one of our sockets.
+pub fn close(s: Sock) -> Result<c_int> {
+    fdtable::forget_socket(s.fd, s.id);
+    ends::close_near(s.fd)?;
+    released(s.rt, s.id);
+    Ok(0)
+}
+
+/// A descriptor of `id` was closed in this process, by close or by being replaced.
+pub fn released(rt: &'static Runtime, id: SockId) {
+    if process::in_vfork_child() {
+        // The parent has it still.
+        return;
+    }
+    if ends::closed(rt, id) {
+        linger(rt, id);
+    }
+}
+
+/// SO_LINGER with a time: close returns when the data and the FIN are acknowledged, or the
+/// time is over (inet_release; O_NONBLOCK makes no difference).
+fn linger(rt: &'static Runtime, id: SockId) {
+    let seconds = match rt.enter().socket(id) {
+        Ok(s) => s.options.linger.unwrap_or(0),
+        Err(_) => return,
+    };
+    let wait = Wait {
+        sockets: &[id],
+        timeout: Some(Duration::from_secs(seconds.into())),
+        ..Wait::default()
+    };
+    let _ = blocked::block(rt, None, wait, |host, _| match host.info(id) {
+        Ok((State::FinWait1 | State::Closing | State::LastAck, _)) => None,
+        _ => Some(()),
+    });
+}
+
+/// A time limit as sockets keep it: microseconds, 0 for none.
+pub fn timeout(micros: u64) -> Option<Duration> {
+    (micros != 0).then(|| Duration::from_micros(micros))
+}
+
+/// Block in a call on socket `s` until `attempt` gives something. `late` is the errno when
+/// the time is over.
+pub fn wait<R>(
+    s: Sock,
+    timeout: Option<Duration>,
+    late: Errno,
+    mut attempt: impl FnMut(&mut Host<'_>) -> Option<R>,
+) -> Result<R> {
+    let sockets = [s.id];
+    let wait = Wait {
+        sockets: &sockets,
+        timeout,
+        // sock_intr_errno: with a time limit a call is never restarted.
+        restartable: timeout.is_none(),
+        ..Wait::default()
+    };
+    match blocked::block(s.rt, Some(s.id), wait, |host, _| attempt(host)) {
+        Ended::Woken(Woken::Ready(r)) => Ok(r),
+        Ended::Woken(Woken::TimedOut) => Err(late),
+        Ended::Woken(Woken::Interrupted) => Err(Errno(libc::EINTR)),
+        Ended::Cancelled => Err(CANCELLED),
+    }
+}

@@ -1,0 +1,135 @@
+//! sendmsg, recvmsg and their plurals.
+
+use crate::dispatch::Sock;
+use crate::errno::Result;
+use crate::fdtable;
+use crate::memory;
+use crate::transfer;
+use crate::vectors::Buffers;
+use core::ffi::{c_int, c_uint};
+use libc::{mmsghdr, msghdr, timespec};
+use utcp_stack::sys::{self, Errno};
+use utcp_stack::time::{Duration, Instant};
+
+/// Linux's bound of sendmmsg and recvmmsg.
+const MOST: c_uint = 1024;
+
+/// sendmsg(2). Addresses are TCP's to ignore; so are control messages, none of which means
+/// anything here.
+pub fn send(s: Sock, msg: *const msghdr, flags: c_int) -> Result<isize> {
+    let m: msghdr = memory::read(msg)?;
+    // SAFETY: the program says so.
+    let data = unsafe { Buffers::many(m.msg_iov, m.msg_iovlen, libc::EMSGSIZE) }?;
+    transfer::send(s, data, flags)
+}
+
+/// recvmsg(2).
+pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
+    let mut m: msghdr = memory::read(msg)?;
+    // SAFETY: the program says so.
+    let out = unsafe { Buffers::many(m.msg_iov, m.msg_iovlen, libc::EMSGSIZE) }?;
+    let nothing_wanted = out.total() == 0;
+    let (got, urgent) = transfer::recv(s, out, flags)?;
+    m.msg_namelen = 0;
+    m.msg_controllen = 0;
+    m.msg_flags = flags & libc::MSG_CMSG_CLOEXEC;
+    if urgent {
+        m.msg_flags |= libc::MSG_OOB;
+        if nothing_wanted {
+            m.msg_flags |= libc::MSG_TRUNC;
+        }
+    }
+    memory::write(msg, m)?;
+    Ok(got)
+}
+
+/// The program's `i`th message.
+fn nth(msgs: *mut mmsghdr, i: c_uint) -> (*mut msghdr, *mut c_uint) {
+    let at = msgs.wrapping_add(i as usize);
+    let len = at
+        .cast::<u8>()
+        .wrapping_add(core::mem::offset_of!(mmsghdr, msg_len));
+    (at.cast(), len.cast())
+}
+
+/// sendmmsg(2).
+pub fn send_many(s: Sock, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Result<c_int> {
+    let mut done = 0;
+    for i in 0..n.min(MOST) {
+        let (msg, len) = nth(msgs, i);
+        match send(s, msg, flags).and_then(|sent| memory::write(len, sent as c_uint)) {
+            Ok(()) => done += 1,
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+/// recvmmsg(2). The time limit is looked at between messages, as in the kernel.
+pub fn recv_many(
+    s: Sock,
+    msgs: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> Result<c_int> {
+    let end = if timeout.is_null() {
+        Instant::NEVER
+    } else {
+        let t = memory::read(timeout.cast_const())?;
+        sys::now() + duration(&t)?
+    };
+    let mut flags = flags;
+    let mut done = 0;
+    for i in 0..n.min(MOST) {
+        let (msg, len) = nth(msgs, i);
+        let one = recv(s, msg, flags & !libc::MSG_WAITFORONE);
+        match one.and_then(|got| memory::write(len, got as c_uint)) {
+            Ok(()) => done += 1,
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => break,
+        }
+        if flags & libc::MSG_WAITFORONE != 0 {
+            flags |= libc::MSG_DONTWAIT;
+        }
+        if sys::now() >= end {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// A time span as the kernel takes it.
+pub fn duration(t: &timespec) -> Result<Duration> {
+    let nanos = u32::try_from(t.tv_nsec).ok().filter(|n| *n < 1_000_000_000);
+    match (u64::try_from(t.tv_sec), nanos) {
+        (Ok(seconds), Some(nanos)) => Ok(Duration::new(seconds, nanos)),
+        _ => Err(Errno(libc::EINVAL)),
+    }
+}
+
+/// Descriptors that came in a message of the kernel's have numbers of which something else may
+/// be known: forget it.
+///
+/// # Safety
+/// `msg` must be a message that recvmsg has filled in.
+pub unsafe fn forget_received(msg: *const msghdr) {
+    // SAFETY: by contract; the CMSG functions stay within the control buffer.
+    unsafe {
+        if (*msg).msg_controllen < size_of::<libc::cmsghdr>() || (*msg).msg_control.is_null() {
+            return;
+        }
+        let mut c = libc::CMSG_FIRSTHDR(msg);
+        while !c.is_null() {
+            if (*c).cmsg_level == libc::SOL_SOCKET && (*c).cmsg_type == libc::SCM_RIGHTS {
+                let fds = libc::CMSG_DATA(c).cast::<c_int>();
+                let bytes = (*c).cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+                for i in 0..bytes / size_of::<c_int>() {
+                    fdtable::forget(fds.add(i).read_unaligned());
+                }
+            }
+            c = libc::CMSG_NXTHDR(msg, c);
+        }
+    }
+}

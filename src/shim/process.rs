@@ -1,0 +1,121 @@
+//! This process and its stack: attached when the first socket is made or found, then for good.
+
+use crate::attach;
+use crate::errno::Result;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, Ordering};
+use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
+use utcp_stack::runtime::Runtime;
+use utcp_stack::stack::SockId;
+use utcp_stack::sys::process::{block_signals, set_mask};
+use utcp_stack::sys::{Errno, io};
+
+static STACK: OnceCell<Runtime> = OnceCell::new();
+
+/// Held while attaching, so that no fork comes between, and while the fork handlers run.
+static ATTACHING: Mutex<()> = Mutex::new(());
+
+/// The stack, if this process uses one.
+#[inline]
+pub fn attached() -> Option<&'static Runtime> {
+    STACK.get()
+}
+
+/// The stack; starts to use it. The first failure is told on stderr.
+pub fn stack() -> Result<&'static Runtime> {
+    match STACK.get() {
+        Some(runtime) => Ok(runtime),
+        None => attach_now(attach::attach),
+    }
+}
+
+/// The stack, if this process uses it or it is running.
+pub fn running() -> Option<&'static Runtime> {
+    match STACK.get() {
+        Some(runtime) => Some(runtime),
+        None => attach_now(attach::attach_running).ok(),
+    }
+}
+
+#[cold]
+fn attach_now(
+    how: fn() -> core::result::Result<Runtime, attach::Failure>,
+) -> Result<&'static Runtime> {
+    // A signal handler that makes a socket meanwhile would wait for itself.
+    let mask = block_signals();
+    let guard = ATTACHING.lock();
+    let done = STACK.get_or_try_init(|| {
+        let runtime = how()?;
+        // SAFETY: both are functions without arguments that may run in any thread.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_fork_child)) };
+        Ok(runtime)
+    });
+    drop(guard);
+    set_mask(mask);
+    done.map_err(|failure: attach::Failure| {
+        if let Some(line) = failure.line {
+            complain(&line);
+        }
+        Errno(failure.errno)
+    })
+}
+
+/// One line on stderr, once in a process.
+fn complain(line: &str) {
+    static SAID: AtomicU32 = AtomicU32::new(0);
+    if SAID.swap(1, Ordering::Relaxed) == 0 {
+        let _ = io::write(2, format!("utcp: {line}\n").as_bytes());
+    }
+}
+
+/// Whether this process may use the descriptor of socket `id` whose name is `name`: it belongs
+/// to the stack that this process uses, or would use.
+pub fn belongs(name: &utcp_stack::sys::unix::Name, id: SockId) -> bool {
+    running().is_some_and(|rt| rt.socket_name(id.number()) == *name)
+}
+
+extern "C" fn before_fork() {
+    // Not across the fork by name only: the child has a copy of the lock, held by its thread.
+    core::mem::forget(ATTACHING.lock());
+}
+
+extern "C" fn after_fork() {
+    // SAFETY: locked by `before_fork` in this thread.
+    unsafe { ATTACHING.force_unlock() };
+}
+
+extern "C" fn in_fork_child() {
+    // SAFETY: locked by `before_fork` in the thread that this process is a copy of.
+    unsafe { ATTACHING.force_unlock() };
+    crate::blocked::forget_all();
+    if let Some(runtime) = attached() {
+        runtime.after_fork_child();
+    }
+}
+
+/// How many threads are waiting for a child of vfork.
+static VFORKS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// This thread's memory is used by a child that vfork made.
+    static VFORKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a child of vfork, which shares this memory, but not the descriptors.
+#[inline]
+pub fn in_vfork_child() -> bool {
+    VFORKS.load(Ordering::Relaxed) != 0 && VFORKED.get()
+}
+
+/// A vfork is about to happen in this thread; what runs until [`vfork_over`] is the child.
+pub fn vfork_begins() {
+    VFORKS.fetch_add(1, Ordering::Relaxed);
+    VFORKED.set(true);
+}
+
+/// The child of a vfork ended or has another image; we are the parent.
+pub fn vfork_over() {
+    VFORKED.set(false);
+    VFORKS.fetch_sub(1, Ordering::Relaxed);
+}

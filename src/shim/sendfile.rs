@@ -1,0 +1,122 @@
+//! sendfile to a socket of the stack: through a buffer.
+
+use crate::dispatch::{CANCELLED, Sock};
+use crate::errno::Result;
+use crate::memory as program;
+use crate::transfer;
+use crate::vectors::Buffers;
+use core::ffi::c_int;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use libc::off_t;
+use utcp_stack::sys::{Errno, memory, syscall};
+
+const BUFFER: usize = 256 << 10;
+
+/// A buffer that the last call left for the next.
+static SPARE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
+
+struct Buffer(NonNull<u8>);
+
+impl Buffer {
+    fn take() -> Result<Buffer> {
+        match NonNull::new(SPARE.swap(core::ptr::null_mut(), Ordering::AcqRel)) {
+            Some(at) => Ok(Buffer(at)),
+            None => memory::map(None, BUFFER).map(Buffer),
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let kept = SPARE.compare_exchange(
+            core::ptr::null_mut(),
+            self.0.as_ptr(),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        if kept.is_err() {
+            // SAFETY: mapped in `take`, and ours alone.
+            unsafe { memory::unmap(self.0, BUFFER) };
+        }
+    }
+}
+
+/// sendfile(2).
+pub fn sendfile(s: Sock, from: c_int, offset: *mut off_t, n: usize) -> Result<isize> {
+    let own_position = offset.is_null();
+    let start = if own_position {
+        seek(from, 0, libc::SEEK_CUR).map_err(|_| Errno(libc::EINVAL))?
+    } else {
+        program::read(offset.cast_const())?
+    };
+    if start < 0 {
+        return Err(Errno(libc::EINVAL));
+    }
+    let buffer = Buffer::take()?;
+    let mut at = start;
+    let mut left = n;
+    let ended = loop {
+        if left == 0 {
+            break Ok(());
+        }
+        let got = match pread(from, &buffer, left.min(BUFFER), at) {
+            Ok(0) => break Ok(()),
+            Ok(got) => got,
+            // A pipe or a socket: sendfile needs a file there.
+            Err(Errno(libc::ESPIPE)) => break Err(Errno(libc::EINVAL)),
+            Err(e) => break Err(e),
+        };
+        let sent =
+            Buffers::one(buffer.0.as_ptr().cast(), got).and_then(|data| transfer::send(s, data, 0));
+        match sent {
+            Ok(sent) => {
+                at += sent as off_t;
+                left -= sent as usize;
+                if (sent as usize) < got {
+                    break Ok(());
+                }
+            }
+            Err(e) => break Err(e),
+        }
+    };
+    let done = at - start;
+    if own_position {
+        let _ = seek(from, at, libc::SEEK_SET);
+    } else {
+        program::write(offset, at)?;
+    }
+    match ended {
+        Err(CANCELLED) => Err(CANCELLED),
+        Err(e) if done == 0 => Err(e),
+        _ => Ok(done as isize),
+    }
+}
+
+fn seek(fd: c_int, offset: off_t, whence: c_int) -> Result<off_t> {
+    // SAFETY: no pointers.
+    unsafe {
+        syscall(
+            libc::SYS_lseek,
+            [fd as usize, offset as usize, whence as usize, 0, 0, 0],
+        )
+    }
+    .map(|at| at as off_t)
+}
+
+fn pread(fd: c_int, buffer: &Buffer, n: usize, at: off_t) -> Result<usize> {
+    // SAFETY: the buffer has BUFFER bytes, and `n` is no more.
+    unsafe {
+        syscall(
+            libc::SYS_pread64,
+            [
+                fd as usize,
+                buffer.0.as_ptr() as usize,
+                n,
+                at as usize,
+                0,
+                0,
+            ],
+        )
+    }
+}

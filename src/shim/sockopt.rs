@@ -1,0 +1,465 @@
+//! getsockopt and setsockopt: Linux's numbers, sizes and checks.
+//!
+//! What the stack knows is an [`Opt`]. Options of SOL_SOCKET that every kind of socket has and
+//! that change nothing here (SO_TIMESTAMP, SO_INCOMING_CPU ...) are kept by the kernel, with the
+//! near end. What nobody knows answers as a kernel without that option does.
+
+use crate::dispatch::Sock;
+use crate::errno::{self, Result};
+use crate::memory;
+use crate::tcp_info;
+use core::ffi::{c_int, c_void};
+use libc::{linger, socklen_t, timeval};
+use utcp_stack::stack::{Family, Opt};
+use utcp_stack::sys::{Errno, syscall};
+use utcp_stack::tcp::State;
+
+const NO_SUCH: Errno = Errno(libc::ENOPROTOOPT);
+const INVALID: Errno = Errno(libc::EINVAL);
+
+// Linux's numbers that the libc crate lacks.
+const SO_NO_CHECK: c_int = 11;
+const SO_BSDCOMPAT: c_int = 14;
+const TCP_CA_NAME_MAX: usize = 16;
+const CAP_NET_ADMIN: u32 = 12;
+
+/// SOL_SOCKET: an int that the stack keeps.
+fn socket_opt(name: c_int) -> Option<Opt> {
+    Some(match name {
+        libc::SO_REUSEADDR => Opt::ReuseAddr,
+        libc::SO_REUSEPORT => Opt::ReusePort,
+        libc::SO_KEEPALIVE => Opt::KeepAlive,
+        libc::SO_OOBINLINE => Opt::OobInline,
+        libc::SO_BROADCAST => Opt::Broadcast,
+        libc::SO_DONTROUTE => Opt::DontRoute,
+        libc::SO_RCVLOWAT => Opt::RcvLowat,
+        libc::SO_SNDBUF => Opt::SndBuf,
+        libc::SO_RCVBUF => Opt::RcvBuf,
+        libc::SO_ACCEPTCONN => Opt::AcceptConn,
+        _ => return None,
+    })
+}
+
+/// SOL_SOCKET: what the near end keeps for us. (Not: what has an effect on the descriptor's
+/// mirrored readiness, or another meaning for AF_UNIX.)
+fn kept_by_kernel(name: c_int) -> bool {
+    !matches!(
+        name,
+        libc::SO_PASSCRED
+            | libc::SO_PASSSEC
+            | libc::SO_PEERSEC
+            | libc::SO_PEEK_OFF
+            | libc::SO_ATTACH_FILTER
+            | libc::SO_DETACH_FILTER
+            | libc::SO_LOCK_FILTER
+            | libc::SO_ATTACH_BPF
+            | libc::SO_ATTACH_REUSEPORT_CBPF
+            | libc::SO_ATTACH_REUSEPORT_EBPF
+            | libc::SO_DETACH_REUSEPORT_BPF
+            | libc::SO_ZEROCOPY
+            | libc::SO_MEMINFO
+            | libc::SO_PEERGROUPS
+            | 76.. // SO_PASSPIDFD, SO_PEERPIDFD and what comes after them
+    )
+}
+
+fn tcp_opt(name: c_int) -> Option<Opt> {
+    Some(match name {
+        libc::TCP_NODELAY => Opt::NoDelay,
+        libc::TCP_MAXSEG => Opt::MaxSeg,
+        libc::TCP_CORK => Opt::Cork,
+        libc::TCP_KEEPIDLE => Opt::KeepIdle,
+        libc::TCP_KEEPINTVL => Opt::KeepIntvl,
+        libc::TCP_KEEPCNT => Opt::KeepCnt,
+        libc::TCP_SYNCNT => Opt::SynCnt,
+        libc::TCP_LINGER2 => Opt::Linger2,
+        libc::TCP_DEFER_ACCEPT => Opt::DeferAccept,
+        libc::TCP_QUICKACK => Opt::QuickAck,
+        libc::TCP_USER_TIMEOUT => Opt::UserTimeout,
+        libc::TCP_NOTSENT_LOWAT => Opt::NotSentLowat,
+        _ => return None,
+    })
+}
+
+fn ip_opt(name: c_int) -> Option<Opt> {
+    Some(match name {
+        libc::IP_TOS => Opt::Tos,
+        libc::IP_TTL => Opt::Ttl,
+        libc::IP_MTU_DISCOVER => Opt::MtuDiscover,
+        _ => return None,
+    })
+}
+
+fn ipv6_opt(name: c_int) -> Option<Opt> {
+    Some(match name {
+        libc::IPV6_V6ONLY => Opt::V6Only,
+        libc::IPV6_UNICAST_HOPS => Opt::Ttl,
+        libc::IPV6_TCLASS => Opt::Tclass,
+        libc::IPV6_MTU_DISCOVER => Opt::MtuDiscover,
+        _ => return None,
+    })
+}
+
+/// setsockopt(2).
+pub fn set(
+    s: Sock,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    len: socklen_t,
+) -> Result<c_int> {
+    let given = Value { at: value, len };
+    let family = family(s)?;
+    if (len as c_int) < 0 {
+        return Err(INVALID);
+    }
+    match level {
+        libc::SOL_SOCKET => set_socket(s, name, given)?,
+        libc::SOL_TCP => set_tcp(s, name, given)?,
+        libc::SOL_IP => {
+            let opt = ip_opt(name).ok_or(NO_SUCH)?;
+            set_opt(s, opt, given.int_or_byte()?.into())?;
+        }
+        libc::SOL_IPV6 if family == Family::V6 => {
+            let opt = ipv6_opt(name).ok_or(NO_SUCH)?;
+            set_opt(s, opt, given.int()?.into())?;
+        }
+        _ => return Err(NO_SUCH),
+    }
+    Ok(0)
+}
+
+/// getsockopt(2).
+pub fn get(
+    s: Sock,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> Result<c_int> {
+    let family = family(s)?;
+    if level == libc::SOL_SOCKET && passes_on(name) {
+        return near(libc::SYS_getsockopt, s, name, value as usize, len as usize);
+    }
+    let room: c_int = memory::read(len.cast())?;
+    let room = usize::try_from(room).map_err(|_| INVALID)?;
+    let mut out = Reply {
+        bytes: [0; Reply::MAX],
+        len: 0,
+        room,
+    };
+    match level {
+        libc::SOL_SOCKET => get_socket(s, family, name, &mut out)?,
+        libc::SOL_TCP => get_tcp(s, name, &mut out)?,
+        libc::SOL_IP if name == libc::IP_MTU => out.int(path_mtu(s)?),
+        libc::SOL_IP => {
+            let v = get_opt(s, ip_opt(name).ok_or(NO_SUCH)?)?;
+            // do_ip_getsockopt: less room than an int, and a small value: a byte.
+            if (1..4).contains(&room) && (0..=255).contains(&v) {
+                out.put(&[v as u8]);
+            } else {
+                out.int(v);
+            }
+        }
+        libc::SOL_IPV6 if family == Family::V6 => match name {
+            libc::IPV6_MTU => out.int(path_mtu(s)?),
+            _ => out.int(get_opt(s, ipv6_opt(name).ok_or(NO_SUCH)?)?),
+        },
+        _ => return Err(Errno(libc::EOPNOTSUPP)),
+    }
+    let n = out.len.min(room);
+    memory::write_bytes(value.cast(), &out.bytes[..n])?;
+    memory::write(len, n as socklen_t)?;
+    Ok(0)
+}
+
+fn family(s: Sock) -> Result<Family> {
+    Ok(s.enter()?.socket(s.id).map_err(errno::of)?.family)
+}
+
+fn set_opt(s: Sock, opt: Opt, value: i64) -> Result<()> {
+    let mut host = s.enter()?;
+    host.set_option(s.id, opt, value).map_err(errno::of)?;
+    crate::ends::lower(&mut host, s.fd, s.id);
+    Ok(())
+}
+
+fn get_opt(s: Sock, opt: Opt) -> Result<c_int> {
+    let v = s.enter()?.get_option(s.id, opt).map_err(errno::of)?;
+    Ok(v as c_int)
+}
+
+/// SOL_SOCKET options that go to the near end as they are.
+fn passes_on(name: c_int) -> bool {
+    let own = matches!(
+        name,
+        libc::SO_TYPE
+            | libc::SO_ERROR
+            | libc::SO_LINGER
+            | libc::SO_RCVTIMEO
+            | libc::SO_SNDTIMEO
+            | 66
+            | 67
+            | libc::SO_PEERCRED
+            | libc::SO_PEERNAME
+            | libc::SO_PROTOCOL
+            | libc::SO_DOMAIN
+            | libc::SO_SNDBUFFORCE
+            | libc::SO_RCVBUFFORCE
+    );
+    !own && socket_opt(name).is_none() && kept_by_kernel(name)
+}
+
+fn near(number: libc::c_long, s: Sock, name: c_int, value: usize, len: usize) -> Result<c_int> {
+    // SAFETY: the kernel checks the program's pointers.
+    unsafe {
+        syscall(
+            number,
+            [
+                s.fd as usize,
+                libc::SOL_SOCKET as usize,
+                name as usize,
+                value,
+                len,
+                0,
+            ],
+        )
+    }
+    .map(|v| v as c_int)
+}
+
+fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
+    if passes_on(name) {
+        // The kernel knows who may set a priority or a mark.
+        near(
+            libc::SYS_setsockopt,
+            s,
+            name,
+            given.at as usize,
+            given.len as usize,
+        )?;
+        return match name {
+            libc::SO_PRIORITY => set_opt(s, Opt::Priority, given.int()?.into()),
+            libc::SO_MARK => set_opt(s, Opt::Mark, given.int()?.into()),
+            _ => Ok(()),
+        };
+    }
+    let value = given.int()?;
+    match name {
+        libc::SO_LINGER => {
+            let l: linger = given.read()?;
+            let seconds = if l.l_onoff != 0 {
+                l.l_linger.max(0).into()
+            } else {
+                -1
+            };
+            set_opt(s, Opt::Linger, seconds)
+        }
+        libc::SO_RCVTIMEO | 66 => set_opt(s, Opt::RcvTimeo, given.timeout()?),
+        libc::SO_SNDTIMEO | 67 => set_opt(s, Opt::SndTimeo, given.timeout()?),
+        libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE => {
+            if !crate::kernel::has_capability(CAP_NET_ADMIN) {
+                return Err(Errno(libc::EPERM));
+            }
+            let opt = if name == libc::SO_SNDBUFFORCE {
+                Opt::SndBufForce
+            } else {
+                Opt::RcvBufForce
+            };
+            set_opt(s, opt, value.into())
+        }
+        // Obsolete, and without effect in Linux too.
+        SO_BSDCOMPAT | SO_NO_CHECK => Ok(()),
+        libc::SO_PASSCRED | libc::SO_PASSSEC => Err(Errno(libc::EOPNOTSUPP)),
+        libc::SO_TYPE | libc::SO_PROTOCOL | libc::SO_DOMAIN | libc::SO_ERROR => Err(NO_SUCH),
+        _ => set_opt(s, socket_opt(name).ok_or(NO_SUCH)?, value.into()),
+    }
+}
+
+fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<()> {
+    match name {
+        libc::SO_TYPE => out.int(libc::SOCK_STREAM),
+        libc::SO_PROTOCOL => out.int(libc::IPPROTO_TCP),
+        libc::SO_DOMAIN => out.int(match family {
+            Family::V4 => libc::AF_INET,
+            Family::V6 => libc::AF_INET6,
+        }),
+        libc::SO_ERROR => {
+            let e = s.enter()?.take_error(s.id).map_err(errno::of)?;
+            out.int(e.map_or(0, |e| errno::of_tcp(e).0));
+        }
+        libc::SO_LINGER => {
+            let seconds = get_opt(s, Opt::Linger)?;
+            out.put(&i32::from(seconds >= 0).to_ne_bytes());
+            out.put(&seconds.max(0).to_ne_bytes());
+        }
+        libc::SO_RCVTIMEO | 66 => out.timeout(micros(s, Opt::RcvTimeo)?),
+        libc::SO_SNDTIMEO | 67 => out.timeout(micros(s, Opt::SndTimeo)?),
+        libc::SO_PEERCRED => {
+            // Nobody: process 0, user and group -1.
+            out.put(&0i32.to_ne_bytes());
+            out.put(&(-1i32).to_ne_bytes());
+            out.put(&(-1i32).to_ne_bytes());
+        }
+        libc::SO_PEERNAME => {
+            let peer = crate::names::peer(s)?;
+            let (bytes, len) = crate::sockaddr::encode(family, peer);
+            if out.room > len {
+                return Err(INVALID);
+            }
+            out.put(&bytes[..len]);
+        }
+        libc::SO_PEEK_OFF => out.int(-1),
+        libc::SO_PASSCRED | libc::SO_PASSSEC => return Err(Errno(libc::EOPNOTSUPP)),
+        _ => out.int(get_opt(s, socket_opt(name).ok_or(NO_SUCH)?)?),
+    }
+    Ok(())
+}
+
+fn micros(s: Sock, opt: Opt) -> Result<i64> {
+    s.enter()?.get_option(s.id, opt).map_err(errno::of)
+}
+
+fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
+    if name == libc::TCP_CONGESTION {
+        let mut text = [0u8; TCP_CA_NAME_MAX];
+        if given.len == 0 {
+            return Err(INVALID);
+        }
+        let n = (given.len as usize).min(TCP_CA_NAME_MAX - 1);
+        memory::read_bytes(given.at.cast(), &mut text[..n])?;
+        return match text.split(|b| *b == 0).next() {
+            Some(b"reno") => Ok(()),
+            _ => Err(Errno(libc::ENOENT)),
+        };
+    }
+    let opt = tcp_opt(name).ok_or(NO_SUCH)?;
+    let value = given.int()?;
+    match opt {
+        // Kept as a number of retransmissions, so it reads back as the time those take.
+        Opt::DeferAccept => set_opt(s, opt, defer_seconds(value)),
+        Opt::UserTimeout if value < 0 => Err(INVALID),
+        _ => set_opt(s, opt, value.into()),
+    }
+}
+
+fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
+    match name {
+        libc::TCP_INFO => {
+            let host = s.enter()?;
+            let socket = host.socket(s.id).map_err(errno::of)?;
+            let (state, info) = host.info(s.id).map_err(errno::of)?;
+            let queue = (socket.accept_len, socket.backlog);
+            let mtu = u32::from(host.sh.config.mtu);
+            let pmtu = if socket.remote.addr.is_loopback() {
+                65535
+            } else {
+                mtu
+            };
+            out.put(&tcp_info::encode(state, &info, queue, pmtu));
+        }
+        libc::TCP_CONGESTION => {
+            let mut name = [0u8; TCP_CA_NAME_MAX];
+            name[..4].copy_from_slice(b"reno");
+            out.put(&name);
+        }
+        _ => out.int(get_opt(s, tcp_opt(name).ok_or(NO_SUCH)?)?),
+    }
+    Ok(())
+}
+
+/// Linux: secs_to_retrans and back, from 1 s doubling to 120 s.
+fn defer_seconds(seconds: c_int) -> i64 {
+    if seconds <= 0 {
+        return 0;
+    }
+    let (mut timeout, mut period, mut count) = (1i64, 1i64, 1);
+    while i64::from(seconds) > period && count < 255 {
+        count += 1;
+        timeout = (timeout * 2).min(120);
+        period += timeout;
+    }
+    period
+}
+
+fn path_mtu(s: Sock) -> Result<c_int> {
+    let host = s.enter()?;
+    let socket = host.socket(s.id).map_err(errno::of)?;
+    match socket.state() {
+        State::Closed | State::Listen => Err(Errno(libc::ENOTCONN)),
+        _ if socket.remote.addr.is_loopback() => Ok(65535),
+        _ => Ok(host.sh.config.mtu.into()),
+    }
+}
+
+/// A value that the program gave.
+#[derive(Clone, Copy)]
+struct Value {
+    at: *const c_void,
+    len: socklen_t,
+}
+
+impl Value {
+    fn read<T: memory::Plain>(self) -> Result<T> {
+        if (self.len as usize) < size_of::<T>() {
+            return Err(INVALID);
+        }
+        memory::read(self.at.cast())
+    }
+
+    fn int(self) -> Result<c_int> {
+        self.read()
+    }
+
+    /// do_ip_setsockopt: one byte will do.
+    fn int_or_byte(self) -> Result<c_int> {
+        if self.len as usize >= size_of::<c_int>() {
+            return self.read();
+        }
+        if self.len == 0 {
+            return Ok(0);
+        }
+        let mut byte = [0];
+        memory::read_bytes(self.at.cast(), &mut byte)?;
+        Ok(byte[0].into())
+    }
+
+    /// sock_set_timeout, in microseconds; 0 is none.
+    fn timeout(self) -> Result<i64> {
+        let t: timeval = self.read()?;
+        if !(0..1_000_000).contains(&t.tv_usec) {
+            return Err(Errno(libc::EDOM));
+        }
+        if t.tv_sec < 0 {
+            // No wait at all; a microsecond is as good.
+            return Ok(1);
+        }
+        let micros = t.tv_sec.saturating_mul(1_000_000).saturating_add(t.tv_usec);
+        // MAX_SCHEDULE_TIMEOUT and beyond: no limit.
+        Ok(if micros == i64::MAX { 0 } else { micros })
+    }
+}
+
+/// A value for the program.
+struct Reply {
+    bytes: [u8; Reply::MAX],
+    len: usize,
+    /// What the program has room for.
+    room: usize,
+}
+
+impl Reply {
+    const MAX: usize = 512;
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+    fn int(&mut self, v: c_int) {
+        self.put(&v.to_ne_bytes());
+    }
+    fn timeout(&mut self, micros: i64) {
+        self.put(&(micros / 1_000_000).to_ne_bytes());
+        self.put(&(micros % 1_000_000).to_ne_bytes());
+    }
+}

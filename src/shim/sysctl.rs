@@ -1,0 +1,153 @@
+//! The host's settings as Linux has them now: /proc/sys/net of the program's network namespace.
+//!
+//! A script may change one between two sockets and expects it to count, so they are read when a
+//! socket is made, though not more than once in 5 ms: a server that makes many sockets would
+//! spend its time here.
+
+use core::ffi::CStr;
+use parking_lot::Mutex;
+use utcp_stack::sys;
+use utcp_stack::tcp::Sysctl;
+use utcp_stack::time::{Duration, Instant};
+
+/// How long values are believed.
+const FRESH: Duration = Duration::from_millis(5);
+
+static LAST: Mutex<Option<(Instant, Sysctl)>> = Mutex::new(None);
+
+/// The settings now.
+pub fn now() -> Sysctl {
+    let time = sys::now();
+    // Somebody else is reading (or was, when this process was forked off).
+    let Some(mut last) = LAST.try_lock() else {
+        return read();
+    };
+    if let Some((at, values)) = *last
+        && time.since(at) < FRESH
+    {
+        return values;
+    }
+    let values = read();
+    *last = Some((time, values));
+    values
+}
+
+/// Numbers in a file of /proc/sys: how many there were.
+fn numbers(path: &CStr, out: &mut [u64]) -> usize {
+    let Ok(fd) = sys::io::open(path, libc::O_RDONLY) else {
+        return 0;
+    };
+    let mut bytes = [0u8; 128];
+    let Ok(len) = sys::io::read(fd.raw(), &mut bytes) else {
+        return 0;
+    };
+    let text = core::str::from_utf8(bytes.get(..len).unwrap_or_default()).unwrap_or_default();
+    let mut count = 0;
+    for (place, word) in out.iter_mut().zip(text.split_ascii_whitespace()) {
+        let Ok(n) = word.parse() else { break };
+        *place = n;
+        count += 1;
+    }
+    count
+}
+
+/// One number that fits.
+fn one<T: TryFrom<u64>>(path: &CStr, place: &mut T) {
+    let mut n = [0];
+    if numbers(path, &mut n) == 1
+        && let Ok(value) = T::try_from(n[0])
+    {
+        *place = value;
+    }
+}
+
+/// All numbers, or none.
+fn all<T: TryFrom<u64> + Copy, const N: usize>(path: &CStr, places: &mut [T; N]) {
+    let mut n = [0; N];
+    if numbers(path, &mut n) == N {
+        for (place, n) in places.iter_mut().zip(n) {
+            if let Ok(value) = T::try_from(n) {
+                *place = value;
+            }
+        }
+    }
+}
+
+fn read() -> Sysctl {
+    let mut s = Sysctl::default();
+    one(
+        c"/proc/sys/net/ipv4/tcp_syn_retries",
+        &mut s.tcp_syn_retries,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_synack_retries",
+        &mut s.tcp_synack_retries,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_syn_linear_timeouts",
+        &mut s.tcp_syn_linear_timeouts,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_retries1", &mut s.tcp_retries1);
+    one(c"/proc/sys/net/ipv4/tcp_retries2", &mut s.tcp_retries2);
+    one(
+        c"/proc/sys/net/ipv4/tcp_orphan_retries",
+        &mut s.tcp_orphan_retries,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_timestamps", &mut s.tcp_timestamps);
+    one(
+        c"/proc/sys/net/ipv4/tcp_window_scaling",
+        &mut s.tcp_window_scaling,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_sack", &mut s.tcp_sack);
+    one(c"/proc/sys/net/ipv4/tcp_reordering", &mut s.tcp_reordering);
+    one(
+        c"/proc/sys/net/ipv4/tcp_slow_start_after_idle",
+        &mut s.tcp_slow_start_after_idle,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_rfc1337", &mut s.tcp_rfc1337);
+    one(
+        c"/proc/sys/net/ipv4/tcp_abort_on_overflow",
+        &mut s.tcp_abort_on_overflow,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_tw_reuse", &mut s.tcp_tw_reuse);
+    one(
+        c"/proc/sys/net/ipv4/tcp_min_snd_mss",
+        &mut s.tcp_min_snd_mss,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_fin_timeout",
+        &mut s.tcp_fin_timeout,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_keepalive_time",
+        &mut s.tcp_keepalive_time,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_keepalive_intvl",
+        &mut s.tcp_keepalive_intvl,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_keepalive_probes",
+        &mut s.tcp_keepalive_probes,
+    );
+    all(c"/proc/sys/net/ipv4/tcp_rmem", &mut s.tcp_rmem);
+    all(c"/proc/sys/net/ipv4/tcp_wmem", &mut s.tcp_wmem);
+    one(c"/proc/sys/net/core/rmem_default", &mut s.rmem_default);
+    one(c"/proc/sys/net/core/rmem_max", &mut s.rmem_max);
+    one(c"/proc/sys/net/core/wmem_default", &mut s.wmem_default);
+    one(c"/proc/sys/net/core/wmem_max", &mut s.wmem_max);
+    one(c"/proc/sys/net/core/somaxconn", &mut s.somaxconn);
+    one(
+        c"/proc/sys/net/ipv4/tcp_max_syn_backlog",
+        &mut s.tcp_max_syn_backlog,
+    );
+    all(
+        c"/proc/sys/net/ipv4/ip_local_port_range",
+        &mut s.ip_local_port_range,
+    );
+    one(
+        c"/proc/sys/net/ipv4/ip_unprivileged_port_start",
+        &mut s.ip_unprivileged_port_start,
+    );
+    s
+}

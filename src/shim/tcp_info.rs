@@ -1,0 +1,85 @@
+//! `struct tcp_info`, and Linux's numbers of TCP states.
+
+use utcp_stack::tcp::{Info, State};
+
+/// Bytes of Linux 6.18's struct that are filled.
+pub const LEN: usize = 248;
+
+/// As in `include/net/tcp_states.h`.
+pub fn state_number(state: State) -> u8 {
+    match state {
+        State::Established => 1,
+        State::SynSent => 2,
+        State::SynReceived => 3,
+        State::FinWait1 => 4,
+        State::FinWait2 => 5,
+        State::TimeWait => 6,
+        State::Closed => 7,
+        State::CloseWait => 8,
+        State::LastAck => 9,
+        State::Listen => 10,
+        State::Closing => 11,
+    }
+}
+
+/// The struct's bytes. `queue`: of a listener, the connections that wait and its limit.
+pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN] {
+    let mut out = [0; LEN];
+    // A descriptor never sees TIME_WAIT: the kernel's socket is CLOSE by then.
+    out[0] = match state {
+        State::TimeWait => 7,
+        other => state_number(other),
+    };
+    if state == State::Listen {
+        out[24..28].copy_from_slice(&queue.0.to_ne_bytes());
+        out[28..32].copy_from_slice(&queue.1.to_ne_bytes());
+        return out;
+    }
+    out[2] = i.retransmits;
+    out[3] = i.probes;
+    out[4] = i.backoff;
+    out[5] = u8::from(i.timestamps) | u8::from(i.sack) << 1 | u8::from(i.wscale_ok) << 2;
+    out[6] = i.snd_wscale & 15 | i.rcv_wscale << 4;
+    let words = [
+        (8, i.rto_us),
+        (12, i.ato_us),
+        (16, i.snd_mss),
+        (20, i.rcv_mss),
+        (24, i.unacked),
+        (28, i.sacked),
+        (32, i.lost),
+        (36, i.retrans),
+        (44, i.last_data_sent_ms),
+        (52, i.last_data_recv_ms),
+        (56, i.last_ack_recv_ms),
+        (60, pmtu),
+        (64, i.rcv_ssthresh),
+        (68, i.rtt_us),
+        (72, i.rttvar_us),
+        (76, i.snd_ssthresh),
+        (80, i.snd_cwnd),
+        (84, i.advmss),
+        (88, i.reordering),
+        (96, i.rcv_space),
+        (100, i.total_retrans),
+        (136, i.segs_out),
+        (140, i.segs_in),
+        (144, i.notsent_bytes),
+        (148, i.min_rtt_us),
+        (228, i.snd_wnd),
+        (232, i.rcv_wnd),
+    ];
+    for (at, value) in words {
+        out[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    let longs = [
+        (104, u64::MAX),
+        (112, u64::MAX),
+        (120, i.bytes_acked),
+        (128, i.bytes_received),
+    ];
+    for (at, value) in longs {
+        out[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+    }
+    out
+}

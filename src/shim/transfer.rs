@@ -1,0 +1,204 @@
+//! Sending and receiving on the stack.
+
+use crate::dispatch::{CANCELLED, Sock};
+use crate::errno::Result;
+use crate::lifecycle::{timeout, wait};
+use crate::vectors::Buffers;
+use crate::{ends, errno, kernel};
+use core::ffi::c_int;
+use utcp_stack::stack::{Error, Host, RecvFlags, SendFlags};
+use utcp_stack::sys::Errno;
+use utcp_stack::tcp::State;
+
+/// send(2) and everything like it.
+pub fn send(s: Sock, data: Buffers, flags: c_int) -> Result<isize> {
+    let sent = send_quietly(s, data, flags);
+    if sent == Err(Errno(libc::EPIPE)) && flags & libc::MSG_NOSIGNAL == 0 {
+        kernel::raise(libc::SIGPIPE);
+    }
+    sent
+}
+
+fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
+    let stack_flags = SendFlags {
+        oob: flags & libc::MSG_OOB != 0,
+    };
+    let mut attempt = |host: &mut Host<'_>| send_some(host, s, &mut data, stack_flags);
+    let (limit, nonblock, first) = {
+        let mut host = s.enter()?;
+        let first = attempt(&mut host);
+        match host.socket(s.id) {
+            Ok(socket) => (socket.options.sndtimeo, socket.nonblock, first),
+            Err(_) => (0, true, first),
+        }
+    };
+    let ended = match first {
+        Some(r) => r,
+        None if nonblock || flags & libc::MSG_DONTWAIT != 0 => Err(Errno(libc::EAGAIN)),
+        None => wait(s, timeout(limit), Errno(libc::EAGAIN), attempt).and_then(|r| r),
+    };
+    partial(ended, data.done())
+}
+
+/// What was done before an error counts; the error stays for the next call.
+fn partial(ended: Result<()>, done: usize) -> Result<isize> {
+    match ended {
+        Err(CANCELLED) => Err(CANCELLED),
+        Err(e) if done == 0 => Err(e),
+        _ => Ok(done as isize),
+    }
+}
+
+/// Send what fits; `None` to wait.
+fn send_some(
+    host: &mut Host<'_>,
+    s: Sock,
+    data: &mut Buffers,
+    flags: SendFlags,
+) -> Option<Result<()>> {
+    loop {
+        if data.done() > 0 {
+            if data.left() == 0 {
+                ends::lower(host, s.fd, s.id);
+                return Some(Ok(()));
+            }
+            // The next call is to find the error, not this one.
+            let over = host
+                .socket(s.id)
+                .map_or(true, |s| s.error.is_some() || s.snd_shutdown);
+            if over {
+                return Some(Ok(()));
+            }
+        }
+        let sent = data.with_input(|parts| host.send(s.id, parts, 0, flags));
+        match sent {
+            Ok(0) if data.left() > 0 => {}
+            Ok(n) => {
+                data.advance(n);
+                if data.left() == 0 {
+                    ends::lower(host, s.fd, s.id);
+                    return Some(Ok(()));
+                }
+                continue;
+            }
+            Err(Error::WouldBlock) => {}
+            Err(e) => return Some(Err(errno::of(e))),
+        }
+        ends::lower(host, s.fd, s.id);
+        return None;
+    }
+}
+
+/// recv(2) and everything like it; beside the count, whether it was urgent data.
+pub fn recv(s: Sock, out: Buffers, flags: c_int) -> Result<(isize, bool)> {
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        // Nothing ever queues there.
+        s.enter()?;
+        return Err(Errno(libc::EAGAIN));
+    }
+    if flags & libc::MSG_OOB != 0 {
+        return recv_urgent(s, out, flags).map(|n| (n, true));
+    }
+    let mut call = Recv {
+        s,
+        out,
+        peek: flags & libc::MSG_PEEK != 0,
+        trunc: flags & libc::MSG_TRUNC != 0,
+        target: 1,
+    };
+    let (limit, nonblock, first) = {
+        let mut host = s.enter()?;
+        let socket = host.socket(s.id).map_err(errno::of)?;
+        let (limit, nonblock) = (socket.options.rcvtimeo, socket.nonblock);
+        let total = call.out.total();
+        // sock_rcvlowat.
+        call.target = if flags & libc::MSG_WAITALL != 0 {
+            total
+        } else {
+            total.min(socket.options.rcvlowat as usize)
+        }
+        .max(1);
+        (limit, nonblock, call.attempt(&mut host))
+    };
+    let ended = match first {
+        Some(r) => r,
+        None if nonblock || flags & libc::MSG_DONTWAIT != 0 => Err(Errno(libc::EAGAIN)),
+        None => wait(s, timeout(limit), Errno(libc::EAGAIN), |host| {
+            call.attempt(host)
+        })
+        .and_then(|r| r),
+    };
+    partial(ended, call.out.done()).map(|n| (n, false))
+}
+
+/// A recv under way.
+struct Recv {
+    s: Sock,
+    out: Buffers,
+    peek: bool,
+    trunc: bool,
+    /// How many bytes to wait for.
+    target: usize,
+}
+
+impl Recv {
+    /// Take what is there; `None` to wait.
+    fn attempt(&mut self, host: &mut Host<'_>) -> Option<Result<()>> {
+        let ended = self.take(host);
+        if !self.peek {
+            ends::lower(host, self.s.fd, self.s.id);
+        }
+        ended
+    }
+
+    fn take(&mut self, host: &mut Host<'_>) -> Option<Result<()>> {
+        loop {
+            let done = self.out.done();
+            if done > 0 && (self.out.left() == 0 || self.nothing_more(host)) {
+                return Some(Ok(()));
+            }
+            let flags = RecvFlags {
+                peek: self.peek,
+                peek_offset: if self.peek { done } else { 0 },
+                trunc: self.trunc,
+            };
+            let id = self.s.id;
+            match self.out.with_output(|parts| host.recv(id, parts, flags)) {
+                Ok(0) => return Some(Ok(())),
+                Ok(n) => self.out.advance(n),
+                Err(Error::WouldBlock) => {
+                    return (self.out.done() >= self.target).then_some(Ok(()));
+                }
+                Err(e) => return Some(Err(errno::of(e))),
+            }
+        }
+    }
+
+    /// With some bytes in hand: there will be none after them, or an error that the next call
+    /// is to find.
+    fn nothing_more(&self, host: &Host<'_>) -> bool {
+        let Ok(s) = host.socket(self.s.id) else {
+            return true;
+        };
+        let seen = if self.peek { self.out.done() } else { 0 };
+        s.rx.bytes as usize <= seen
+            && (s.error.is_some() || s.eof || s.rcv_shutdown || s.state() == State::Closed)
+    }
+}
+
+/// recv with MSG_OOB (tcp_recv_urg): never blocks.
+fn recv_urgent(s: Sock, out: Buffers, flags: c_int) -> Result<isize> {
+    let mut host = s.enter()?;
+    let peek = flags & libc::MSG_PEEK != 0;
+    let byte = host.recv_urgent(s.id, peek).map_err(errno::of)?;
+    ends::lower(&mut host, s.fd, s.id);
+    let Some(byte) = byte else { return Ok(0) };
+    Ok(out.with_output(|parts| match parts.first_mut() {
+        Some(part) if flags & libc::MSG_TRUNC == 0 => {
+            part[0] = byte;
+            1
+        }
+        Some(_) => 1,
+        None => 0,
+    }))
+}
