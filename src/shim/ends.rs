@@ -20,9 +20,18 @@ pub fn near(flags: c_int) -> Result<Fd> {
     kernel::unix_stream(flags).map(Fd::own)
 }
 
-/// Bind the near end to the name of its socket.
+/// Bind the near end to the name of its socket, and tell the stack its inode. Until the stack
+/// knows an inode, nobody concludes from the name being free that the socket is abandoned.
 pub fn name(rt: &Runtime, near: c_int, id: SockId) -> Result<()> {
-    unix::bind(near, &rt.socket_name(id.number()))
+    unix::bind(near, &rt.socket_name(id.number()))?;
+    let inode = kernel::inode(near);
+    let mut host = rt.enter();
+    if host.socket(id).is_ok()
+        && let Some(s) = host.sh.sockets.get_mut(id.index)
+    {
+        s.owner.inode = inode;
+    }
+    Ok(())
 }
 
 /// Connect a near end to a new far end, and give that to the keeper. Without one (no descriptor
@@ -36,7 +45,7 @@ pub fn connect_far(rt: &Runtime, near: c_int, id: SockId) {
         }
         lower(&mut host, near, id);
     }
-    attach::send_far(rt, id, far);
+    attach::send_far(rt, id, &far);
 }
 
 /// Take away what the near end shows and isn't true any more: only one who holds it can (see

@@ -25,6 +25,7 @@ mod blocked;
 mod descriptors;
 mod dispatch;
 mod ends;
+mod entry;
 mod epoll;
 mod errno;
 mod exports;

@@ -5,7 +5,7 @@ use crate::dispatch::{CANCELLED, Sock, failed};
 use crate::errno::Result;
 use crate::fdtable::{self, Entry};
 use crate::sockaddr::{self, Given};
-use crate::{ends, errno, kernel, process, sysctl};
+use crate::{attach, ends, errno, kernel, process, sysctl};
 use core::ffi::c_int;
 use libc::{sockaddr as SockAddr, socklen_t};
 use utcp_stack::addr::Endpoint;
@@ -30,8 +30,9 @@ pub fn is_tcp(domain: c_int, kind: c_int, protocol: c_int) -> Option<Family> {
 /// socket(2).
 pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId, c_int)> {
     let rt = process::stack()?;
+    attach::check(rt);
     let near = ends::near(flags)?;
-    let owner = owner(near.raw());
+    let owner = owner();
     let sysctl = sysctl::now();
     let id = {
         let mut host = rt.enter();
@@ -48,11 +49,12 @@ pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId,
     Ok((rt, id, fd))
 }
 
-fn owner(near: c_int) -> Owner {
+/// This process; the descriptor's inode comes with its name.
+fn owner() -> Owner {
     Owner {
         pid: pid(),
         uid: euid(),
-        inode: kernel::inode(near),
+        inode: 0,
     }
 }
 
@@ -96,7 +98,7 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
     }
     // The descriptor comes first, as in the kernel: without one the connection stays queued.
     let near = ends::near(flags)?;
-    let owner = owner(near.raw());
+    let owner = owner();
     let attempt = |host: &mut Host<'_>| match host.accept(s.id, owner) {
         Err(Error::WouldBlock) => None,
         other => {

@@ -78,14 +78,17 @@ pub fn belongs(name: &utcp_stack::sys::unix::Name, id: SockId) -> bool {
 extern "C" fn before_fork() {
     // Not across the fork by name only: the child has a copy of the lock, held by its thread.
     core::mem::forget(ATTACHING.lock());
+    attach::before_fork();
 }
 
 extern "C" fn after_fork() {
+    attach::after_fork();
     // SAFETY: locked by `before_fork` in this thread.
     unsafe { ATTACHING.force_unlock() };
 }
 
 extern "C" fn in_fork_child() {
+    attach::after_fork();
     // SAFETY: locked by `before_fork` in the thread that this process is a copy of.
     unsafe { ATTACHING.force_unlock() };
     crate::blocked::forget_all();
