@@ -49,6 +49,10 @@ pub struct Config {
     pub gateway: Option<Ipv4Addr>,
     /// UTCP_GATEWAY6: the kernel's IPv6 address on the device, and the stack's default route.
     pub gateway6: Option<Ipv6Addr>,
+    /// False for UTCP_GATEWAY=none: other IPv4 networks are unreachable.
+    pub routed: bool,
+    /// The same for IPv6.
+    pub routed6: bool,
     /// UTCP_MTU, in bytes.
     pub mtu: u16,
     /// UTCP_OFFLOAD: checksums and segmentation are left to the device.
@@ -64,6 +68,8 @@ impl Default for Config {
             addr6: None,
             gateway: None,
             gateway6: None,
+            routed: true,
+            routed6: true,
             mtu: 1500,
             offload: true,
         }
@@ -160,6 +166,10 @@ impl Config {
             self.addr6.map(net6),
             self.gateway.map(|g| format!("UTCP_GATEWAY={g}")),
             self.gateway6.map(|g| format!("UTCP_GATEWAY6={g}")),
+            (!self.routed).then(|| "UTCP_GATEWAY=none".to_owned()),
+            (!self.routed6).then(|| "UTCP_GATEWAY6=none".to_owned()),
+            (!self.routed).then(|| "UTCP_GATEWAY=none".to_owned()),
+            (!self.routed6).then(|| "UTCP_GATEWAY6=none".to_owned()),
             Some(format!("UTCP_MTU={}", self.mtu)),
             Some(format!("UTCP_OFFLOAD={}", u8::from(self.offload))),
         ]
@@ -198,15 +208,17 @@ impl Config {
             "UTCP_TUN" => self.tun = Some(device_name(value)?),
             "UTCP_ADDR" => self.addr = Some(net4(value)?),
             "UTCP_ADDR6" => self.addr6 = Some(net6(value)?),
+            "UTCP_GATEWAY" if value == "none" => self.routed = false,
+            "UTCP_GATEWAY6" if value == "none" => self.routed6 = false,
             "UTCP_GATEWAY" => {
-                let gateway = value
-                    .parse()
-                    .map_err(|_| "not an IPv4 address; write one like 198.18.0.1".to_owned())?;
+                let gateway = value.parse().map_err(|_| {
+                    "not an IPv4 address; write one like 198.18.0.1, or none".to_owned()
+                })?;
                 self.gateway = Some(usable4(gateway)?);
             }
             "UTCP_GATEWAY6" => {
                 let gateway = value.parse().map_err(|_| {
-                    "not an IPv6 address; write one like fd75:7463:7000::1".to_owned()
+                    "not an IPv6 address; write one like fd75:7463:7000::1, or none".to_owned()
                 })?;
                 self.gateway6 = Some(usable6(gateway)?);
             }

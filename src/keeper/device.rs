@@ -34,7 +34,7 @@ pub fn open(config: &Config) -> Result<Ready, TunError> {
 }
 
 /// The stack's view of it.
-pub fn host_config(ready: &Ready) -> HostConfig {
+pub fn host_config(config: &Config, ready: &Ready) -> HostConfig {
     let Addresses { addr, gateway, v6 } = ready.addresses;
     let mode = ready.tun.mode();
     let mut host = HostConfig {
@@ -50,6 +50,12 @@ pub fn host_config(ready: &Ready) -> HostConfig {
         host.addr6 = Addr::v6(addr6.addr);
         host.prefix6 = addr6.prefix;
         host.gateway6 = Addr::v6(gateway6);
+    }
+    if !config.routed {
+        host.gateway4 = Addr::ANY4;
+    }
+    if !config.routed6 {
+        host.gateway6 = Addr::ANY6;
     }
     host
 }

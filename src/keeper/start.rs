@@ -115,7 +115,7 @@ fn create(listener: Fd, config: &Config) -> Result<Parts, String> {
         shared.random_state = number(state);
         let why = match &device {
             Ok(ready) => {
-                shared.config = device::host_config(ready);
+                shared.config = device::host_config(config, ready);
                 ready.lacks.as_ref()
             }
             Err(e) => Some(e),

@@ -42,7 +42,9 @@ pub fn next(fd: u32) -> Option<u32> {
         let bits = word.load(Ordering::Relaxed) & mask;
         mask = u64::MAX;
         if bits != 0 {
-            return u32::try_from(i * BITS).ok().map(|n| n + bits.trailing_zeros());
+            return u32::try_from(i * BITS)
+                .ok()
+                .map(|n| n + bits.trailing_zeros());
         }
     }
     None

@@ -60,7 +60,8 @@ pub fn attach_running() -> Result<Runtime, Failure> {
 
 fn begin(config: Config, attachment: Attachment) -> Result<Runtime, Failure> {
     let Attachment { arena, tun, conn } = attachment;
-    let runtime = Runtime::over(arena, tun).map_err(|e| Failure::from(AttachError::System("socket", e)))?;
+    let runtime =
+        Runtime::over(arena, tun).map_err(|e| Failure::from(AttachError::System("socket", e)))?;
     *KEEPER.lock() = Some(Link {
         config,
         connection: conn,

@@ -1,14 +1,17 @@
 //! Threads of this process that are blocked in the stack.
 //!
 //! Three things need to know them. A close of the last descriptor while another thread is
-//! blocked on it: the kernel's socket lives until that thread's call returns, and so does ours
-//! ([`close_deferred`]). A cancellation: pthread_cancel must wake a thread that waits in the
-//! stack, which knows nothing of it ([`cancel`]). And fork: none of them is in the child.
+//! blocked on it: the kernel's socket lives until that thread's call returns, and so does ours,
+//! by a copy of the descriptor that the thread closes then ([`keep_for_blocked`]). A
+//! cancellation: pthread_cancel must wake a thread that waits in the stack, which knows nothing
+//! of it ([`cancel`]). And fork: none of them is in the child.
 
+use crate::{lifecycle, process};
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use utcp_stack::runtime::{Runtime, Wait, Woken};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use utcp_stack::runtime::{Runtime, Wait, Woken, high, own};
 use utcp_stack::stack::{Host, SockId};
+use utcp_stack::sys::{self, io};
 
 /// A blocked thread.
 struct Place {
@@ -16,21 +19,19 @@ struct Place {
     thread: AtomicU64,
     /// The socket that its call is on ([`SockId::number`]); 0 for poll and its kin.
     socket: AtomicU64,
-    /// See the constants below.
-    flags: AtomicU8,
+    /// pthread_cancel was called for the thread.
+    cancelled: AtomicBool,
+    /// A copy of the socket's descriptor, which was closed meanwhile; -1: none.
+    kept: AtomicI32,
 }
-
-/// pthread_cancel was called for the thread.
-const CANCELLED: u8 = 1;
-/// The last descriptor of its socket was closed: the thread closes the socket when it returns.
-const CLOSE: u8 = 2;
 
 const PLACES: usize = 1024;
 static BLOCKED: [Place; PLACES] = [const {
     Place {
         thread: AtomicU64::new(0),
         socket: AtomicU64::new(0),
-        flags: AtomicU8::new(0),
+        cancelled: AtomicBool::new(false),
+        kept: AtomicI32::new(-1),
     }
 }; PLACES];
 
@@ -52,16 +53,15 @@ pub fn block<R>(
 ) -> Ended<R> {
     let place = enter(on);
     let cancellable = cancellable();
-    let flags = |f: u8| place.is_some_and(|p| p.flags.load(Ordering::Acquire) & f != 0);
+    let cancelled = || cancellable && place.is_some_and(|p| p.cancelled.load(Ordering::Acquire));
     let woken = runtime.block(wait, |host, fds| {
-        if cancellable && flags(CANCELLED) {
+        if cancelled() {
             return Some(None);
         }
         attempt(host, fds).map(Some)
     });
-    let close = place.is_some_and(leave);
-    if close && let Some(id) = on {
-        runtime.enter().close(id);
+    if let Some(place) = place {
+        leave(place);
     }
     match woken {
         Woken::Ready(Some(r)) => Ended::Woken(Woken::Ready(r)),
@@ -98,34 +98,66 @@ fn enter(on: Option<SockId>) -> Option<&'static Place> {
                 .compare_exchange(0, this, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
     })?;
-    place.flags.store(0, Ordering::Release);
+    place.cancelled.store(false, Ordering::Release);
     place
         .socket
         .store(on.map_or(0, SockId::number), Ordering::Release);
     Some(place)
 }
 
-/// True if the thread is to close its socket.
-fn leave(place: &Place) -> bool {
-    place.socket.store(0, Ordering::Release);
-    let flags = place.flags.swap(0, Ordering::AcqRel);
+fn leave(place: &Place) {
+    let socket = place.socket.swap(0, Ordering::AcqRel);
+    let kept = place.kept.swap(-1, Ordering::AcqRel);
     place.thread.store(0, Ordering::Release);
-    flags & CLOSE != 0
-}
-
-/// The last descriptor of `id` is closed: leave the rest to a thread that is blocked on it, if
-/// there is one.
-pub fn close_deferred(id: SockId) -> bool {
-    for place in &BLOCKED {
-        if place.socket.load(Ordering::Acquire) == id.number() {
-            place.flags.fetch_or(CLOSE, Ordering::AcqRel);
-            // It may have left meanwhile, without seeing the flag.
-            if place.socket.load(Ordering::Acquire) == id.number() {
-                return true;
-            }
+    if kept < 0 {
+        return;
+    }
+    let id = SockId::from_number(socket);
+    if !give(id, kept) {
+        own::remove(kept);
+        let _ = sys::close(kept);
+        if let Some(runtime) = process::attached() {
+            lifecycle::released(runtime, id);
         }
     }
-    false
+}
+
+/// Descriptor `fd` of socket `id` is about to be closed. If a thread is blocked in a call on it
+/// the socket is to live until that call returns.
+pub fn keep_for_blocked(fd: c_int, id: SockId) {
+    if process::in_vfork_child() || !BLOCKED.iter().any(|p| on_socket(p, id)) {
+        return;
+    }
+    let Ok(copy) = io::dup_from(fd, 3).and_then(high) else {
+        return;
+    };
+    let copy = copy.into_raw();
+    own::add(copy);
+    if !give(id, copy) {
+        own::remove(copy);
+        let _ = sys::close(copy);
+    }
+}
+
+fn on_socket(place: &Place, id: SockId) -> bool {
+    place.socket.load(Ordering::Acquire) == id.number()
+}
+
+/// Leave a kept descriptor to a thread that is blocked on `id`.
+fn give(id: SockId, kept: c_int) -> bool {
+    BLOCKED.iter().any(|place| {
+        on_socket(place, id)
+            && place
+                .kept
+                .compare_exchange(-1, kept, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            && (on_socket(place, id)
+                // It left in between; unless it saw the descriptor, that is still ours.
+                || place
+                    .kept
+                    .compare_exchange(kept, -1, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_err())
+    })
 }
 
 /// pthread_cancel was called for `thread`: have it look, if it waits in the stack.
@@ -133,7 +165,7 @@ pub fn cancel(runtime: &Runtime, thread: libc::pthread_t) {
     let mut found = false;
     for place in &BLOCKED {
         if place.thread.load(Ordering::Acquire) == thread as u64 {
-            place.flags.fetch_or(CANCELLED, Ordering::AcqRel);
+            place.cancelled.store(true, Ordering::Release);
             found = true;
         }
     }
@@ -165,7 +197,12 @@ pub fn forget_all() {
     for place in &BLOCKED {
         if place.thread.load(Ordering::Relaxed) != 0 {
             place.socket.store(0, Ordering::Relaxed);
-            place.flags.store(0, Ordering::Relaxed);
+            place.cancelled.store(false, Ordering::Relaxed);
+            let kept = place.kept.swap(-1, Ordering::Relaxed);
+            if kept >= 0 {
+                own::remove(kept);
+                let _ = sys::close(kept);
+            }
             place.thread.store(0, Ordering::Relaxed);
         }
     }

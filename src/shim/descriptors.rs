@@ -4,7 +4,7 @@ use crate::dispatch::Sock;
 use crate::errno::{self, Result};
 use crate::fdtable::{self, Entry};
 use crate::lifecycle;
-use crate::{kernel, memory};
+use crate::{blocked, kernel, memory};
 use core::ffi::c_int;
 use libc::c_ulong;
 use utcp_stack::runtime::Runtime;
@@ -21,6 +21,9 @@ pub fn dup3(
 ) -> Result<c_int> {
     // A thread that uses `to` meanwhile must not take it for what it was.
     fdtable::forget(to);
+    if let Some((_, id)) = replaced {
+        blocked::keep_for_blocked(to, id);
+    }
     let done = duplicate();
     match (done, replaced) {
         (Ok(_), Some((rt, id))) => {

@@ -6,7 +6,6 @@
 //! the near end is gone.
 
 use crate::attach;
-use crate::blocked;
 use crate::errno::Result;
 use crate::kernel;
 use core::ffi::c_int;
@@ -76,9 +75,6 @@ pub fn closed(rt: &Runtime, id: SockId) -> bool {
         return false;
     };
     if unix::bind(scratch.raw(), &rt.socket_name(id.number())).is_err() {
-        return false;
-    }
-    if blocked::close_deferred(id) {
         return false;
     }
     let mut host = rt.enter();

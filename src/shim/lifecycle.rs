@@ -201,6 +201,7 @@ pub fn shutdown(s: Sock, how: c_int) -> Result<c_int> {
 /// close(2) of a descriptor that is one of our sockets.
 pub fn close(s: Sock) -> Result<c_int> {
     fdtable::forget_socket(s.fd, s.id);
+    blocked::keep_for_blocked(s.fd, s.id);
     ends::close_near(s.fd)?;
     released(s.rt, s.id);
     Ok(0)

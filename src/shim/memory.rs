@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 use utcp_stack::sys::{Errno, process, syscall};
 
 /// One past the last address a program can have.
-const TASK_SIZE: usize = 0x7fff_ffff_f000;
+pub const TASK_SIZE: usize = 0x7fff_ffff_f000;
 
 fn transfer(number: libc::c_long, ours: *mut u8, theirs: usize, len: usize) -> Result<()> {
     if len == 0 {

@@ -2,7 +2,7 @@
 //! that close what they don't know must not close them.
 
 use crate::errno::Result;
-use crate::{fdtable, kernel, lifecycle, observe, process};
+use crate::{blocked, fdtable, kernel, lifecycle, observe, process};
 use core::ffi::{c_int, c_uint};
 use libc::{CLOSE_RANGE_CLOEXEC, CLOSE_RANGE_UNSHARE};
 use utcp_stack::runtime::own;
@@ -60,6 +60,9 @@ fn stretch(first: c_uint, last: c_uint, flags: c_int, closes: bool) -> Result<c_
         let mut n = 0;
         let mut upto = last;
         fdtable::each_ours(from, last, |fd, id| {
+            if n < batch.len() {
+                blocked::keep_for_blocked(fd, id);
+            }
             if let Some(place) = batch.get_mut(n) {
                 *place = Some(id);
                 n += 1;

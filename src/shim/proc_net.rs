@@ -9,7 +9,7 @@ use utcp_stack::addr::{Addr, Endpoint};
 use utcp_stack::runtime::Runtime;
 use utcp_stack::stack::{Family, Row};
 use utcp_stack::sys::{self, Fd, memory};
-use utcp_stack::tcp::TimerName;
+use utcp_stack::tcp::{State, TimerName};
 
 /// Which of the two files `path` is, if it is one.
 pub fn which(path: &CStr) -> Option<Family> {
@@ -119,19 +119,26 @@ fn line(text: &mut String, n: usize, row: &Row) {
         TimerName::TimeWait => 3,
         TimerName::Persist => 4,
     };
-    let listening = row.state == utcp_stack::tcp::State::Listen;
+    let listening = row.state == State::Listen;
     // Jiffies, of which there are a hundred a second for programs.
     let when = if timer == 0 { 0 } else { ms.div_ceil(10) };
     let tx = if listening { 0 } else { row.send_q };
-    let references = if row.orphan { 0 } else { 1 };
+    // In TIME_WAIT the kernel's socket has parted from its descriptor.
+    let parted = row.state == State::TimeWait;
+    let (uid, inode) = if parted {
+        (0, 0)
+    } else {
+        (row.owner.uid, row.owner.inode)
+    };
+    let references = if parted { 3 } else { i32::from(!row.orphan) };
     let _ = write!(
         text,
         " {:02X} {tx:08X}:{:08X} {timer:02X}:{when:08X} {retransmits:08X} {:5} {:8} {} {references} 0000000000000000",
         state_number(row.state),
         row.recv_q,
-        row.owner.uid,
+        uid,
         0,
-        row.owner.inode,
+        inode,
     );
     let (rto, ato) = (row.info.rto_us / 10_000, row.info.ato_us / 10_000);
     let ssthresh = if row.info.snd_ssthresh >= 0x7fff_ffff {
@@ -140,7 +147,7 @@ fn line(text: &mut String, n: usize, row: &Row) {
         i64::from(row.info.snd_ssthresh)
     };
     match row.state {
-        utcp_stack::tcp::State::TimeWait => {}
+        State::TimeWait => {}
         _ => {
             let _ = write!(
                 text,

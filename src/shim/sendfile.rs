@@ -67,8 +67,8 @@ pub fn sendfile(s: Sock, from: c_int, offset: *mut off_t, n: usize) -> Result<is
             Err(Errno(libc::ESPIPE)) => break Err(Errno(libc::EINVAL)),
             Err(e) => break Err(e),
         };
-        let sent =
-            Buffers::one(buffer.0.as_ptr().cast(), got).and_then(|data| transfer::send(s, data, 0));
+        let data = Buffers::one(buffer.0.as_ptr().cast(), got);
+        let sent = transfer::send(s, data, 0);
         match sent {
             Ok(sent) => {
                 at += sent as off_t;

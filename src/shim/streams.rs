@@ -72,7 +72,7 @@ pub fn open(s: Sock, mode: *const c_char) -> Result<*mut FILE> {
     let functions = Functions {
         read: Some(read),
         write: Some(write),
-        seek: None,
+        seek: Some(seek),
         close: Some(close),
     };
     // SAFETY: the cookie lives until `close`.
@@ -119,16 +119,21 @@ fn call<T: errno::Returned>(cookie: *mut c_void, f: impl Fn(Sock) -> Result<T>) 
 
 unsafe extern "C" fn read(cookie: *mut c_void, buf: *mut c_char, n: usize) -> isize {
     call(cookie, |s| {
-        transfer::recv(s, Buffers::one(buf.cast(), n)?, 0).map(|(n, _)| n)
+        transfer::recv(s, Buffers::one(buf.cast(), n), 0).map(|(n, _)| n)
     })
 }
 
 unsafe extern "C" fn write(cookie: *mut c_void, buf: *const c_char, n: usize) -> isize {
     let sent = call(cookie, |s| {
-        transfer::send(s, Buffers::one(buf.cast(), n)?, 0)
+        transfer::send(s, Buffers::one(buf.cast(), n), 0)
     });
     // fopencookie: 0 is an error, and a negative number isn't allowed.
     sent.max(0)
+}
+
+unsafe extern "C" fn seek(_: *mut c_void, _: *mut i64, _: c_int) -> c_int {
+    errno::set(libc::ESPIPE);
+    -1
 }
 
 unsafe extern "C" fn close(cookie: *mut c_void) -> c_int {

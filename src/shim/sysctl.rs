@@ -5,6 +5,7 @@
 //! spend its time here.
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use utcp_stack::sys;
 use utcp_stack::tcp::Sysctl;
@@ -15,6 +16,17 @@ const FRESH: Duration = Duration::from_millis(5);
 
 static LAST: Mutex<Option<(Instant, Sysctl)>> = Mutex::new(None);
 
+/// Until when (in nanoseconds) nothing is believed: this program itself is changing settings.
+static CHANGING: AtomicU64 = AtomicU64::new(0);
+
+/// This program opens `path` to write: if that is a setting, it is about to change.
+pub fn opened_to_write(path: &CStr) {
+    if path.to_bytes().starts_with(b"/proc/sys/net/") {
+        let end = sys::now() + Duration::from_secs(1);
+        CHANGING.store(end.0, Ordering::Relaxed);
+    }
+}
+
 /// The settings now.
 pub fn now() -> Sysctl {
     let time = sys::now();
@@ -24,6 +36,7 @@ pub fn now() -> Sysctl {
     };
     if let Some((at, values)) = *last
         && time.since(at) < FRESH
+        && time.0 >= CHANGING.load(Ordering::Relaxed)
     {
         return values;
     }

@@ -6,7 +6,7 @@ use crate::lifecycle::{timeout, wait};
 use crate::vectors::Buffers;
 use crate::{ends, errno, kernel};
 use core::ffi::c_int;
-use utcp_stack::stack::{Error, Host, RecvFlags, SendFlags};
+use utcp_stack::stack::{Error, Host, RecvFlags, SendFlags, SockId};
 use utcp_stack::sys::Errno;
 use utcp_stack::tcp::State;
 
@@ -72,6 +72,7 @@ fn send_some(
         }
         let sent = data.with_input(|parts| host.send(s.id, parts, 0, flags));
         match sent {
+            Ok(_) if data.is_bad() => return Some(Err(Errno(libc::EFAULT))),
             Ok(0) if data.left() > 0 => {}
             Ok(n) => {
                 data.advance(n);
@@ -163,9 +164,23 @@ impl Recv {
                 trunc: self.trunc,
             };
             let id = self.s.id;
-            match self.out.with_output(|parts| host.recv(id, parts, flags)) {
+            let mut offered = 0;
+            let got = self.out.with_output(|parts| {
+                offered = parts.iter().map(|p| p.len()).sum();
+                host.recv(id, parts, flags)
+            });
+            match got {
+                Ok(0) if self.out.is_bad() && has_data(host, id) => {
+                    return Some(Err(Errno(libc::EFAULT)));
+                }
                 Ok(0) => return Some(Ok(())),
-                Ok(n) => self.out.advance(n),
+                Ok(n) => {
+                    self.out.advance(n);
+                    // What the sender adds because the window opens is for the next call.
+                    if n < offered && self.out.done() >= self.target {
+                        return Some(Ok(()));
+                    }
+                }
                 Err(Error::WouldBlock) => {
                     return (self.out.done() >= self.target).then_some(Ok(()));
                 }
@@ -186,10 +201,17 @@ impl Recv {
     }
 }
 
+fn has_data(host: &Host<'_>, id: SockId) -> bool {
+    host.readable_bytes(id).is_ok_and(|n| n > 0)
+}
+
 /// recv with MSG_OOB (tcp_recv_urg): never blocks.
 fn recv_urgent(s: Sock, out: Buffers, flags: c_int) -> Result<isize> {
     let mut host = s.enter()?;
     let peek = flags & libc::MSG_PEEK != 0;
+    if host.socket(s.id).is_ok_and(|s| s.listening) {
+        return Err(Errno(libc::ENOTCONN));
+    }
     let byte = host.recv_urgent(s.id, peek).map_err(errno::of)?;
     ends::lower(&mut host, s.fd, s.id);
     let Some(byte) = byte else { return Ok(0) };

@@ -22,6 +22,8 @@ pub struct Buffers {
     single: iovec,
     /// Bytes in all, bounded by [`MAX_BYTES`].
     total: usize,
+    /// The program's pointers can't be right: EFAULT, once bytes would be copied.
+    bad: bool,
     /// Bytes done.
     done: usize,
     /// Whole vectors before the position, and bytes past them.
@@ -36,12 +38,9 @@ const NOWHERE: iovec = iovec {
 
 impl Buffers {
     /// One buffer.
-    pub fn one(at: *const c_void, len: usize) -> Result<Buffers> {
+    pub fn one(at: *const c_void, len: usize) -> Buffers {
         let total = len.min(MAX_BYTES);
-        if !memory::plausible(at as usize, total) {
-            return Err(Errno(libc::EFAULT));
-        }
-        Ok(Buffers {
+        Buffers {
             at: core::ptr::null(),
             count: 1,
             single: iovec {
@@ -49,10 +48,11 @@ impl Buffers {
                 iov_len: total,
             },
             total,
+            bad: !memory::plausible(at as usize, total),
             done: 0,
             passed: 0,
             offset: 0,
-        })
+        }
     }
 
     /// `count` vectors at `at`; `too_many` is what the call gives for more than [`MAX`].
@@ -67,15 +67,18 @@ impl Buffers {
             return Err(Errno(libc::EFAULT));
         }
         let mut total: usize = 0;
+        let mut bad = false;
         for i in 0..count {
             // SAFETY: the caller vouches for `count` vectors.
             let v = unsafe { at.add(i).read() };
             if isize::try_from(v.iov_len).is_err() {
                 return Err(Errno(libc::EINVAL));
             }
-            if !memory::plausible(v.iov_base as usize, v.iov_len) {
+            // Of vectors the kernel looks at the addresses at once.
+            if (v.iov_base as usize).saturating_add(v.iov_len) > memory::TASK_SIZE {
                 return Err(Errno(libc::EFAULT));
             }
+            bad |= !memory::plausible(v.iov_base as usize, v.iov_len);
             total = total.saturating_add(v.iov_len);
         }
         Ok(Buffers {
@@ -83,6 +86,7 @@ impl Buffers {
             count,
             single: NOWHERE,
             total: total.min(MAX_BYTES),
+            bad,
             done: 0,
             passed: 0,
             offset: 0,
@@ -92,6 +96,12 @@ impl Buffers {
     /// Bytes in all.
     pub fn total(&self) -> usize {
         self.total
+    }
+
+    /// Bytes would be copied from or to where no memory can be: EFAULT. Nothing is offered to
+    /// the stack then.
+    pub fn is_bad(&self) -> bool {
+        self.bad
     }
 
     /// Bytes done.
@@ -117,7 +127,7 @@ impl Buffers {
 
     /// The buffers from the position on, at most [`WINDOW`] of them; how many.
     fn window(&self, mut put: impl FnMut(usize, *mut u8, usize)) -> usize {
-        let mut left = self.left();
+        let mut left = if self.bad { 0 } else { self.left() };
         let mut n = 0;
         let mut skip = self.offset;
         for i in self.passed..self.count {

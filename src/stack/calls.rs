@@ -164,7 +164,7 @@ impl Host<'_> {
         if s.family == Family::V6 && s.options.v6only && to.addr.is_v4() {
             return Err(Error::Invalid);
         }
-        if !to.addr.is_any() && !self.is_local(to.addr) {
+        if !to.addr.is_any() && !self.is_local(to.addr) && !self.is_broadcast(to.addr) {
             return Err(Error::AddrNotAvailable);
         }
         if to.port != 0 && to.port < s.sysctl.ip_unprivileged_port_start && !privileged {
@@ -224,7 +224,7 @@ impl Host<'_> {
         }
         let has_port = s.has_port;
         let port = if has_port {
-            if !self.pair_is_free(Endpoint::new(source, local.port), to) {
+            if !self.pair_is_free(Endpoint::new(source, local.port), to, true) {
                 return Err(Error::AddrNotAvailable);
             }
             local.port

@@ -210,9 +210,7 @@ impl Host<'_> {
     fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
-        if s.embryonic
-            && s.tcb.state == State::SynReceived
-            && self.accept_queue_overflows(index, seg)
+        if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)
         {
             return;
         }

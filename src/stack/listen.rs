@@ -194,17 +194,23 @@ impl Host<'_> {
         Some(child)
     }
 
-    /// The final ACK of a handshake finds the accept queue full: Linux drops it, and the SYN+ACK
-    /// is sent again later.
-    pub(super) fn accept_queue_overflows(&mut self, child: u32, seg: &Segment) -> bool {
+    /// The final ACK of a handshake comes too early (TCP_DEFER_ACCEPT) or finds the accept queue
+    /// full: Linux drops it, and the SYN+ACK is sent again later.
+    pub(super) fn handshake_must_wait(&mut self, child: u32, seg: &Segment) -> bool {
         if !seg.flags.has(Flags::ACK) || seg.flags.has(Flags::RST) || seg.flags.has(Flags::SYN) {
             return false;
         }
-        let parent = self.sh.sockets[child].parent;
+        let s = &self.sh.sockets[child];
+        let (parent, age) = (s.parent, self.now.since(s.created));
         let Ok(l) = self.index_of(parent) else {
             return false;
         };
         let l = &self.sh.sockets[l];
+        // TCP_DEFER_ACCEPT: a bare ACK does not complete the handshake, data does.
+        let defer = u64::from(l.options.defer_accept);
+        if seg.len == 0 && !seg.flags.has(Flags::FIN) && age.as_secs() < defer {
+            return true;
+        }
         if l.accept_len <= l.backlog {
             return false;
         }
@@ -217,12 +223,12 @@ impl Host<'_> {
     pub(super) fn connected(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
         if !s.embryonic {
-            self.established_buffers(index);
+            self.grow_send_buffer(index);
             return;
         }
         let parent = s.parent;
         let Ok(l) = self.index_of(parent) else { return };
-        self.established_buffers(index);
+        self.grow_send_buffer(index);
         self.touch(l);
         self.sh.counters.passive_opens += 1;
         let tail = self.sh.sockets[l].accept_tail;

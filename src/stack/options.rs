@@ -233,17 +233,20 @@ impl Host<'_> {
         Ok((state, info))
     }
 
-    /// Linux's tcp_init_buffer_space: a send buffer that is not the program's grows when the
-    /// connection is established.
-    pub(super) fn established_buffers(&mut self, index: u32) {
-        let s = &mut self.sh.sockets[index];
+    /// Linux's tcp_init_buffer_space and tcp_sndbuf_expand: a send buffer that is not the
+    /// program's holds twice the congestion window, ten segments at least.
+    pub(super) fn grow_send_buffer(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
         if s.options.sndbuf_locked {
             return;
         }
         // MAX_TCP_HEADER and skb_shared_info on top of the MSS, rounded to what kmalloc gives,
-        // and the sk_buff; twice the initial window of ten segments.
-        let per_mss = (u32::from(s.tcb.mss()) + 640).next_power_of_two() + 256;
-        let wanted = 2 * 10 * per_mss;
-        s.options.sndbuf = s.options.sndbuf.max(wanted.min(s.sysctl.tcp_wmem[2]));
+        // and the sk_buff.
+        let mss = u32::from(self.path_mss(s.local.addr, s.remote.addr));
+        let per_mss = (mss + 640).next_power_of_two() + 256;
+        let segments = s.tcb.snd_cwnd().clamp(10, 1 << 14);
+        let wanted = (2 * segments * per_mss).min(s.sysctl.tcp_wmem[2]);
+        let s = &mut self.sh.sockets[index];
+        s.options.sndbuf = s.options.sndbuf.max(wanted);
     }
 }

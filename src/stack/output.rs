@@ -74,6 +74,16 @@ impl Host<'_> {
         a.is_loopback() || !a.is_any() && (a == c.addr4 || a == c.addr6)
     }
 
+    /// A broadcast address of this host: TCP may bind it, though nothing will come.
+    pub(super) fn is_broadcast(&self, a: Addr) -> bool {
+        let c = &self.sh.config;
+        let host_bits = u32::MAX.checked_shr(c.prefix4.into()).unwrap_or(0);
+        let last = |a: Addr| u32::from_be_bytes([a.0[12], a.0[13], a.0[14], a.0[15]]);
+        a.is_v4()
+            && (last(a) == u32::MAX
+                || a.same_net(c.addr4, c.prefix4) && last(a) & host_bits == host_bits)
+    }
+
     /// The largest segment payload on the way to `remote`, without TCP options.
     pub(super) fn path_mss(&self, local: Addr, remote: Addr) -> u16 {
         let mtu = if self.is_local(remote) && self.is_local(local) {
@@ -289,6 +299,7 @@ impl Host<'_> {
             let mut tx = s.tx;
             tx.consume(&mut pools!(self.sh), outcome.acked);
             self.sh.sockets[index].tx = tx;
+            self.grow_send_buffer(index);
         }
         self.output(index);
         let s = &mut self.sh.sockets[index];

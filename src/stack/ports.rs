@@ -218,7 +218,7 @@ impl Host<'_> {
                     return Ok(port);
                 }
                 if self.only_connected(port)
-                    && self.pair_is_free(Endpoint::new(local, port), remote)
+                    && self.pair_is_free(Endpoint::new(local, port), remote, false)
                 {
                     return Ok(port);
                 }
@@ -241,7 +241,7 @@ impl Host<'_> {
 
     /// No connection between the two, or one in TIME_WAIT that tcp_tw_reuse allows to replace;
     /// that one is then gone.
-    pub(super) fn pair_is_free(&mut self, local: Endpoint, remote: Endpoint) -> bool {
+    pub(super) fn pair_is_free(&mut self, local: Endpoint, remote: Endpoint, bound: bool) -> bool {
         let Some(i) = self.sh.find_connection(local, remote) else {
             return true;
         };
@@ -257,7 +257,8 @@ impl Host<'_> {
         };
         let length = Duration::from_secs(u64::from(s.sysctl.time_wait));
         let old = self.now.since(s.tcb.deadline() - length) >= Duration::from_secs(1);
-        if allowed && old && s.tcb.info(self.now).timestamps {
+        // A port that the program bound itself needs only the timestamps.
+        if (bound || allowed && old) && s.tcb.info(self.now).timestamps {
             self.free(i);
             return true;
         }

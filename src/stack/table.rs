@@ -34,13 +34,25 @@ pub struct Row {
 impl Host<'_> {
     /// Give every socket that `ss -a` or `netstat -a` would show to `f` (CLOSED ones are not
     /// shown).
+    ///
+    /// Listening sockets first, TIME_WAIT last.
     pub fn table(&self, mut f: impl FnMut(Row)) {
+        for part in [
+            |s| s == State::Listen,
+            is_connection,
+            |s| s == State::TimeWait,
+        ] {
+            self.part_of_table(part, &mut f);
+        }
+    }
+
+    fn part_of_table(&self, part: fn(State) -> bool, f: &mut impl FnMut(Row)) {
         for index in 1..=self.sh.sockets.high_water() {
             let Some(s) = self.sh.sockets.get(index) else {
                 continue;
             };
             let state = s.state();
-            if s.generation == 0 || state == State::Closed {
+            if s.generation == 0 || state == State::Closed || !part(state) {
                 continue;
             }
             let (recv_q, send_q) = match state {
@@ -65,7 +77,8 @@ impl Host<'_> {
                 send_q,
                 local: s.local,
                 remote: s.remote,
-                owner: if s.orphan {
+                // In TIME_WAIT it is nobody's, though a descriptor may still be open.
+                owner: if s.orphan || state == State::TimeWait {
                     Owner {
                         inode: 0,
                         pid: 0,
@@ -84,4 +97,8 @@ impl Host<'_> {
             });
         }
     }
+}
+
+fn is_connection(s: State) -> bool {
+    !matches!(s, State::Listen | State::TimeWait)
 }

@@ -103,6 +103,9 @@ impl Host<'_> {
     pub fn recv_urgent(&mut self, id: SockId, peek: bool) -> Result<Option<u8>> {
         let index = self.index_of(id)?;
         let s = &mut self.sh.sockets[index];
+        if s.listening {
+            return Err(Error::NotConnected);
+        }
         if s.options.oobinline {
             return Err(Error::Invalid);
         }

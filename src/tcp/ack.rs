@@ -3,6 +3,9 @@
 use super::{Events, Flags, Outcome, Segment, Tcb};
 use crate::time::Instant;
 
+/// Below this (microseconds) timestamps in milliseconds say little.
+const COARSE_US: u32 = 8000;
+
 /// What the ACK field turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AckResult {
@@ -137,8 +140,12 @@ impl Tcb {
     /// RFC 6298, section 3 (Karn) and RFC 7323, section 4 (RTTM).
     fn measure_rtt(&mut self, now: Instant, seg: &Segment) {
         let mut sample = self.rtt.stop(now, self.snd_una);
-        if sample.is_none() && !self.rtt.is_timing() && self.ts_ok {
-            sample = self.ts_sample(now, seg);
+        if sample.is_none() && self.ts_ok {
+            // One segment in a round trip is timed; timestamps measure with each ACK, but in
+            // milliseconds. Where those are too coarse, the timed segment alone counts.
+            let coarse = |us: u32| us < COARSE_US && self.rtt.srtt8 / 8 < 2 * COARSE_US;
+            let needed = self.rtt.needs_timestamps();
+            sample = self.ts_sample(now, seg).filter(|&us| needed || !coarse(us));
         }
         if let Some(us) = sample {
             self.take_sample(us);

@@ -63,6 +63,11 @@ pub enum TimerName {
 }
 
 impl Tcb {
+    /// The congestion window, in segments.
+    pub fn snd_cwnd(&self) -> u32 {
+        self.cc.cwnd()
+    }
+
     /// What TCP_INFO tells.
     pub fn info(&self, now: Instant) -> Info {
         let mss = u32::from(self.snd_mss).max(1);

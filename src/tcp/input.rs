@@ -98,7 +98,7 @@ impl Tcb {
 
     fn syn_rtt(&mut self, now: Instant, seg: &Segment) {
         let timed = self.rtt.stop(now, self.snd_una);
-        let stamped = if self.ts_ok && !self.rtt.is_timing() {
+        let stamped = if self.ts_ok && self.rtt.needs_timestamps() {
             self.ts_sample(now, seg)
         } else {
             None

@@ -90,9 +90,9 @@ impl RttEstimator {
         }
     }
 
-    /// A segment is being timed.
-    pub fn is_timing(&self) -> bool {
-        self.timed_at.is_some()
+    /// No segment is being timed, or one whose acknowledgment what was sent twice may hold up.
+    pub fn needs_timestamps(&self) -> bool {
+        self.timed_at.is_none() || self.ambiguous
     }
 
     /// `una` was acknowledged: the measurement, if the timed segment was.

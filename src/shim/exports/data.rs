@@ -57,7 +57,7 @@ pub(super) unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, n: size
             if n == 0 {
                 return Ok(0);
             }
-            receive(s, Buffers::one(buf, n)?, 0).map(|(n, _)| n)
+            receive(s, Buffers::one(buf, n), 0).map(|(n, _)| n)
         },
         // SAFETY: the caller's arguments.
         || unsafe { real::read(fd, buf, n) },
@@ -70,7 +70,7 @@ unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, n: size_t) -> s
         "write",
         fd,
         |a, _| out_args(a, buf, n),
-        |s| transmit(s, Buffers::one(buf, n)?, 0),
+        |s| transmit(s, Buffers::one(buf, n), 0),
         // SAFETY: the caller's arguments.
         || unsafe { real::write(fd, buf, n) },
     )
@@ -244,7 +244,7 @@ unsafe extern "C-unwind" fn send(
             out_args(a, buf, n);
             a.flags(flags, MSG);
         },
-        |s| transmit(s, Buffers::one(buf, n)?, flags),
+        |s| transmit(s, Buffers::one(buf, n), flags),
         // SAFETY: the caller's arguments.
         || unsafe { real::send(fd, buf, n, flags) },
     )
@@ -267,7 +267,7 @@ unsafe extern "C-unwind" fn sendto(
             a.flags(flags, MSG).address(to, len).number(len.into());
         },
         |s| {
-            let data = Buffers::one(buf, n)?;
+            let data = Buffers::one(buf, n);
             // TCP has no use for the address, but it has to be one.
             if !to.is_null() {
                 Given::read(to, len)?;
@@ -328,7 +328,7 @@ pub(super) unsafe extern "C-unwind" fn recv(
             in_args(a, ret, buf, n);
             a.flags(flags, MSG);
         },
-        |s| receive(s, Buffers::one(buf, n)?, flags).map(|(n, _)| n),
+        |s| receive(s, Buffers::one(buf, n), flags).map(|(n, _)| n),
         // SAFETY: the caller's arguments.
         || unsafe { real::recv(fd, buf, n, flags) },
     )
@@ -353,7 +353,7 @@ pub(super) unsafe extern "C-unwind" fn recvfrom(
             a.next().pointer(len.cast());
         },
         |s| {
-            let (got, _) = receive(s, Buffers::one(buf, n)?, flags)?;
+            let (got, _) = receive(s, Buffers::one(buf, n), flags)?;
             if !from.is_null() {
                 // A connection's data has no address of its own.
                 let room: c_int = memory::read(len.cast())?;

@@ -1,18 +1,23 @@
 //! /proc/net/tcp and tcp6, by whatever function they are opened.
 
 use super::alias;
-use crate::{fdtable, observe, proc_net, process, real};
+use crate::{fdtable, observe, proc_net, process, real, sysctl};
 use core::ffi::{CStr, c_char, c_int};
 use libc::{FILE, mode_t};
 
 /// The stack's table of sockets instead of the kernel's, if `path` names that and this program
 /// uses a stack, or could.
 fn table(path: *const c_char, flags: c_int) -> Option<c_int> {
-    if path.is_null() || observe::active() || flags & libc::O_ACCMODE != libc::O_RDONLY {
+    if path.is_null() || observe::active() {
         return None;
     }
     // SAFETY: open takes a C string.
-    let family = proc_net::which(unsafe { CStr::from_ptr(path) })?;
+    let path = unsafe { CStr::from_ptr(path) };
+    if flags & libc::O_ACCMODE != libc::O_RDONLY {
+        sysctl::opened_to_write(path);
+        return None;
+    }
+    let family = proc_net::which(path)?;
     let rt = process::running()?;
     let fd = proc_net::open(rt, family, flags & libc::O_CLOEXEC != 0).ok()?;
     Some(fdtable::set_other(fd.into_raw()))
@@ -73,7 +78,12 @@ unsafe extern "C-unwind" fn fopen64(path: *const c_char, mode: *const c_char) ->
     // SAFETY: fopen takes C strings.
     let reads =
         !mode.is_null() && unsafe { CStr::from_ptr(mode) }.to_bytes().first() == Some(&b'r');
-    if reads && let Some(fd) = table(path, libc::O_RDONLY) {
+    let flags = if reads {
+        libc::O_RDONLY
+    } else {
+        libc::O_WRONLY
+    };
+    if let Some(fd) = table(path, flags) {
         // SAFETY: a fresh descriptor of the kernel's.
         return unsafe { real::fdopen(fd, c"r".as_ptr()) };
     }

@@ -66,7 +66,7 @@ fn print_to(s: Sock, print: impl FnOnce(*mut *mut c_char) -> c_int) -> c_int {
             break Ok(n);
         }
         let rest = text.wrapping_add(done);
-        match Buffers::one(rest.cast(), len - done).and_then(|data| transfer::send(s, data, 0)) {
+        match transfer::send(s, Buffers::one(rest.cast(), len - done), 0) {
             Ok(sent) => done += sent as usize,
             Err(Errno(libc::EINTR)) if done > 0 => {}
             Err(e) => break Err(e),

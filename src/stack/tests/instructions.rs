@@ -36,7 +36,10 @@ impl Stack {
     /// Become a copy of `other`, whose lock somebody may hold. Only what is in use is copied.
     fn copy(&self, other: &Stack) {
         let size = size_of::<Shared>();
-        let (from, to) = (other.arena.as_ptr().cast::<u8>(), self.arena.as_ptr().cast_mut());
+        let (from, to) = (
+            other.arena.as_ptr().cast::<u8>(),
+            self.arena.as_ptr().cast_mut(),
+        );
         // SAFETY: both files are as large as the mappings; nobody changes `other` meanwhile (its
         // only user is stopped), nobody else has this copy.
         unsafe {

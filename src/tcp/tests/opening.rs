@@ -399,5 +399,5 @@ fn initial_numbers() {
 
 #[test]
 fn a_connection_is_small() {
-    assert!(size_of::<Tcb>() <= 800, "{}", size_of::<Tcb>());
+    assert!(size_of::<Tcb>() <= 768, "{}", size_of::<Tcb>());
 }
