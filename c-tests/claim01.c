@@ -19,5 +19,6 @@ int main(void)
     OK(close(t));
     OK(close(s));
     say("the number is free again: %s", socket(AF_INET, SOCK_STREAM, 0) == s ? "yes" : "no");
+    traffic(9001);
     return 0;
 }

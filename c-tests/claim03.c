@@ -56,5 +56,6 @@ int main(void)
     try("127.0.0.1", 1);
     s = try("0.0.0.0", 1024);
     close(s);
+    traffic(9103);
     return 0;
 }

@@ -1,26 +1,62 @@
 /* Claim 11: each SYN carries an initial sequence number, which is random; a reused port takes no old segment.
- * The numbers are compared by the harness, which sees the segments: 20 connections from one address and port in turn. */
+ * The numbers are compared by the harness, which sees the segments: 20 connections from one address and port in turn, then 20 from
+ * ports of the system's choice. `claim11 serve` and `claim11 visit ADDRESS` do it between two hosts. */
 #include "probe.h"
 
-int main(void)
+#define LIVES 20
+
+static int life(const char *ip, int reuse, int n)
 {
-    int l = listener_at("127.0.0.1", 9011, 16);
-    for (int i = 0; i < 20; i++) {
-        int c = MUST(socket(AF_INET, SOCK_STREAM, 0));
-        struct sockaddr_in a = in4("127.0.0.1", 9111);
-        char b[16] = "";
+    int c = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    struct sockaddr_in a = in4("0.0.0.0", 9111);
+    char text[16];
+    if (reuse) {
         set_int(c, SOL_SOCKET, SO_REUSEADDR, 1);
         MUST(bind(c, SA(a), sizeof a));
-        MUST(connect_raw(c, "127.0.0.1", 9011));
-        int s = MUST(accept(l, NULL, NULL));
-        char text[16];
-        snprintf(text, sizeof text, "life %d", i);
-        MUST(write(c, text, strlen(text)));
-        long n = read(s, b, sizeof b);
-        if (n != (long)strlen(text) || memcmp(b, text, (size_t)n)) say("got something else: %.*s", (int)n, b);
-        reset_close(c);
-        close(s);
     }
-    say("20 lives of one pair of ports, each with its own bytes alone");
+    MUST(connect_raw(c, ip, 9011));
+    snprintf(text, sizeof text, "life %d", n);
+    MUST(write(c, text, strlen(text)));
+    return c;
+}
+/* Accepts one and checks that it brings the bytes of this life alone. */
+static int serve(int l, int n)
+{
+    char b[64] = "", want[16];
+    int s = MUST(accept(l, NULL, NULL));
+    long k = read(s, b, sizeof b);
+    snprintf(want, sizeof want, "life %d", n);
+    if (k != (long)strlen(want) || memcmp(b, want, (size_t)k)) say("got something else: %.*s", (int)k, b);
+    return s;
+}
+
+int main(int argc, char **argv)
+{
+    const char *role = argc > 1 ? argv[1] : "both";
+    if (!strcmp(role, "serve")) {
+        int l = listener_at("0.0.0.0", 9011, 50);
+        char b[8];
+        say("ready");
+        for (int i = 0; i < 2 * LIVES; i++) {
+            int s = serve(l, i);
+            MUST(write(s, "ok", 2));
+            if (read(s, b, sizeof b) <= 0) close(s);
+        }
+    } else if (!strcmp(role, "visit")) {
+        for (int i = 0; i < 2 * LIVES; i++) {
+            char b[4];
+            int c = life(argv[2], i < LIVES, i);
+            MUST(read(c, b, 2));
+            reset_close(c);
+        }
+    } else {
+        int l = listener(9011);
+        for (int i = 0; i < 2 * LIVES; i++) {
+            int c = life("127.0.0.1", i < LIVES, i), s = serve(l, i);
+            reset_close(c);
+            close(s);
+        }
+    }
+    say("%d lives of one pair of ports, %d of others, each with its own bytes alone", LIVES, LIVES);
     return 0;
 }

@@ -21,5 +21,6 @@ int main(void)
         say("%s, non-blocking: %s", ips[i], r ? ename(errno) : "ok");
         close(s);
     }
+    traffic(9028);
     return 0;
 }

@@ -37,9 +37,12 @@ static void tcp(const char *ip)
 
 int main(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        udp(argv[i], 0);
-        udp(argv[i], 1);
+    int only_tcp = argc > 1 && !strcmp(argv[1], "tcp"); /* before addresses: leaves UDP out */
+    for (int i = 1 + only_tcp; i < argc; i++) {
+        if (!only_tcp) {
+            udp(argv[i], 0);
+            udp(argv[i], 1);
+        }
         tcp(argv[i]);
     }
     if (argc == 1) {

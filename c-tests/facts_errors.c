@@ -257,6 +257,7 @@ int main(void)
             int r = get_int(s, opts[i].level, opts[i].opt);
             if (opts[i].opt == TCP_WINDOW_CLAMP && opts[i].level == IPPROTO_TCP && r > 0) r = 1;
             if (opts[i].opt == SO_INCOMING_CPU && opts[i].level == SOL_SOCKET) continue;
+            if (opts[i].opt == TCP_TIMESTAMP && opts[i].level == IPPROTO_TCP) continue;
             if (opts[i].opt == SO_INCOMING_NAPI_ID && opts[i].level == SOL_SOCKET) continue;
             say("%s %s %d", round ? "connected" : "fresh", opts[i].name, r);
         }

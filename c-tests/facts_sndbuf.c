@@ -1,13 +1,22 @@
 /* How many bytes a non-blocking send takes while the peer doesn't read, for a range of buffer sizes
  * and of bytes per call; and how SO_SNDBUF and SO_RCVBUF read back.
- * Arguments: the address to connect to (default: a listener of this process on 127.0.0.1). */
+ * With an address as argument, of another host, where `facts_sndbuf hold` runs; else a listener of this process on 127.0.0.1. */
 #include "probe.h"
+
+static const char *host;
 
 static struct pair fresh(int port, int snd, int rcv)
 {
     struct pair p;
     struct sockaddr_in a = in4("127.0.0.1", port);
     int one = 1;
+    if (host) {
+        p.c = MUST(socket(AF_INET, SOCK_STREAM, 0));
+        if (snd) set_int(p.c, SOL_SOCKET, SO_SNDBUF, snd);
+        MUST(connect_raw(p.c, host, 9101));
+        p.l = p.s = -1;
+        return p;
+    }
     p.l = MUST(socket(AF_INET, SOCK_STREAM, 0));
     set_int(p.l, SOL_SOCKET, SO_REUSEADDR, one);
     if (rcv) set_int(p.l, SOL_SOCKET, SO_RCVBUF, rcv);
@@ -20,8 +29,26 @@ static struct pair fresh(int port, int snd, int rcv)
     return p;
 }
 
-int main(void)
+/* Accepts and never reads; lets go when the other end resets. */
+static void hold(void)
 {
+    int l = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    struct sockaddr_in a = in4("0.0.0.0", 9101);
+    set_int(l, SOL_SOCKET, SO_RCVBUF, 4096);
+    MUST(bind(l, SA(a), sizeof a));
+    MUST(listen(l, 5));
+    say("ready");
+    for (;;) {
+        int s = MUST(accept(l, NULL, NULL));
+        await(s, 0, -1);
+        close(s);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "hold")) hold();
+    host = argc > 1 ? argv[1] : NULL;
     static const int sizes[] = {0, 1, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 1048576};
     static const int chunks[] = {1, 100, 1000, 1448, 4096, 16384, 65536, 1 << 20};
     int s = MUST(socket(AF_INET, SOCK_STREAM, 0));
@@ -36,10 +63,11 @@ int main(void)
     }
     close(s);
     struct pair p = fresh(9100, 0, 0);
-    say("connected: client SO_SNDBUF %d SO_RCVBUF %d, accepted SO_SNDBUF %d SO_RCVBUF %d",
+    if (!host) say("connected: client SO_SNDBUF %d SO_RCVBUF %d, accepted SO_SNDBUF %d SO_RCVBUF %d",
         get_int(p.c, SOL_SOCKET, SO_SNDBUF), get_int(p.c, SOL_SOCKET, SO_RCVBUF),
         get_int(p.s, SOL_SOCKET, SO_SNDBUF), get_int(p.s, SOL_SOCKET, SO_RCVBUF));
-    close_pair(p);
+    if (host) reset_close(p.c);
+    else close_pair(p);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (size_t k = 0; k < sizeof chunks / sizeof *chunks; k++) {
             if (chunks[k] < 1000 && sizes[i] != 4096 && sizes[i] != 65536) continue;
@@ -54,7 +82,9 @@ int main(void)
             say("SO_SNDBUF %d, SO_RCVBUF 4096, %d a call: %ld taken at once, %ld in the end, last %ld, %ld calls; "
                 "Send-Q %d unsent %d, peer has %d; SO_SNDBUF now %d",
                 sizes[i], chunks[k], first, total, last, calls, outq(p.c), outq_unsent(p.c), inq(p.s), get_int(p.c, SOL_SOCKET, SO_SNDBUF));
-            close(p.s); close(p.c); close(p.l);
+            reset_close(p.c);
+            if (p.s >= 0) close(p.s);
+            if (p.l >= 0) close(p.l);
         }
     return 0;
 }

@@ -270,6 +270,53 @@ static void *blocked_forever(void *arg)
     return NULL;
 }
 
+static void *blocked_read(void *arg)
+{
+    char buf[8];
+    read(*(int *)arg, buf, 8);
+    say("not cancelled");
+    return NULL;
+}
+
+static void *blocked_accept(void *arg)
+{
+    accept(*(int *)arg, NULL, NULL);
+    say("not cancelled");
+    return NULL;
+}
+
+static void *blocked_poll(void *arg)
+{
+    struct pollfd p = {*(int *)arg, POLLIN, 0};
+    poll(&p, 1, -1);
+    say("not cancelled");
+    return NULL;
+}
+
+static void *disabled(void *arg)
+{
+    char buf[8];
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    say("cancellation disabled: recv = %d", (int)recv(*(int *)arg, buf, 8, 0));
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    pthread_testcancel();
+    say("not cancelled");
+    return NULL;
+}
+
+static void cancel(const char *what, void *(*f)(void *), int fd, int wake)
+{
+    pthread_t t;
+    void *result = NULL;
+    pthread_create(&t, NULL, f, &fd);
+    ms(60);
+    int r = pthread_cancel(t);
+    ms(30);
+    if (wake >= 0) MUST(send(wake, "x", 1, 0));
+    pthread_join(t, &result);
+    say("%s: %d, cancelled: %d", what, r, result == PTHREAD_CANCELED);
+}
+
 static void threads(void)
 {
     int a, b;
@@ -295,15 +342,18 @@ static void threads(void)
     close(a), close(b);
     say("-- cancellation");
     pair(&a, &b);
-    void *result = NULL;
-    pthread_create(&t, NULL, blocked_forever, &a);
-    ms(60);
-    R(pthread_cancel(t));
-    pthread_join(t, &result);
-    say("cancelled: %d", result == PTHREAD_CANCELED);
     int pipe_[2];
     MUST(pipe(pipe_));
-    close(a), close(b);
+    int l = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(listen(l, 1));
+    cancel("recv", blocked_forever, a, -1);
+    cancel("read", blocked_read, a, -1);
+    cancel("read of a pipe", blocked_read, pipe_[0], -1);
+    cancel("accept", blocked_accept, l, -1);
+    cancel("poll", blocked_poll, a, -1);
+    cancel("poll of a pipe", blocked_poll, pipe_[0], -1);
+    cancel("disabled", disabled, a, b);
+    close(a), close(b), close(l);
 }
 
 int main(void)

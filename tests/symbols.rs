@@ -1,17 +1,19 @@
 //! libutcp.so exports exactly the functions that its list names, and `utcp_keeper_entry`.
 
+#[path = "harness/build.rs"]
+#[allow(dead_code)]
+mod build;
 #[path = "../src/shim/symbols.rs"]
 mod symbols;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 
 /// Where the library starts when it is executed as a keeper.
 const ENTRY: &str = "utcp_keeper_entry";
 
 fn exported() -> BTreeSet<String> {
-    let library = Path::new(env!("CARGO_BIN_EXE_utcp")).with_file_name("libutcp.so");
+    let library = build::libutcp();
     let output = Command::new("nm")
         .args(["-D", "--defined-only"])
         .arg(&library)

@@ -62,6 +62,11 @@ impl Fars {
         far.filter(|far| far.id == id)
     }
 
+    /// Whose they are.
+    pub fn ids(&self) -> impl Iterator<Item = SockId> + '_ {
+        self.by_fd.iter().flatten().map(|far| far.id)
+    }
+
     /// Whether there is a far end of this socket.
     pub fn has(&self, id: SockId) -> bool {
         let fd = self.fd_at(id.index);

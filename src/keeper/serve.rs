@@ -4,7 +4,7 @@ use super::far::{Far, Fars};
 use super::mirrors::Mirrors;
 use super::protocol::{Hello, Request};
 use super::start::{device_number, set_text};
-use super::sweep::{Sweep, is_gone};
+use super::sweep::{INTERVAL, Sweep, is_gone};
 use super::watch::{Duty, Watch};
 use crate::arena::Arena;
 use crate::link::{Mode, Tun};
@@ -44,6 +44,8 @@ pub struct Keeper {
     mirrors: Mirrors,
     /// The sockets' far ends died with the keeper before us.
     lost_fars: bool,
+    /// Far ends that may be gone: how often the name was asked for, and when to ask again.
+    unsure: Vec<(SockId, usize, Instant)>,
     /// Sockets whose last reference is gone, to be closed as soon as the lock is to be had.
     to_close: Vec<SockId>,
     /// The lock was not to be had, or there is more to do than one turn does.
@@ -56,6 +58,12 @@ pub struct Keeper {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for the lock before looking after other things again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(50);
+/// When to ask again for a name that was taken, though it may be free.
+const UNSURE: [Duration; 3] = [
+    Duration::from_millis(2),
+    Duration::from_millis(30),
+    Duration::from_millis(500),
+];
 /// Messages to take from one connection in one turn.
 const MESSAGES: usize = 64;
 
@@ -66,6 +74,12 @@ mod about {
     pub const DEVICE: u64 = 3;
     pub const CONN: u64 = 4;
     pub const FAR: u64 = 5;
+}
+
+/// Whether the other end is gone now.
+fn hangs_up(fd: i32) -> bool {
+    let mut fds = [io::PollFd::new(fd, 0)];
+    io::poll(&mut fds, Some(Duration::ZERO)) == Ok(1) && fds[0].revents & libc::POLLHUP != 0
 }
 
 impl Keeper {
@@ -82,6 +96,7 @@ impl Keeper {
             sweep: Sweep::default(),
             mirrors: Mirrors::new(),
             lost_fars: parts.adopted,
+            unsure: Vec::new(),
             to_close: Vec::new(),
             again: true,
             patience: sys::now() + PATIENCE,
@@ -92,7 +107,7 @@ impl Keeper {
         keeper.poll_for(EPOLL_CTL_ADD, about::BELL, keeper.bell.raw(), EPOLLIN)?;
         keeper.add_device()?;
         if keeper.lost_fars {
-            keeper.sweep.soon(sys::now() + Duration::from_secs(1));
+            keeper.sweep.after_an_end(sys::now());
         }
         Ok(keeper)
     }
@@ -110,7 +125,8 @@ impl Keeper {
                 match data >> 32 {
                     about::LISTENER => self.accept(),
                     about::BELL => {
-                        bell::silence(self.bell.raw());
+                        while unix::recv(self.bell.raw(), &mut [0; 8], libc::MSG_DONTWAIT).is_ok() {
+                        }
                         rang = true;
                     }
                     about::CONN => self.hear(fd, flags),
@@ -129,6 +145,9 @@ impl Keeper {
     /// One turn of the duty: drive, or see that somebody does; close and mirror what is due.
     fn turn(&mut self, rang: bool) {
         let now = sys::now();
+        if !self.unsure.is_empty() {
+            self.make_sure(now);
+        }
         let duty = self.watch.look(&self.parts.runtime, now);
         if duty.changed {
             self.arm_device(duty.drives);
@@ -147,6 +166,12 @@ impl Keeper {
                 ..
             } = self;
             sweep.run(&parts.runtime, fars, to_close, now);
+            for i in 0..self.to_close.len() {
+                if let Some(far) = self.fars.of(self.to_close[i]) {
+                    let fd = far.fd.raw();
+                    self.drop_far(fd);
+                }
+            }
             self.again |= !self.to_close.is_empty();
         }
     }
@@ -288,6 +313,8 @@ impl Keeper {
         let now = sys::now();
         self.sweep.after_an_end(now);
         self.watch.suspect(now);
+        // It may have been about to ring us.
+        self.again = true;
     }
 
     fn add_far(&mut self, id: SockId, fd: Fd) {
@@ -312,13 +339,44 @@ impl Keeper {
         let (id, shut) = (far.id, far.shut);
         // Having shut it down ourselves we hear HUP in any case; and RDHUP alone is a near end
         // that was shut down. Then the name decides.
-        let sure = flags & libc::EPOLLHUP as u32 != 0 && !shut;
+        // The event may be of an end that had this number before: an end that is replaced, when a
+        // socket's place is used again, can leave its event in this turn's.
+        let sure = flags & libc::EPOLLHUP as u32 != 0 && !shut && hangs_up(fd);
         if !sure && !is_gone(&self.parts.runtime, id) {
+            // Or somebody else was just asking the same, and had the name for that moment.
+            self.unsure.push((id, 0, sys::now() + UNSURE[0]));
             return;
         }
+        self.far_is_gone(fd, id);
+    }
+
+    fn far_is_gone(&mut self, fd: i32, id: SockId) {
         self.drop_far(fd);
         self.to_close.push(id);
         self.watch.suspect(sys::now());
+    }
+
+    /// Ask again for those of which it was not sure that they are gone.
+    fn make_sure(&mut self, now: Instant) {
+        let mut still = core::mem::take(&mut self.unsure);
+        still.retain_mut(|(id, tries, at)| {
+            let Some(fd) = self.fars.of(*id).map(|far| far.fd.raw()) else {
+                return false;
+            };
+            if now < *at {
+                return true;
+            }
+            if is_gone(&self.parts.runtime, *id) {
+                self.far_is_gone(fd, *id);
+                return false;
+            }
+            *tries += 1;
+            UNSURE.get(*tries).is_some_and(|after| {
+                *at = now + *after;
+                true
+            })
+        });
+        self.unsure = still;
     }
 
     fn drop_far(&mut self, fd: i32) {
@@ -368,7 +426,11 @@ impl Keeper {
     /// Nobody uses the stack any more.
     fn is_over(&mut self) -> bool {
         let now = sys::now();
-        if now < self.patience && !self.watch.served || self.fars.len() > 0 {
+        if now < self.patience && !self.watch.served {
+            return false;
+        }
+        if self.fars.len() > 0 {
+            self.sweep.soon(now + INTERVAL);
             return false;
         }
         if !self.to_close.is_empty() || self.again {
@@ -406,6 +468,9 @@ impl Keeper {
             return 1;
         }
         let mut until = self.watch.until().min(self.sweep.next());
+        for (_, _, at) in &self.unsure {
+            until = until.min(*at);
+        }
         if self.conn_count == 0 && !self.watch.served {
             until = until.min(self.patience);
         }

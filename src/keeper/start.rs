@@ -132,7 +132,10 @@ fn create(listener: Fd, config: &Config) -> Result<Parts, String> {
 
 /// Put `text` into a field that ends in a zero, cut if need be, but not within a character.
 pub(super) fn set_text(field: &mut [u8], text: &str) {
-    let end = text.floor_char_boundary(field.len().saturating_sub(1));
+    let mut end = text.len().min(field.len().saturating_sub(1));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     field.fill(0);
     for (to, from) in field.iter_mut().zip(text.bytes().take(end)) {
         *to = from;

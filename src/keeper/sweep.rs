@@ -2,26 +2,32 @@
 //!
 //! A socket that is merely bound has no far end yet, one that showed an error has none any
 //! more, and a keeper that takes over has none at all. Their descriptors' names tell instead:
-//! as long as any process holds the descriptor, nobody else can bind its name. It is the same
-//! with waiters and their bells.
+//! a name is there as long as any process holds the descriptor, whatever process that is. It
+//! is the same with waiters and their bells. (Process ids would tell less: descriptors are
+//! passed on, ids are used again, and mean nothing across pid namespaces.)
+//!
+//! A process that ended may also have been about to ring somebody's bell. So after each end
+//! everybody who waits is rung, once.
 
 use super::far::Fars;
 use crate::runtime::Runtime;
 use crate::stack::SockId;
-use crate::sys::{self, bell, unix};
+use crate::sys::{self, io, unix};
 use crate::time::{Duration, Instant};
 
-/// What has no name yet is given this long to get one.
-const GRACE: Duration = Duration::from_secs(2);
-/// How often to look while there are sockets without a far end ...
-const INTERVAL: Duration = Duration::from_secs(2);
+/// What has no name is given this long to get one: a socket is made before its descriptor is.
+const GRACE: Duration = Duration::from_secs(1);
+/// The same if its owner's process has ended. (The kernel may leave a name out of one listing.)
+const SHORT_GRACE: Duration = Duration::from_millis(10);
+/// How often to look while there is something that could be left behind ...
+pub const INTERVAL: Duration = Duration::from_secs(2);
 /// ... and at the most this part of the time.
 const SHARE: u32 = 200;
 /// After a process's connection ended: its other descriptors are closed right after.
 const AFTER_AN_END: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_millis(20),
-    Duration::from_millis(1000),
+    Duration::from_millis(1100),
 ];
 /// Sockets or waiters looked at under one hold of the lock.
 const PORTION: usize = 128;
@@ -35,9 +41,11 @@ pub struct Sweep {
     /// Place in [`AFTER_AN_END`], counted from when `ended`.
     step: usize,
     ended: Instant,
-    /// Sockets without inode, seen at this time.
+    /// Sockets whose names were missing, since then.
     nameless: Vec<(SockId, Instant)>,
-    /// Waiters without bell, seen at this time: number and process.
+    /// The same of sockets with far ends.
+    silent: Vec<(SockId, Instant)>,
+    /// Waiters whose bells were missing, since then: number and process.
     mute: Vec<((u16, u32), Instant)>,
 }
 
@@ -48,6 +56,7 @@ impl Default for Sweep {
             step: AFTER_AN_END.len(),
             ended: Instant::NEVER,
             nameless: Vec::new(),
+            silent: Vec::new(),
             mute: Vec::new(),
         }
     }
@@ -85,14 +94,40 @@ impl Sweep {
         to_close: &mut Vec<SockId>,
         now: Instant,
     ) {
-        let candidates = self.sockets(runtime, fars, to_close, now) | self.waiters(runtime, now);
+        let ring = self.step == 0;
+        let names = Names::read(runtime.nonce());
+        let ends = self.far_ends(fars, to_close, &names, now);
+        let sockets = self.sockets(runtime, fars, to_close, &names, now);
+        let waiters = self.waiters(runtime, ring, &names, now);
         let spent = sys::now().since(now);
         self.step = (self.step + 1).min(AFTER_AN_END.len());
         self.next = match AFTER_AN_END.get(self.step) {
             Some(after) => self.ended + *after,
-            None if candidates => now + INTERVAL.max(spent * SHARE),
+            None if ends || sockets || waiters => now + INTERVAL.max(spent * SHARE),
             None => Instant::NEVER,
         };
+    }
+
+    /// Far ends should tell by themselves. One that somehow did not would keep the stack for
+    /// ever.
+    fn far_ends(
+        &mut self,
+        fars: &Fars,
+        to_close: &mut Vec<SockId>,
+        names: &Names,
+        now: Instant,
+    ) -> bool {
+        let mut missing = Vec::new();
+        for id in fars.ids().filter(|id| !names.has_socket(*id)) {
+            let since = since(&self.silent, id, now);
+            if now.since(since) >= GRACE {
+                to_close.push(id);
+            } else {
+                missing.push((id, since));
+            }
+        }
+        self.silent = missing;
+        !self.silent.is_empty()
     }
 
     /// True when some are left that might be found gone later.
@@ -101,25 +136,28 @@ impl Sweep {
         runtime: &Runtime,
         fars: &Fars,
         to_close: &mut Vec<SockId>,
+        names: &Names,
         now: Instant,
     ) -> bool {
         let mut left = false;
         let mut nameless = Vec::new();
         let mut cursor = 1;
         while cursor != 0 {
-            let mut portion = [(SockId::default(), false); PORTION];
+            let mut portion = [(SockId::default(), 0); PORTION];
             let Some(count) = portion_of_sockets(runtime, fars, &mut cursor, &mut portion) else {
                 return true;
             };
-            for &(id, named) in portion.iter().take(count) {
-                let since = self.nameless.iter().find(|(old, _)| *old == id);
-                let since = since.map_or(now, |(_, since)| *since);
-                if !named && now.since(since) < GRACE {
-                    nameless.push((id, since));
+            for &(id, owner) in portion.iter().take(count) {
+                if names.has_socket(id) {
                     left = true;
-                } else if is_gone(runtime, id) {
+                    continue;
+                }
+                let since = since(&self.nameless, id, now);
+                let missing = now.since(since);
+                if missing >= GRACE || missing >= SHORT_GRACE && has_ended(owner) {
                     to_close.push(id);
                 } else {
+                    nameless.push((id, since));
                     left = true;
                 }
             }
@@ -128,22 +166,24 @@ impl Sweep {
         left
     }
 
-    /// Give back the numbers of waiters whose processes ended. True when some are left that
-    /// might be found gone later.
-    fn waiters(&mut self, runtime: &Runtime, now: Instant) -> bool {
+    /// Ring them, if asked to, and give back the numbers of those whose processes ended. True
+    /// when some are left that might be found gone later.
+    fn waiters(&mut self, runtime: &Runtime, ring: bool, names: &Names, now: Instant) -> bool {
         let mut mute = Vec::new();
         let mut cursor = 1;
         while cursor != 0 {
             let mut portion = [(0u16, 0u32); PORTION];
-            let Some(count) = portion_of_waiters(runtime, &mut cursor, &mut portion) else {
+            let Some(count) = portion_of_waiters(runtime, ring, &mut cursor, &mut portion) else {
                 return true;
             };
             for &waiter in portion.iter().take(count) {
-                if bell::hangs(&runtime.bell_name(waiter.0)) {
+                if ring {
+                    runtime.ring(waiter.0);
+                }
+                if names.has_bell(waiter.0) {
                     continue;
                 }
-                let since = self.mute.iter().find(|(old, _)| *old == waiter);
-                let since = since.map_or(now, |(_, since)| *since);
+                let since = since(&self.mute, waiter, now);
                 if now.since(since) < GRACE {
                     mute.push((waiter, since));
                 } else if let Some(mut host) =
@@ -160,7 +200,13 @@ impl Sweep {
     }
 }
 
-/// Whether no process holds the descriptor of socket `id`.
+/// Since when it has been known to be missing.
+fn since<K: PartialEq>(known: &[(K, Instant)], key: K, now: Instant) -> Instant {
+    let found = known.iter().find(|(k, _)| *k == key);
+    found.map_or(now, |(_, since)| *since)
+}
+
+/// Whether no process holds the descriptor of socket `id`, which has been given its name.
 pub fn is_gone(runtime: &Runtime, id: SockId) -> bool {
     let Ok(scratch) = unix::socket(unix::Kind::Stream, false) else {
         return false;
@@ -168,14 +214,77 @@ pub fn is_gone(runtime: &Runtime, id: SockId) -> bool {
     unix::bind(scratch.raw(), &runtime.socket_name(id.number())).is_ok()
 }
 
-/// Sockets from `cursor` on that a program holds and that have no far end here, and whether
-/// their descriptors have names; `cursor` is where to go on, 0 at the end. `None`: the lock was
-/// not to be had.
+/// The process has ended, though its parent may not have waited for it.
+fn has_ended(pid: u32) -> bool {
+    let path = std::ffi::CString::new(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some(stat) = io::read_file(&path) else {
+        return true;
+    };
+    // The state comes after the name, which may hold any character, in parentheses.
+    let after = stat.iter().rposition(|b| *b == b')').unwrap_or(0);
+    matches!(stat.get(after + 2), None | Some(b'Z' | b'X'))
+}
+
+/// The names of a stack's descriptors and bells that are there.
+#[derive(Debug, Default)]
+struct Names {
+    /// [`SockId::number`], sorted.
+    sockets: Vec<u64>,
+    /// Sorted.
+    bells: Vec<u16>,
+    /// The listing can't be read (there is no /proc): everything counts as there.
+    unknown: bool,
+}
+
+impl Names {
+    fn read(nonce: u64) -> Names {
+        match io::read_file(c"/proc/self/net/unix") {
+            Some(listing) => Names::parse(&listing, nonce),
+            None => Names {
+                unknown: true,
+                ..Names::default()
+            },
+        }
+    }
+
+    /// Lines end in the name, in which a NUL is shown as `@`.
+    fn parse(listing: &[u8], nonce: u64) -> Names {
+        let mut names = Names::default();
+        let prefix = format!("@utcp/{nonce:x}/");
+        for line in listing.split(|b| *b == b'\n') {
+            let start = line.iter().rposition(|b| *b == b' ').map_or(0, |i| i + 1);
+            let name = line.get(start..).unwrap_or_default();
+            let Some(name) = name.strip_prefix(prefix.as_bytes()) else {
+                continue;
+            };
+            let name = core::str::from_utf8(name).unwrap_or_default();
+            if let Some(id) = name.strip_prefix("bell") {
+                names.bells.extend(id.parse::<u16>());
+            } else {
+                names.sockets.extend(u64::from_str_radix(name, 16));
+            }
+        }
+        names.sockets.sort_unstable();
+        names.bells.sort_unstable();
+        names
+    }
+
+    fn has_socket(&self, id: SockId) -> bool {
+        self.unknown || self.sockets.binary_search(&id.number()).is_ok()
+    }
+
+    fn has_bell(&self, waiter: u16) -> bool {
+        self.unknown || self.bells.binary_search(&waiter).is_ok()
+    }
+}
+
+/// Sockets from `cursor` on that a program holds and that have no far end here, each with its
+/// owner; `cursor` is where to go on, 0 at the end. `None`: the lock was not to be had.
 fn portion_of_sockets(
     runtime: &Runtime,
     fars: &Fars,
     cursor: &mut u32,
-    portion: &mut [(SockId, bool); PORTION],
+    portion: &mut [(SockId, u32); PORTION],
 ) -> Option<usize> {
     let host = runtime.enter_until(sys::now() + LOCK_PATIENCE, false)?;
     let mut count = 0;
@@ -194,32 +303,63 @@ fn portion_of_sockets(
             *cursor = index;
             return Some(count);
         };
-        *place = (id, socket.owner.inode != 0);
+        *place = (id, socket.owner.pid);
         count += 1;
     }
     *cursor = 0;
     Some(count)
 }
 
-/// The same for waiters, each with its process.
+/// The same for waiters, each with its process. Those that are to be rung are marked so that
+/// others ring them again.
 fn portion_of_waiters(
     runtime: &Runtime,
+    ring: bool,
     cursor: &mut u32,
     portion: &mut [(u16, u32); PORTION],
 ) -> Option<usize> {
-    let host = runtime.enter_until(sys::now() + LOCK_PATIENCE, false)?;
+    let mut host = runtime.enter_until(sys::now() + LOCK_PATIENCE, false)?;
     let mut count = 0;
     for index in *cursor..=host.sh.waiters.high_water() {
-        let Some(waiter) = host.sh.waiters.get(index) else {
+        let Some(waiter) = host.sh.waiters.get_mut(index) else {
             continue;
         };
         let Some(place) = portion.get_mut(count) else {
             *cursor = index;
             return Some(count);
         };
+        waiter.rung &= !ring;
         *place = (index as u16, waiter.pid);
         count += 1;
     }
     *cursor = 0;
     Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read() {
+        let listing = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
+            00000000bd78bbc9: 00000002 00000000 00000000 0001 01 75031 @utcp/ab/500000001\n\
+            00000000bd78bbc9: 00000002 00000000 00000000 0002 01 75031 @utcp/ab/bell0\n\
+            00000000bd78bbc9: 00000002 00000000 00000000 0002 01 75031 @utcp/ab/bell17\n\
+            00000000bd78bbc9: 00000002 00000000 00000000 0001 01 75031 @utcp/ac/700000001\n\
+            00000000bd78bbc9: 00000002 00000000 00000000 0001 01 75031 /run/@utcp/ab/1\n\
+            00000000bd78bbc9: 00000002 00000000 00000000 0001 01 75031\n";
+        let names = Names::parse(listing, 0xab);
+        let id = |index, generation| SockId { index, generation };
+        assert!(names.has_socket(id(1, 5)));
+        assert!(!names.has_socket(id(1, 7)));
+        assert!(names.has_bell(0) && names.has_bell(17) && !names.has_bell(1));
+        assert_eq!((names.sockets.len(), names.bells.len()), (1, 2));
+    }
+
+    #[test]
+    fn ends_are_seen() {
+        assert!(!has_ended(crate::sys::process::pid()));
+        assert!(has_ended(1 << 30));
+    }
 }

@@ -308,7 +308,7 @@ fn a_killed_process_closes_its_sockets() {
         child.kill();
         let start = Instant::now();
         eventually("the sockets are closed", || member.sockets() == 0);
-        assert!(start.elapsed() < Duration::from_millis(500));
+        assert!(start.elapsed() < Duration::from_millis(500), "soon");
         assert_eq!(world.keepers().len(), 1);
     });
 }

@@ -16,6 +16,10 @@ use crate::tcp::State;
 /// (docs/kernel-notes/sockbuf.md).
 const SKB_OVERHEAD: u32 = 832;
 
+/// Linux was seen to begin one more sk_buff than its sum of them explains, in queues of small
+/// ones (docs/kernel-notes/sockbuf.md).
+const ONE_MORE: u32 = 2048 + SKB_OVERHEAD;
+
 impl Socket {
     /// Linux's sk_wmem_queued.
     pub fn wmem_queued(&self) -> u32 {
@@ -34,7 +38,7 @@ impl Socket {
         let tail = unsent.min(self.tx.tail_skb);
         if tail > 0 && tail < goal {
             (goal - tail, false)
-        } else if self.wmem_queued() < self.options.sndbuf {
+        } else if self.wmem_queued() < self.options.sndbuf.saturating_add(ONE_MORE.min(goal)) {
             (goal, true)
         } else {
             (0, true)

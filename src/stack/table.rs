@@ -59,6 +59,7 @@ impl Host<'_> {
                 State::Listen => (s.accept_len, s.backlog),
                 // Linux counts sequence numbers: a SYN or FIN that is not acknowledged, a FIN
                 // that recv has not told of.
+                State::SynReceived if s.embryonic => (0, 0),
                 State::SynSent | State::SynReceived => (s.rx.bytes, s.tx.bytes + 1),
                 State::FinWait1 | State::Closing | State::LastAck => {
                     (s.rx.bytes + u32::from(s.eof && !s.eof_read), s.tx.bytes + 1)

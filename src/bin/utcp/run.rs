@@ -1,0 +1,307 @@
+//! `utcp run`: a program on the stack, perhaps watched.
+
+use crate::cli;
+use crate::ladder::Ladder;
+use crate::model::{Event, What};
+use crate::paint;
+use crate::procs;
+use crate::programs;
+use crate::ring::Follower;
+use crate::sides::{Side, Sides};
+use crate::stacks;
+use crate::trouble::{Result, Trouble};
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// Run it.
+pub fn run(args: &cli::Run) -> Result<ExitCode> {
+    let config = stacks::config(args.stack.name.as_deref())?;
+    let library = programs::library()?;
+    let (program, rest) = args
+        .program
+        .split_first()
+        .ok_or_else(|| Trouble::new("nothing to run", "no program was named"))?;
+    let mut command = Command::new(program);
+    command
+        .args(rest)
+        .env("LD_PRELOAD", programs::preload(&library))
+        .env("UTCP_STACK", &config.stack);
+    if args.trace {
+        let stack = stacks::start(&config)?;
+        return traced(args, command, Follower::new(stack)?);
+    }
+    let e = command.exec();
+    Err(programs::cannot_run(program, &e))
+}
+
+/// How often to look, and how long to hold back calls whose side is not known yet.
+const PAUSE: Duration = Duration::from_millis(15);
+const HOLD: Duration = Duration::from_millis(150);
+
+fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Result<ExitCode> {
+    let mut out: Box<dyn Write> = match &args.output {
+        Some(path) => Box::new(std::fs::File::create(path).map_err(|e| {
+            Trouble::new(format!("cannot write the trace to {}", path.display()), e)
+        })?),
+        None => Box::new(anstream::stderr()),
+    };
+    let signals = Signals::block();
+    let program = command.get_program().to_owned();
+    let mut child = {
+        let restore = signals.before;
+        // SAFETY: sigprocmask may be called between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                libc::sigprocmask(libc::SIG_SETMASK, &raw const restore, std::ptr::null_mut());
+                Ok(())
+            });
+        }
+        command
+            .spawn()
+            .map_err(|e| programs::cannot_run(&program, &e))?
+    };
+    let name = program_name(&program);
+    let mut view = View::new(child.id(), name, args.json);
+    let status = loop {
+        signals.pass_on(&child, PAUSE);
+        let status = ended(&mut child)?;
+        let (events, lost) = follower.poll()?;
+        if lost > 0 {
+            say(
+                &mut out,
+                &format!("({lost} events came too fast and are not shown)"),
+            );
+        }
+        view.take(events, status.is_some(), &mut out);
+        if let Some(status) = status {
+            break status;
+        }
+    };
+    view.exit(procs::status_text(status), &mut out);
+    drop(follower);
+    Ok(end_as(status))
+}
+
+fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
+    child
+        .try_wait()
+        .map_err(|e| Trouble::new("cannot wait for the program", e))
+}
+
+fn program_name(program: &std::ffi::OsStr) -> String {
+    let path = std::path::Path::new(program);
+    let name = path.file_name().unwrap_or(program);
+    paint::printable(&name.display().to_string())
+}
+
+/// A broken pipe ends the trace, not the program.
+fn say(out: &mut Box<dyn Write>, line: &str) {
+    let _ = writeln!(out, "{line}");
+}
+
+/// Events on their way to the terminal.
+struct View {
+    root: u32,
+    name: String,
+    json: bool,
+    sides: Sides,
+    ladder: Ladder,
+    headed: bool,
+    /// Not shown yet: nothing says so far whether the program is client or server.
+    held: Vec<Event>,
+    since: Option<Instant>,
+    foreign: Vec<u32>,
+}
+
+impl View {
+    fn new(root: u32, name: String, json: bool) -> View {
+        View {
+            root,
+            name,
+            json,
+            sides: Sides::default(),
+            ladder: Ladder::new(paint::columns()),
+            headed: false,
+            held: Vec::new(),
+            since: None,
+            foreign: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, events: Vec<Event>, last: bool, out: &mut Box<dyn Write>) {
+        if !events.is_empty() {
+            self.since.get_or_insert_with(Instant::now);
+            self.held.extend(events);
+        }
+        if self.sides.of(self.root).is_none() {
+            let role = self.held.iter().find_map(|e| self.role(e));
+            let waited = self.since.is_some_and(|at| at.elapsed() > HOLD);
+            match role {
+                Some(side) => self.sides.put(self.root, side),
+                None if waited || last => {}
+                None => return,
+            }
+        }
+        let events = std::mem::take(&mut self.held);
+        self.since = None;
+        self.show(&events, out);
+    }
+
+    /// What an event says about the program's side.
+    fn role(&self, event: &Event) -> Option<Side> {
+        let (What::Enter(call) | What::Return { call, .. }) = &event.what else {
+            return None;
+        };
+        let side = match call.name.as_str() {
+            "listen" | "accept" | "accept4" => Side::Server,
+            "connect" => Side::Client,
+            _ => return None,
+        };
+        procs::descends(event.pid, self.root).then_some(side)
+    }
+
+    /// The program's children are on its side, everybody else on the other.
+    fn place(&mut self, pid: u32) {
+        if pid == 0 || self.sides.of(pid).is_some() || self.foreign.contains(&pid) {
+            return;
+        }
+        let own = self.sides.of(self.root).unwrap_or(Side::Client);
+        if procs::descends(pid, self.root) {
+            self.sides.put(pid, own);
+        } else {
+            self.foreign.push(pid);
+        }
+    }
+
+    fn show(&mut self, events: &[Event], out: &mut Box<dyn Write>) {
+        let own = self.sides.of(self.root).unwrap_or(Side::Client);
+        let mut steps = Vec::new();
+        for event in events {
+            let call = matches!(event.what, What::Enter(_) | What::Return { .. });
+            if call {
+                self.place(event.pid);
+            }
+            let mut step = self.sides.place(event);
+            if call && self.foreign.contains(&event.pid) {
+                step.side = own.other();
+            }
+            steps.push(step);
+        }
+        if self.json {
+            for step in &steps {
+                say(out, &serde_json::to_string(step).unwrap_or_default());
+            }
+            return;
+        }
+        if !self.headed && !steps.is_empty() {
+            self.headed = true;
+            let program = format!("{} ({})", self.name, self.root);
+            let (client, server) = match own {
+                Side::Client => (program.as_str(), "peer"),
+                Side::Server => ("peer", program.as_str()),
+            };
+            for line in self.ladder.heading(client, server) {
+                say(out, &line.render());
+            }
+        }
+        self.ladder.number_connections |= self.sides.connections() > 1;
+        for line in self.ladder.draw(&steps) {
+            say(out, &line.render());
+        }
+    }
+
+    fn exit(&mut self, status: String, out: &mut Box<dyn Write>) {
+        if !self.headed && !self.json {
+            let name = &self.name;
+            let text = format!("{name} used no TCP socket of the stack; exit {status}");
+            return say(out, &text);
+        }
+        let time = crate::capture::clock(libc::CLOCK_MONOTONIC);
+        let (pid, tid) = (self.root, self.root);
+        let what = What::Exit { status };
+        let event = Event {
+            time,
+            pid,
+            tid,
+            what,
+        };
+        self.show(&[event], out);
+    }
+}
+
+/// Signals that are for the program.
+struct Signals {
+    set: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+impl Signals {
+    /// What somebody may send to this command and mean the program. What the terminal sends
+    /// (SIGINT, SIGQUIT, SIGTSTP) goes to the whole group, the program included.
+    const PASSED: [i32; 6] = [
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGINT,
+        libc::SIGQUIT,
+    ];
+
+    fn block() -> Signals {
+        // SAFETY: the sets are filled by the calls that get pointers to them.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            let mut before = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            for signal in Signals::PASSED.into_iter().chain([libc::SIGCHLD]) {
+                libc::sigaddset(&raw mut set, signal);
+            }
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
+            Signals { set, before }
+        }
+    }
+
+    /// Wait for `pause` or a signal, and pass signals on.
+    fn pass_on(&self, child: &Child, pause: Duration) {
+        let wait = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: pause.subsec_nanos().into(),
+        };
+        // SAFETY: the set is initialised; siginfo is filled when a signal is returned; the
+        // child has not been waited for, so the id is its own.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let signal = libc::sigtimedwait(&raw const self.set, &raw mut info, &raw const wait);
+            // The terminal's driver has reached the program already.
+            let from_terminal = info.si_code == libc::SI_KERNEL;
+            if Signals::PASSED.contains(&signal) && !from_terminal {
+                libc::kill(child.id() as libc::pid_t, signal);
+            }
+        }
+    }
+}
+
+/// End as the program ended: with its status, or by the same signal.
+fn end_as(status: ExitStatus) -> ExitCode {
+    if let Some(signal) = status.signal() {
+        // SAFETY: plain numbers; the set is initialised by sigemptyset. No core of ours is
+        // wanted beside the program's.
+        unsafe {
+            let none = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+            libc::signal(signal, libc::SIG_DFL);
+            let mut set = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, signal);
+            libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+            libc::raise(signal);
+        }
+        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+    }
+    ExitCode::from(status.code().unwrap_or(1) as u8)
+}

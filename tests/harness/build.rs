@@ -1,0 +1,127 @@
+//! Compiles what the tests run. A missing compiler is an error that names the package.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+/// The folder of the C programs.
+pub fn sources() -> PathBuf {
+    // The package that owns these tests is src/bin/utcp.
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../c-tests")
+        .canonicalize()
+        .expect("the folder c-tests")
+}
+
+/// Where compiled programs go. One folder a process: test binaries may run at once.
+fn out() -> &'static Path {
+    static OUT: OnceLock<PathBuf> = OnceLock::new();
+    OUT.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "programs-{}",
+            std::env::current_exe()
+                .ok()
+                .and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()))
+                .unwrap_or_default()
+        ));
+        std::fs::create_dir_all(&dir).expect("the folder for compiled programs");
+        dir
+    })
+}
+
+/// `libutcp.so` of this build: beside the `utcp` command, where `cargo build` puts it, or in
+/// `deps` there, where `cargo test` leaves it; the newer of the two.
+pub fn libutcp() -> PathBuf {
+    let command = Path::new(env!("CARGO_BIN_EXE_utcp"));
+    let made = |p: &PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+    [
+        command.to_owned(),
+        command.with_file_name("deps").join("utcp"),
+    ]
+    .map(|p| p.with_file_name("libutcp.so"))
+    .into_iter()
+    .filter(|p| p.exists())
+    .max_by_key(made)
+    .unwrap_or_else(|| {
+        panic!(
+            "there is no libutcp.so beside {}: cargo build makes it",
+            command.display()
+        )
+    })
+}
+
+/// Runs a command to its end; what it printed on failure, with the package that has the tool.
+fn tool(command: &mut Command, package: &str) {
+    let name = command.get_program().to_string_lossy().into_owned();
+    match command.output() {
+        Err(e) => panic!(
+            "can't run {name}: {e}; it comes with the package {package}: apt-get install {package}"
+        ),
+        Ok(o) if !o.status.success() => panic!(
+            "{name} failed ({}):\n{}",
+            o.status,
+            String::from_utf8_lossy(&o.stderr)
+        ),
+        Ok(_) => {}
+    }
+}
+
+/// Each thing is built once in a process, while whoever else wants it waits.
+fn once(key: &str, build: impl FnOnce() -> PathBuf) -> PathBuf {
+    static DONE: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut done = DONE.lock().unwrap_or_else(|e| e.into_inner());
+    let done = done.get_or_insert_with(HashMap::new);
+    if let Some(path) = done.get(key) {
+        return path.clone();
+    }
+    let path = build();
+    done.insert(key.to_owned(), path.clone());
+    path
+}
+
+/// The program `c-tests/NAME.c`, compiled. A name that ends in `+fortify` is compiled with
+/// `-O2 -D_FORTIFY_SOURCE=2`, whose programs call `__read_chk` and the like.
+pub fn c(name: &str) -> PathBuf {
+    once(name, || {
+        let path = out().join(name);
+        let stem = name.strip_suffix("+fortify").unwrap_or(name);
+        let level: &[&str] = if stem == name {
+            &["-O1"]
+        } else {
+            &["-O2", "-D_FORTIFY_SOURCE=2"]
+        };
+        let mut cc = Command::new("cc");
+        cc.args(level)
+            .args(["-g", "-pthread", "-w", "-o"])
+            .arg(&path)
+            .arg(sources().join(stem).with_extension("c"))
+            .arg("-lresolv");
+        tool(&mut cc, "gcc");
+        path
+    })
+}
+
+/// The folder with the classes of `c-tests/java/NAME.java`.
+pub fn java(name: &str) -> PathBuf {
+    once(&format!("java {name}"), || {
+        let dir = out().join(format!("java-{name}"));
+        std::fs::create_dir_all(&dir).expect("the folder for classes");
+        let source = sources().join("java").join(name).with_extension("java");
+        let mut javac = Command::new("javac");
+        javac.arg("-encoding").arg("UTF-8").arg("-d").arg(&dir);
+        tool(javac.arg(source), "default-jdk-headless");
+        dir
+    })
+}
+
+/// A shared library that does nothing: what every proof must reject.
+pub fn empty_library() -> PathBuf {
+    once("empty library", || {
+        let path = out().join("libempty.so");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-x", "c", "/dev/null", "-o"]);
+        tool(cc.arg(&path), "gcc");
+        path
+    })
+}

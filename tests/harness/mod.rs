@@ -1,0 +1,61 @@
+//! Runs the programs of `c-tests/` twice, on the kernel's stack and under `libutcp.so`, each time
+//! in network namespaces made for that run, and compares what they printed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `build.rs` | compiling the programs, the empty library, finding `libutcp.so` |
+//! | `netns.rs` | network namespaces, one host or two |
+//! | `run.rs` | the steps of a scenario, run on one side |
+//! | `compare.rs` | two runs compared; proof that the stack under test carried the second |
+//! | `capture.rs` | segments as an AF_PACKET socket sees them, made comparable |
+//!
+//! Two variables turn the harness on itself: `UTCP_TEST_AGAINST=kernel` runs the kernel twice (a
+//! program that differs then is not deterministic), `UTCP_TEST_LIBRARY=FILE` preloads another
+//! library (an empty one must make every test fail).
+
+// Each test crate uses its part of this.
+#![allow(dead_code)]
+
+pub mod build;
+pub mod capture;
+pub mod compare;
+pub mod netns;
+pub mod run;
+
+pub use run::{Scenario, Step};
+
+use run::Side;
+use std::path::PathBuf;
+
+/// Runs the scenario on both sides and fails the test on any difference, or when the kernel
+/// carried what the library should have. `test` is the test's full name.
+pub fn check(test: &str, scenario: &Scenario) {
+    if netns::ran_elsewhere(test) {
+        return;
+    }
+    let other = match std::env::var("UTCP_TEST_AGAINST").as_deref() {
+        Ok("kernel") => Side::Kernel,
+        Ok(other) => panic!("UTCP_TEST_AGAINST is {other:?}; it can only be \"kernel\""),
+        Err(_) => Side::Library(library()),
+    };
+    if let Err(report) = both(test, scenario, &other) {
+        panic!("{report}");
+    }
+}
+
+/// The library under test.
+pub fn library() -> PathBuf {
+    std::env::var_os("UTCP_TEST_LIBRARY").map_or_else(build::libutcp, PathBuf::from)
+}
+
+/// Runs the scenario on the kernel and on the other side; the report says what differs.
+pub fn both(test: &str, scenario: &Scenario, other: &Side) -> Result<(), String> {
+    // Compile first: the time limits are for the programs.
+    scenario.build();
+    let (kernel, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| run::run(test, scenario, &Side::Kernel));
+        let second = run::run(test, scenario, other);
+        (first.join().expect("the kernel's side"), second)
+    });
+    compare::judge(scenario, &kernel, &second, other)
+}
