@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::args::{Args, Peer};
 use crate::load::{Fields, Programs, Running};
 use crate::namespace::Counters;
-use crate::noise;
+use crate::{noise, tun};
 
 /// Whose TCP carries a program's traffic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -130,6 +130,7 @@ pub struct Runner<'a> {
     args: &'a Args,
     programs: Programs,
     lib: Option<PathBuf>,
+    has_tun: bool,
     begin: Instant,
     port: u16,
     /// What was measured.
@@ -150,7 +151,14 @@ impl<'a> Runner<'a> {
         if lib.is_none() {
             notes.push("libutcp.so could not be built: nothing ran on utcp".to_owned());
         }
+        let tun = tun::open("probe", tun::Mode::Plain);
+        if let Err(e) = &tun {
+            notes.push(format!(
+                "no TUN device: {e}; as root it works. Only loopback was measured"
+            ));
+        }
         Ok(Runner {
+            has_tun: tun.is_ok(),
             args,
             programs,
             lib,
@@ -201,8 +209,8 @@ impl<'a> Runner<'a> {
                 for pair in PAIRS {
                     let full = format!("{}/{}/{cores}", name(pair), load.name);
                     let kernel = pair == (Stack::Kernel, Stack::Kernel);
-                    let has_lib = self.lib.is_some();
-                    let possible = has_lib || (pair.0 != Stack::Utcp && pair.1 != Stack::Utcp);
+                    let possible = (self.lib.is_some() || !involves_utcp(pair))
+                        && (self.has_tun || pair.0 == pair.1);
                     let wanted = if kernel {
                         self.args.kernel
                     } else {
@@ -345,6 +353,10 @@ impl<'a> Runner<'a> {
             ));
         }
     }
+}
+
+fn involves_utcp(pair: Pair) -> bool {
+    pair.0 == Stack::Utcp || pair.1 == Stack::Utcp
 }
 
 /// Where the connecting end of a pair connects to.
