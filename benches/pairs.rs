@@ -170,9 +170,10 @@ impl<'a> Runner<'a> {
     }
 
     /// Run everything, a round of all places after the other, so that a slow phase of the
-    /// machine hits all alike. A place that failed isn't tried again.
+    /// machine hits all alike. A place that failed twice isn't tried again.
     pub fn run_all(&mut self) {
         let mut places = self.places();
+        let mut failed = BTreeMap::new();
         for round in 0..self.args.repeats {
             let mut next = Vec::with_capacity(places.len());
             for place in places {
@@ -190,7 +191,12 @@ impl<'a> Runner<'a> {
                         self.cells.entry(place).or_default().push(run);
                         next.push(place);
                     }
-                    Err(e) => self.notes.push(format!("{what}: {e}")),
+                    Err(e) => {
+                        if !std::mem::replace(failed.entry(place).or_insert(false), true) {
+                            next.push(place);
+                        }
+                        self.notes.push(format!("{what}: {e}"));
+                    }
                 }
             }
             places = next;
