@@ -15,6 +15,7 @@ mod watch;
 
 pub use attach::{Attachment, Connection, attach, attach_running, reattach};
 pub use error::AttachError;
+pub use spawn::library_for;
 pub use start::main;
 
 #[cfg(test)]

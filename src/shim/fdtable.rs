@@ -9,7 +9,7 @@
 //!
 //! Nothing here locks or allocates heap memory: signal handlers come here.
 
-use crate::process;
+use crate::{jumps, process};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use utcp_stack::stack::SockId;
@@ -146,6 +146,20 @@ pub fn set(fd: c_int, entry: Entry) {
     }
     if let Some(place) = place(fd, entry != Entry::Unknown) {
         place.store(entry.raw(), Ordering::Release);
+    }
+    if (0..=2).contains(&fd) && matches!(entry, Entry::Ours(_)) {
+        // What is printed goes to the socket from now on.
+        jumps::ensure();
+    }
+}
+
+/// At start: a program that was given a socket as its standard input or output may use it by
+/// stdio alone, which nothing here would see.
+pub fn look_at_standard_descriptors() {
+    for fd in 0..=2 {
+        if unix::local_name(fd).is_ok_and(|name| parse(&name).is_some()) {
+            jumps::ensure();
+        }
     }
 }
 

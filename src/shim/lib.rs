@@ -10,7 +10,7 @@
 //! | `blocked.rs` | threads that wait in the stack |
 //! | `lifecycle.rs`, `transfer.rs`, `messages.rs`, `sendfile.rs`, `names.rs`, `sockopt.rs`, `descriptors.rs` | the calls, on the stack |
 //! | `polling.rs`, `epoll.rs` | waiting for several descriptors |
-//! | `streams.rs` | stdio |
+//! | `jumps.rs`, `streams.rs` | stdio |
 //! | `sysctl.rs`, `proc_net.rs` | the host's settings and tables |
 //! | `trace.rs`, `observe.rs`, `args.rs` | calls as events |
 //! | `real.rs`, `kernel.rs` | libc's own functions; raw system calls |
@@ -30,6 +30,7 @@ mod epoll;
 mod errno;
 mod exports;
 mod fdtable;
+mod jumps;
 mod kernel;
 mod lifecycle;
 mod memory;

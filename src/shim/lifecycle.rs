@@ -87,6 +87,9 @@ pub fn listen(s: Sock, backlog: c_int) -> Result<c_int> {
 
 /// accept(2), accept4(2).
 pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -> Result<c_int> {
+    if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
+        return Err(Errno(libc::EINVAL));
+    }
     let (timeout, nonblock, empty) = {
         let host = s.enter()?;
         let l = host.socket(s.id).map_err(errno::of)?;

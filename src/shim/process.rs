@@ -122,3 +122,11 @@ pub fn vfork_over() {
     VFORKED.set(false);
     VFORKS.fetch_sub(1, Ordering::Relaxed);
 }
+
+/// All that happens when a program starts.
+#[ctor::ctor]
+unsafe fn start() {
+    if !crate::observe::active() {
+        crate::fdtable::look_at_standard_descriptors();
+    }
+}

@@ -20,6 +20,7 @@ const INVALID: Errno = Errno(libc::EINVAL);
 // Linux's numbers that the libc crate lacks.
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
+const TCP_TX_DELAY: c_int = 37;
 const TCP_CA_NAME_MAX: usize = 16;
 const CAP_NET_ADMIN: u32 = 12;
 
@@ -100,6 +101,49 @@ fn ipv6_opt(name: c_int) -> Option<Opt> {
     })
 }
 
+/// Options that the stack doesn't have, at the value that says so. That value can be read and
+/// set; any other is refused as by a kernel without the option.
+fn absent(level: c_int, name: c_int) -> Option<c_int> {
+    let off: &[c_int] = match level {
+        libc::SOL_SOCKET => &[libc::SO_ZEROCOPY],
+        libc::SOL_TCP => &[
+            libc::TCP_FASTOPEN,
+            libc::TCP_FASTOPEN_CONNECT,
+            libc::TCP_INQ,
+            libc::TCP_REPAIR,
+            libc::TCP_SAVE_SYN,
+            libc::TCP_THIN_LINEAR_TIMEOUTS,
+            libc::TCP_THIN_DUPACK,
+            TCP_TX_DELAY,
+        ],
+        libc::SOL_IP => &[
+            libc::IP_RECVERR,
+            libc::IP_FREEBIND,
+            libc::IP_TRANSPARENT,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            libc::IP_PKTINFO,
+            libc::IP_RECVTTL,
+            libc::IP_RECVTOS,
+            libc::IP_MINTTL,
+        ],
+        libc::SOL_IPV6 => &[libc::IPV6_RECVERR, libc::IPV6_RECVPKTINFO],
+        _ => &[],
+    };
+    match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_PEEK_OFF) => Some(-1),
+        (libc::SOL_IP, libc::IP_MULTICAST_TTL | libc::IP_MULTICAST_LOOP) => Some(1),
+        _ => off.contains(&name).then_some(0),
+    }
+}
+
+fn set_absent(given: Value, value: c_int) -> Result<c_int> {
+    if given.int_or_byte()? == value {
+        Ok(0)
+    } else {
+        Err(NO_SUCH)
+    }
+}
+
 /// setsockopt(2).
 pub fn set(
     s: Sock,
@@ -112,6 +156,9 @@ pub fn set(
     let family = family(s)?;
     if (len as c_int) < 0 {
         return Err(INVALID);
+    }
+    if let Some(value) = absent(level, name).filter(|_| knows(family, level)) {
+        return set_absent(given, value);
     }
     match level {
         libc::SOL_SOCKET => set_socket(s, name, given)?,
@@ -148,7 +195,9 @@ pub fn get(
         len: 0,
         room,
     };
+    let absent = absent(level, name).filter(|_| knows(family, level));
     match level {
+        _ if absent.is_some() => out.int(absent.unwrap_or(0)),
         libc::SOL_SOCKET => get_socket(s, family, name, &mut out)?,
         libc::SOL_TCP => get_tcp(s, name, &mut out)?,
         libc::SOL_IP if name == libc::IP_MTU => out.int(path_mtu(s)?),
@@ -171,6 +220,11 @@ pub fn get(
     memory::write_bytes(value.cast(), &out.bytes[..n])?;
     memory::write(len, n as socklen_t)?;
     Ok(0)
+}
+
+/// Whether sockets of `family` have options at `level`.
+fn knows(family: Family, level: c_int) -> bool {
+    level != libc::SOL_IPV6 || family == Family::V6
 }
 
 fn family(s: Sock) -> Result<Family> {
@@ -309,7 +363,6 @@ fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<(
             }
             out.put(&bytes[..len]);
         }
-        libc::SO_PEEK_OFF => out.int(-1),
         libc::SO_PASSCRED | libc::SO_PASSSEC => return Err(Errno(libc::EOPNOTSUPP)),
         _ => out.int(get_opt(s, socket_opt(name).ok_or(NO_SUCH)?)?),
     }
@@ -357,6 +410,12 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
                 mtu
             };
             out.put(&tcp_info::encode(state, &info, queue, pmtu));
+        }
+        libc::TCP_WINDOW_CLAMP => {
+            let host = s.enter()?;
+            let socket = host.socket(s.id).map_err(errno::of)?;
+            let clamp = socket.options.rcvbuf / 2;
+            out.int(if socket.open { clamp as c_int } else { 0 });
         }
         libc::TCP_CONGESTION => {
             let mut name = [0u8; TCP_CA_NAME_MAX];

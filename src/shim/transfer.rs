@@ -6,6 +6,7 @@ use crate::lifecycle::{timeout, wait};
 use crate::vectors::Buffers;
 use crate::{ends, errno, kernel};
 use core::ffi::c_int;
+use std::io::IoSliceMut;
 use utcp_stack::stack::{Error, Host, RecvFlags, SendFlags, SockId};
 use utcp_stack::sys::Errno;
 use utcp_stack::tcp::State;
@@ -158,19 +159,31 @@ impl Recv {
             if done > 0 && (self.out.left() == 0 || self.nothing_more(host)) {
                 return Some(Ok(()));
             }
+            // Asked for nothing, there is no waiting if anything is there at all.
+            if self.out.total() == 0 && host.socket(self.s.id).is_ok_and(|s| s.rx.bytes > 0) {
+                return Some(Ok(()));
+            }
             let flags = RecvFlags {
                 peek: self.peek,
                 peek_offset: if self.peek { done } else { 0 },
-                trunc: self.trunc,
+                trunc: false,
             };
             let id = self.s.id;
             let mut offered = 0;
-            let got = self.out.with_output(|parts| {
-                offered = parts.iter().map(|p| p.len()).sum();
-                host.recv(id, parts, flags)
-            });
+            let got = if self.trunc {
+                // Nothing is to be copied to the program, wherever it points.
+                let mut nowhere = [0; 4096];
+                offered = nowhere.len().min(self.out.left());
+                let part = IoSliceMut::new(&mut nowhere[..offered]);
+                host.recv(id, &mut [part], flags)
+            } else {
+                self.out.with_output(|parts| {
+                    offered = parts.iter().map(|p| p.len()).sum();
+                    host.recv(id, parts, flags)
+                })
+            };
             match got {
-                Ok(0) if self.out.is_bad() && has_data(host, id) => {
+                Ok(0) if self.out.is_bad() && !self.trunc && has_data(host, id) => {
                     return Some(Err(Errno(libc::EFAULT)));
                 }
                 Ok(0) => return Some(Ok(())),

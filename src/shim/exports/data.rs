@@ -48,7 +48,7 @@ fn readv_on(s: Sock, iov: *const iovec, n: c_int, flags: c_int) -> Result<ssize_
 }
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
     dispatch(
         "read",
         fd,
@@ -65,7 +65,7 @@ pub(super) unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, n: size
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
     dispatch(
         "write",
         fd,

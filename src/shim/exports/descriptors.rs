@@ -13,7 +13,7 @@ use utcp_stack::stack::SockId;
 use utcp_stack::sys::Errno;
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     if own::is(fd) {
         // As far as the program is concerned nothing is there.
         errno::set(libc::EBADF);

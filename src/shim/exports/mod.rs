@@ -4,8 +4,8 @@
 //! They are `extern "C-unwind"`: a cancelled thread unwinds through them out of libc's own
 //! function. That is why nothing in them needs to be dropped.
 
-mod data;
-mod descriptors;
+pub mod data;
+pub mod descriptors;
 mod files;
 mod fortified;
 mod lifecycle;

@@ -3,7 +3,7 @@
 use crate::dispatch::{Sock, end};
 use crate::transfer;
 use crate::vectors::Buffers;
-use crate::{errno, observe, real, streams};
+use crate::{errno, jumps, observe, real, streams};
 use core::ffi::{c_char, c_int, c_void};
 use libc::FILE;
 use utcp_stack::sys::Errno;
@@ -12,6 +12,7 @@ use utcp_stack::sys::Errno;
 unsafe extern "C-unwind" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
     if !observe::active()
         && let Some(s) = Sock::at(fd)
+        && !jumps::ensure()
     {
         return match streams::open(s, mode) {
             Ok(stream) => stream,
