@@ -262,8 +262,10 @@ impl Host<'_> {
     fn send_reset(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
-        if self.sh.find_connection(local, remote).is_some() {
-            // The pair of endpoints belongs to another connection now.
+        // Death may have come while they were being written.
+        let pair = !remote.addr.is_any() && local.addr.is_v4() == remote.addr.is_v4();
+        if !pair || self.sh.find_connection(local, remote).is_some() {
+            // Or the pair of endpoints belongs to another connection now.
             return;
         }
         // A peer on this host may have lost segments with the loopback: say what it expects, or

@@ -389,7 +389,14 @@ fn deaths(
     steps
 }
 
-/// 1 looks at every single instruction, which takes hours.
+/// UTCP_SEEDS=FIRST..END takes others.
+fn seeds(default: core::ops::Range<u64>) -> core::ops::Range<u64> {
+    let given = std::env::var("UTCP_SEEDS").ok();
+    let bounds = given.as_deref().and_then(|s| s.split_once(".."));
+    bounds.map_or(default, |(a, b)| a.parse().unwrap()..b.parse().unwrap())
+}
+
+/// UTCP_RARELY=1 looks at every single instruction, which takes hours.
 fn rarely(default: usize) -> usize {
     std::env::var("UTCP_RARELY").map_or(default, |n| n.parse().unwrap())
 }
@@ -398,7 +405,7 @@ fn rarely(default: usize) -> usize {
 fn death_at_any_instruction_costs_what_was_being_changed() {
     let copy = Stack::new();
     let mut count = 0;
-    let steps = deaths(0..80, rarely(200), |scene, now| {
+    let steps = deaths(seeds(0..80), rarely(200), |scene, now| {
         count += 1;
         copy.copy(&scene.stack);
         aftermath(&copy, now, scene);
@@ -411,7 +418,7 @@ fn recovery_may_die_too() {
     let (first, second) = (Stack::new(), Stack::new());
     let (mut count, mut in_lock) = (0, 0);
     let mut rng = Rng(1);
-    deaths(80..160, rarely(500), |scene, now| {
+    deaths(seeds(80..160), rarely(500), |scene, now| {
         first.copy(&scene.stack);
         count += 1;
         stop_once(
