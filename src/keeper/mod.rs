@@ -10,6 +10,7 @@ pub mod protocol;
 mod serve;
 mod spawn;
 mod start;
+mod survivors;
 mod sweep;
 mod watch;
 

@@ -30,13 +30,22 @@ fn out() -> &'static Path {
     })
 }
 
+/// The `utcp` command.
+pub fn utcp() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_utcp"))
+}
+
+/// A file for a run's own use.
+pub fn scratch(name: &str) -> PathBuf {
+    out().join(format!("{name}-{}", std::process::id()))
+}
+
 /// `libutcp.so` of this build.
 pub fn libutcp() -> PathBuf {
-    let command = Path::new(env!("CARGO_BIN_EXE_utcp"));
-    utcp_stack::keeper::library_for(command).unwrap_or_else(|| {
+    utcp_stack::keeper::library_for(utcp()).unwrap_or_else(|| {
         panic!(
-            "there is no libutcp.so beside {}: cargo build makes it",
-            command.display()
+            "no libutcp.so beside {}: cargo build makes it",
+            utcp().display()
         )
     })
 }
