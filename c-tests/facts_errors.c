@@ -1,7 +1,7 @@
 /* Errors of calls with wrong arguments or in wrong states. */
 #include "probe.h"
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct sockaddr_in a = in4("127.0.0.1", 9100), b = in4("198.51.100.7", 9100);
     struct sockaddr_in6 a6 = in6("::1", 9100);
@@ -9,6 +9,7 @@ int main(void)
     char buf[64];
     int s, l, c, v;
     signal(SIGPIPE, SIG_IGN);
+    (void)argv;
 
     say("-- socket");
     OK(socket(AF_INET, SOCK_STREAM, IPPROTO_TCP));
@@ -53,6 +54,10 @@ int main(void)
     struct sockaddr_in broad = in4("255.255.255.255", 9100), multi = in4("224.0.0.1", 9100);
     OK(bind(s, SA(broad), sizeof broad));
     OK(bind(s, SA(multi), sizeof multi));
+    close(s);
+    s = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    OK(bind(s, SA(multi), sizeof multi));
+    OK(listen(s, 1));
     close(s);
     say("-- bind conflicts");
     static const struct { const char *x, *y; int rx, ry, lx; } cases[] = {
@@ -176,7 +181,10 @@ int main(void)
     R(recv(p.s, buf, 64, 0));
     R(recv(p.s, buf, 64, MSG_OOB));
     OK(recv(p.s, buf, 64, MSG_OOB));
-    R(recv(p.s, buf, 0, 0));
+    close_pair(p);
+    p = pair_at(9104);
+    R(recv(p.s, buf, 0, MSG_DONTWAIT));
+    R(read(p.s, buf, 0));
     R(recv(p.s, buf, 64, MSG_DONTWAIT));
     R(send(p.c, "hello", 5, 0));
     ms(10);
@@ -234,31 +242,30 @@ int main(void)
     say("sixteen bytes offered: length %d", (int)n);
     n = (socklen_t)-1;
     OK(getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &v, &n));
+    /* A stack may lack those below the line (and then say ENOPROTOOPT); `facts_errors all` shows them too. */
     static const struct { const char *name; int level, opt; } opts[] = {
 #define O(l, o) {#o, l, o}
         O(SOL_SOCKET, SO_TYPE), O(SOL_SOCKET, SO_PROTOCOL), O(SOL_SOCKET, SO_DOMAIN), O(SOL_SOCKET, SO_ACCEPTCONN),
         O(SOL_SOCKET, SO_REUSEADDR), O(SOL_SOCKET, SO_REUSEPORT), O(SOL_SOCKET, SO_KEEPALIVE), O(SOL_SOCKET, SO_BROADCAST),
         O(SOL_SOCKET, SO_OOBINLINE), O(SOL_SOCKET, SO_DONTROUTE), O(SOL_SOCKET, SO_PRIORITY), O(SOL_SOCKET, SO_MARK),
-        O(SOL_SOCKET, SO_DEBUG), O(SOL_SOCKET, SO_TIMESTAMP), O(SOL_SOCKET, SO_BUSY_POLL), O(SOL_SOCKET, SO_ZEROCOPY),
-        O(SOL_SOCKET, SO_INCOMING_CPU), O(SOL_SOCKET, SO_PEEK_OFF), O(SOL_SOCKET, SO_NO_CHECK), O(SOL_SOCKET, SO_PASSCRED),
-        O(SOL_SOCKET, SO_INCOMING_NAPI_ID), O(SOL_SOCKET, SO_MAX_PACING_RATE), O(SOL_SOCKET, SO_RXQ_OVFL),
+        O(SOL_SOCKET, SO_DEBUG), O(SOL_SOCKET, SO_TIMESTAMP), O(SOL_SOCKET, SO_BUSY_POLL), O(SOL_SOCKET, SO_PEEK_OFF),
+        O(SOL_SOCKET, SO_NO_CHECK), O(SOL_SOCKET, SO_PASSCRED), O(SOL_SOCKET, SO_MAX_PACING_RATE), O(SOL_SOCKET, SO_RXQ_OVFL),
         O(IPPROTO_TCP, TCP_NODELAY), O(IPPROTO_TCP, TCP_MAXSEG), O(IPPROTO_TCP, TCP_CORK), O(IPPROTO_TCP, TCP_KEEPIDLE),
         O(IPPROTO_TCP, TCP_KEEPINTVL), O(IPPROTO_TCP, TCP_KEEPCNT), O(IPPROTO_TCP, TCP_SYNCNT), O(IPPROTO_TCP, TCP_LINGER2),
-        O(IPPROTO_TCP, TCP_DEFER_ACCEPT), O(IPPROTO_TCP, TCP_WINDOW_CLAMP), O(IPPROTO_TCP, TCP_QUICKACK),
-        O(IPPROTO_TCP, TCP_USER_TIMEOUT), O(IPPROTO_TCP, TCP_NOTSENT_LOWAT), O(IPPROTO_TCP, TCP_FASTOPEN),
-        O(IPPROTO_TCP, TCP_TIMESTAMP), O(IPPROTO_TCP, TCP_INQ), O(IPPROTO_TCP, TCP_SAVE_SYN), O(IPPROTO_TCP, TCP_REPAIR),
-        O(IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS), O(IPPROTO_TCP, TCP_TX_DELAY), O(IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
+        O(IPPROTO_TCP, TCP_DEFER_ACCEPT), O(IPPROTO_TCP, TCP_QUICKACK), O(IPPROTO_TCP, TCP_USER_TIMEOUT), O(IPPROTO_TCP, TCP_NOTSENT_LOWAT),
         O(IPPROTO_IP, IP_TOS), O(IPPROTO_IP, IP_TTL), O(IPPROTO_IP, IP_MTU_DISCOVER), O(IPPROTO_IP, IP_MTU),
-        O(IPPROTO_IP, IP_RECVERR), O(IPPROTO_IP, IP_FREEBIND), O(IPPROTO_IP, IP_TRANSPARENT), O(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT),
-        O(IPPROTO_IP, IP_MULTICAST_TTL), O(IPPROTO_IP, IP_PKTINFO), O(IPPROTO_IP, IP_MINTTL)};
+        {NULL, 0, 0},
+        O(SOL_SOCKET, SO_ZEROCOPY), O(IPPROTO_TCP, TCP_FASTOPEN), O(IPPROTO_TCP, TCP_INQ), O(IPPROTO_TCP, TCP_SAVE_SYN),
+        O(IPPROTO_TCP, TCP_REPAIR), O(IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS), O(IPPROTO_TCP, TCP_TX_DELAY),
+        O(IPPROTO_TCP, TCP_FASTOPEN_CONNECT), O(IPPROTO_TCP, TCP_WINDOW_CLAMP), O(IPPROTO_IP, IP_RECVERR), O(IPPROTO_IP, IP_FREEBIND),
+        O(IPPROTO_IP, IP_TRANSPARENT), O(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT), O(IPPROTO_IP, IP_MULTICAST_TTL),
+        O(IPPROTO_IP, IP_PKTINFO), O(IPPROTO_IP, IP_MINTTL)};
     for (int round = 0; round < 2; round++) {
         if (round) { close(s); s = dial(9101); }
         for (size_t i = 0; i < sizeof opts / sizeof *opts; i++) {
+            if (!opts[i].name && argc < 2) break;
+            if (!opts[i].name) continue;
             int r = get_int(s, opts[i].level, opts[i].opt);
-            if (opts[i].opt == TCP_WINDOW_CLAMP && opts[i].level == IPPROTO_TCP && r > 0) r = 1;
-            if (opts[i].opt == SO_INCOMING_CPU && opts[i].level == SOL_SOCKET) continue;
-            if (opts[i].opt == TCP_TIMESTAMP && opts[i].level == IPPROTO_TCP) continue;
-            if (opts[i].opt == SO_INCOMING_NAPI_ID && opts[i].level == SOL_SOCKET) continue;
             say("%s %s %d", round ? "connected" : "fresh", opts[i].name, r);
         }
     }

@@ -188,7 +188,8 @@ int main(int argc, char **argv)
         say_seg("nothing into a closed window", 100);
         say_seg("a probe", 700);
         raw_send(F_ACK, 1, 9, 4, NULL, 0, NULL);
-        say_seg("window of 4", 700);
+        say_seg("window of 4, at once", 80);
+        say_seg("with the next probe", 900);
         raw_send(F_ACK, 1, 13, 1000, NULL, 0, NULL);
         say_seg("window open", 700);
         raw_send(F_RST, 1, 0, 0, NULL, 0, NULL);

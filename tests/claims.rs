@@ -81,37 +81,30 @@ mod segments {
     }
 
     #[test]
-    #[ignore = "the stack's own trace can't be read by the harness yet"]
     fn claim10() {
         compared("claim10", "claim10", "");
     }
     #[test]
-    #[ignore = "the stack's own trace can't be read by the harness yet"]
     fn claim11() {
         compared("claim11", "claim11", "");
     }
     #[test]
-    #[ignore = "the stack's own trace can't be read by the harness yet"]
     fn claim30_late() {
         compared("claim30_late", "claim30", "late");
     }
     #[test]
-    #[ignore = "the stack's own trace can't be read by the harness yet"]
     fn claim30_quick() {
         compared("claim30_quick", "claim30", "quick");
     }
     #[test]
-    #[ignore = "the stack's own trace can't be read by the harness yet"]
     fn claim30_both() {
         compared("claim30_both", "claim30", "both");
     }
     #[test]
-    #[ignore = "the stack's own trace can't be read by the harness yet"]
     fn claim30_data() {
         compared("claim30_data", "claim30", "data");
     }
     #[test]
-    #[ignore = "the stack's own trace can't be read by the harness yet"]
     fn claim30_rst() {
         compared("claim30_rst", "claim30", "rst");
     }

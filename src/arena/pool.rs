@@ -174,21 +174,59 @@ impl<T: Plain, const N: usize> Pool<T, N> {
 
     /// [`Pool::rebuild`] by what the slots themselves say.
     pub fn rebuild_slots(&mut self, live: impl Fn(&T) -> bool) {
-        let high = self.high_water() as usize;
-        let live: Vec<bool> = self.slots[..high].iter().map(live).collect();
-        self.rebuild(|index| live.get(index as usize - 1).copied().unwrap_or(false));
+        self.forget_use();
+        for index in 1..=self.high {
+            if self.slot(index).is_some_and(&live) {
+                self.claim(index);
+            }
+        }
+        self.rebuild_claimed();
     }
 
     /// Make the free list anew: the slots for which `live` says so are in use, no other is.
     pub fn rebuild(&mut self, live: impl Fn(u32) -> bool) {
+        self.forget_use();
+        for index in 1..=self.high {
+            if live(index) {
+                self.claim(index);
+            }
+        }
+        self.rebuild_claimed();
+    }
+
+    /// The same in steps, without memory besides: no slot counts as in use, until
+    /// [`Pool::claim`] says so of each; then comes [`Pool::rebuild_claimed`].
+    pub fn forget_use(&mut self) {
         self.high = self.high_water();
+        self.free = 0;
+        self.in_use = 0;
+        self.next[..self.high as usize].fill(0);
+    }
+
+    /// Slot `index` is in use; false if that was said already, or there is no such slot.
+    pub fn claim(&mut self, index: u32) -> bool {
+        let there = (1..=self.high).contains(&index) && !self.is_in_use(index);
+        if there {
+            self.next[index as usize - 1] = USED;
+        }
+        there
+    }
+
+    /// Take [`Pool::claim`] back.
+    pub fn disclaim(&mut self, index: u32) {
+        if self.is_in_use(index) {
+            self.next[index as usize - 1] = 0;
+        }
+    }
+
+    /// The free list of all slots that were not claimed.
+    pub fn rebuild_claimed(&mut self) {
         self.free = 0;
         self.in_use = 0;
         // Downwards, so that low numbers are handed out first.
         for index in (1..=self.high).rev() {
             let next = &mut self.next[index as usize - 1];
-            if live(index) {
-                *next = USED;
+            if *next == USED {
                 self.in_use += 1;
             } else {
                 *next = self.free;

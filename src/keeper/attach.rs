@@ -4,6 +4,7 @@ use super::error::AttachError;
 use super::names;
 use super::protocol::{Garbled, Hello, Request};
 use super::spawn::{self, Adopt, Answer};
+use super::survivors;
 use crate::arena::{Arena, ArenaError, Root};
 use crate::config::Config;
 use crate::link::{Mode, Tun};
@@ -52,6 +53,8 @@ struct Met {
 pub fn attach(config: &Config) -> Result<Attachment, AttachError> {
     let met = meet(config, None)?;
     let arena = Arena::attach(&met.memfd)?;
+    let device = met.device.as_ref().map(|(fd, mode)| (fd.raw(), *mode));
+    survivors::sign(&config.stack, met.fd.raw(), &met.memfd, device);
     let tun = met.device.map(|(fd, mode)| Tun::from_fd(fd, mode));
     Ok(Attachment {
         arena,
@@ -84,6 +87,7 @@ pub fn reattach(
     if met.hello.nonce != old.nonce {
         return Err(AttachError::Replaced);
     }
+    survivors::sign(&config.stack, met.fd.raw(), &met.memfd, device);
     let conn = Connection::new(met.fd, met.memfd, met.hello.nonce)?;
     if let (None, Some((fd, mode))) = (met.device, device) {
         conn.send(Request::Device(mode), fd)?;

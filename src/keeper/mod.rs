@@ -10,11 +10,13 @@ pub mod protocol;
 mod serve;
 mod spawn;
 mod start;
+mod survivors;
 mod sweep;
 mod watch;
 
 pub use attach::{Attachment, Connection, attach, attach_running, reattach};
 pub use error::AttachError;
+pub use spawn::library_for;
 pub use start::main;
 
 #[cfg(test)]

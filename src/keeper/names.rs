@@ -9,6 +9,11 @@ pub fn keeper(uid: u32, stack: &str) -> Name {
     Name::new(format_args!("utcp/{uid}/{stack}"))
 }
 
+/// What the names of a stack's members begin with; see `survivors.rs`.
+pub fn members(uid: u32, stack: &str) -> String {
+    format!("utcp/{uid}/{stack}/member/")
+}
+
 /// Held by the keeper whose device is `utcp<n>`.
 pub fn device(n: u16) -> Name {
     Name::new(format_args!("utcp/device/{n}"))

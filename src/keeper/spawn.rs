@@ -283,25 +283,31 @@ fn image() -> Result<CString, AttachError> {
     if own != exe {
         return runnable(own);
     }
-    // cargo puts test programs one folder deeper.
-    let beside = |up: usize| {
-        let mut path = exe.clone();
-        for _ in 0..up {
-            path.truncate(path.iter().rposition(|b| *b == b'/')?);
-        }
-        path.extend_from_slice(b"/libutcp.so");
-        Some(path)
-    };
-    let candidates: Vec<Vec<u8>> = [beside(1), beside(2)].into_iter().flatten().collect();
-    for path in &candidates {
-        if CString::new(path.clone()).is_ok_and(|p| io::open(&p, libc::O_PATH).is_ok()) {
-            return runnable(path.clone());
-        }
+    use std::os::unix::ffi::OsStringExt;
+    // An ordinary program with the stack linked in: std's calls are the kernel's here.
+    let exe = std::path::PathBuf::from(std::ffi::OsString::from_vec(exe));
+    match library_for(&exe) {
+        Some(path) => runnable(path.into_os_string().into_vec()),
+        None => Err(AttachError::NoLibrary(
+            exe.parent()
+                .map(|p| p.join(LIBRARY).to_string_lossy().into_owned()),
+        )),
     }
-    let first = candidates.first();
-    Err(AttachError::NoLibrary(
-        first.map(|p| String::from_utf8_lossy(p).into_owned()),
-    ))
+}
+
+const LIBRARY: &str = "libutcp.so";
+
+/// The libutcp.so that belongs to the program `exe`: beside it, or in `deps` there, where
+/// `cargo test` leaves it (the newer of the two); else one folder up, as seen from cargo's tests.
+pub fn library_for(exe: &std::path::Path) -> Option<std::path::PathBuf> {
+    let made = |p: &std::path::PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+    let folder = exe.parent()?;
+    let near = [folder.join(LIBRARY), folder.join("deps").join(LIBRARY)];
+    let newest = near
+        .into_iter()
+        .filter(|p| made(p).is_some())
+        .max_by_key(made);
+    newest.or_else(|| Some(folder.parent()?.join(LIBRARY)).filter(|p| p.is_file()))
 }
 
 #[cfg(not(test))]

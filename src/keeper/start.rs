@@ -4,10 +4,11 @@ use super::device;
 use super::names;
 use super::serve::{Keeper, Parts};
 use super::spawn::{ADOPT, ARENA_FD, ARG0, DEVICE_FD, READY, READY_FD, TAKEN, mode_from_text};
+use super::survivors;
 use crate::arena::Arena;
 use crate::config::Config;
+use crate::link::Tun;
 use crate::link::config::utcp_number;
-use crate::link::{Mode, Tun};
 use crate::runtime::Runtime;
 use crate::stack::Shared;
 use crate::sys::{Errno, Fd, io, process, unix};
@@ -89,9 +90,14 @@ fn start(args: &[&[u8]], environment: &[&[u8]]) -> Result<Option<Keeper>, String
             .get(3)
             .and_then(|text| core::str::from_utf8(text).ok())
             .and_then(mode_from_text);
-        adopt(listener, mode)?
+        let device = mode.map(|mode| Tun::from_fd(Fd::own(DEVICE_FD), mode));
+        adopt(listener, Fd::own(ARENA_FD), device)?
     } else {
-        create(listener, &config)?
+        // Whoever started us may not know of a stack that has lost its keeper.
+        match survivors::find(&config.stack) {
+            Some((memfd, device)) => adopt(listener, memfd, device)?,
+            None => create(listener, &config)?,
+        }
     };
     Keeper::new(parts)
         .map(Some)
@@ -143,10 +149,8 @@ pub(super) fn set_text(field: &mut [u8], text: &str) {
 }
 
 /// The stack of a keeper that died.
-fn adopt(listener: Fd, mode: Option<Mode>) -> Result<Parts, String> {
-    let memfd = Fd::own(ARENA_FD);
+fn adopt(listener: Fd, memfd: Fd, tun: Option<Tun>) -> Result<Parts, String> {
     let arena = Arena::<Shared>::attach(&memfd).map_err(|e| e.to_string())?;
-    let tun = mode.map(|mode| Tun::from_fd(Fd::own(DEVICE_FD), mode));
     let number = tun.as_ref().and_then(device_number);
     parts(listener, arena, memfd, tun, number, true)
 }

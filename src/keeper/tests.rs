@@ -566,6 +566,29 @@ fn a_dead_keeper_is_replaced() {
 }
 
 #[test]
+fn a_new_program_may_be_the_first_to_notice() {
+    World::run(|world| {
+        let member = join();
+        let (listener, near) = member.listen(80);
+        let old = member.keeper();
+        // SAFETY: the keeper that this test started.
+        unsafe { libc::kill(old as i32, libc::SIGKILL) };
+        eventually("the keeper is dead", || world.keepers().is_empty());
+        let other = join();
+        assert_eq!(other.runtime.nonce(), member.runtime.nonce(), "one stack");
+        assert!(other.runtime.enter().socket(listener).is_ok());
+        assert_eq!(
+            other.runtime.device().is_some(),
+            world.device_exists("utcp0")
+        );
+        drop(std::net::TcpStream::connect("198.18.0.2:80").unwrap());
+        let conn = reattach(&config(), &member.conn, member.runtime.device()).unwrap();
+        drop((near, member, conn, other));
+        eventually("the keeper leaves", || world.keepers().is_empty());
+    });
+}
+
+#[test]
 fn without_privileges_there_is_loopback() {
     World::run(|_| {
         world::drop_capabilities();

@@ -169,6 +169,17 @@ impl Buffers {
         true
     }
 
+    /// Undo [`Buffers::recount`].
+    pub fn uncount(&mut self, id: BufId) {
+        let refs = match id.large() {
+            Some(i) => self.large_refs.get_mut(i as usize),
+            None => self.small_refs.get_mut(id.0 as usize),
+        };
+        if let Some(refs) = refs {
+            *refs = refs.saturating_sub(1);
+        }
+    }
+
     /// See [`Buffers::forget_references`].
     pub fn rebuild(&mut self) {
         let Buffers {

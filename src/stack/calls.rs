@@ -1,6 +1,7 @@
 //! What programs ask of a socket. Nothing here blocks: what would, says [`Error::WouldBlock`].
 
 use super::queue::{Pools, Queue, pools};
+use super::recover::in_this_order;
 use super::{Error, Family, Host, Owner, Result, Shared, SockId, Socket};
 use crate::addr::{Addr, Endpoint};
 use crate::tcp::{State, Sysctl, Tcb, TcpError, TcpOptions};
@@ -106,39 +107,25 @@ impl Host<'_> {
         Ok(&self.sh.sockets[i])
     }
 
-    /// The socket is about to be changed: should this process die meanwhile, it is reset.
-    pub(super) fn touch(&mut self, index: u32) {
-        let Shared {
-            journal,
-            journal_len,
-            ..
-        } = &mut *self.sh;
-        let n = *journal_len as usize;
-        if journal[..n.min(journal.len())].contains(&index) {
-            return;
-        }
-        if let Some(place) = journal.get_mut(n) {
-            *place = index;
-        }
-        *journal_len = journal_len.saturating_add(1);
-    }
-
-    /// A place in the pool, with a generation of its own.
+    /// A place in the pool, with a generation of its own; an orphan for now.
     pub(super) fn alloc_socket(&mut self) -> Option<u32> {
         let index = self.sh.sockets.alloc()?;
+        self.touch(index);
         self.sh.next_generation = self.sh.next_generation.wrapping_add(1).max(1);
         let generation = self.sh.next_generation;
         self.sh.sockets[index] = Socket {
-            generation,
+            orphan: true,
             ..empty_socket()
         };
+        // With it, it exists.
+        in_this_order();
+        self.sh.sockets[index].generation = generation;
         Some(index)
     }
 
     /// socket(2): a CLOSED socket without addresses. `sysctl` are the host's settings now.
     pub fn create(&mut self, family: Family, owner: Owner, sysctl: &Sysctl) -> Result<SockId> {
         let index = self.alloc_socket().ok_or(Error::NoBuffers)?;
-        self.touch(index);
         let now = self.now;
         let s = &mut self.sh.sockets[index];
         s.family = family;
@@ -151,6 +138,7 @@ impl Host<'_> {
         s.options.mtu_discover = 1;
         s.local = Endpoint::new(s.any(), 0);
         s.remote = Endpoint::new(s.any(), 0);
+        s.orphan = false;
         Ok(SockId {
             index,
             generation: s.generation,
@@ -609,6 +597,7 @@ impl Host<'_> {
 
     /// Remove every trace of the socket.
     pub(super) fn free(&mut self, index: u32) {
+        self.touch(index);
         self.disarm(index);
         self.sh.unhash_connection(index);
         self.sh.unlink_port(index);
@@ -620,8 +609,9 @@ impl Host<'_> {
         tx.clear(&mut p);
         rx.clear(&mut p);
         ooo.clear(&mut p);
-        let s = &mut self.sh.sockets[index];
-        *s = empty_socket();
+        self.sh.sockets[index].generation = 0;
+        in_this_order();
+        self.sh.sockets[index] = empty_socket();
         self.sh.sockets.free(index);
     }
 

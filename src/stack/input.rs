@@ -34,6 +34,7 @@ impl Host<'_> {
     /// Gives how many there were.
     pub fn receive(&mut self, most: usize) -> usize {
         let mut count = 0;
+        let touched = self.sh.journal_len;
         while count < most {
             let Some(buf) = self.sh.buffers.alloc(LARGE) else {
                 self.sh.counters.no_buffers += 1;
@@ -78,6 +79,7 @@ impl Host<'_> {
             }
             self.sh.buffers.release(buf);
             self.deliver_looped();
+            self.settled(touched);
         }
         count
     }

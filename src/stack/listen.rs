@@ -53,6 +53,7 @@ impl Host<'_> {
                 None => Err(Error::WouldBlock),
             };
         }
+        self.touch(child);
         let next = self.sh.sockets[child].accept_next;
         let s = &mut self.sh.sockets[index];
         s.accept_head = next;
@@ -60,7 +61,6 @@ impl Host<'_> {
             s.accept_tail = 0;
         }
         s.accept_len -= 1;
-        self.touch(child);
         let c = &mut self.sh.sockets[child];
         c.accept_next = 0;
         c.embryonic = false;
@@ -81,6 +81,7 @@ impl Host<'_> {
         let (Ok(l), Ok(c)) = (self.index_of(listener), self.index_of(child)) else {
             return;
         };
+        self.touch(c);
         let head = self.sh.sockets[l].accept_head;
         let s = &mut self.sh.sockets[c];
         s.accept_next = head;
@@ -147,7 +148,6 @@ impl Host<'_> {
         least_iss: SeqNum,
     ) -> Option<u32> {
         let child = self.alloc_socket()?;
-        self.touch(child);
         self.touch(listener);
         let l = self.sh.sockets[listener];
         let iss = self.isn(local, remote);
@@ -290,27 +290,39 @@ impl Host<'_> {
             }
         };
         // Complete ones are in the queue; those in SYN_RECEIVED are found by their port.
-        let mut i = self.sh.port_table[usize::from(self.sh.sockets[listener].local.port)];
+        let port = usize::from(self.sh.sockets[listener].local.port);
+        let mut i = self.sh.port_table[port];
         while i != 0 {
             let s = &self.sh.sockets[i];
             let next = s.port_next;
             if s.embryonic && s.parent == id {
-                self.touch(i);
-                let s = &mut self.sh.sockets[i];
-                s.embryonic = false;
-                let old = s.tcb.state;
-                // A half-open child goes silently, a complete one with a RST.
-                if s.was_connected {
-                    s.tcb.abort(self.now);
-                    self.output(i);
-                    self.trace_state(i, old, State::Closed);
-                }
-                self.free(i);
+                self.drop_child(i);
             }
             i = next;
+            if self.sh.looped.is_full() {
+                // What that frees may be any socket of this port.
+                self.deliver_looped();
+                i = self.sh.port_table[port];
+            }
         }
         let s = &mut self.sh.sockets[listener];
         (s.accept_head, s.accept_tail, s.accept_len, s.syn_len) = (0, 0, 0, 0);
+    }
+
+    /// A child goes with its listener: a half-open one silently, a complete one with a RST.
+    pub(super) fn drop_child(&mut self, child: u32) {
+        let touched = self.sh.journal_len;
+        self.touch(child);
+        let s = &mut self.sh.sockets[child];
+        s.embryonic = false;
+        let old = s.tcb.state;
+        if s.was_connected {
+            s.tcb.abort(self.now);
+            self.output(child);
+            self.trace_state(child, old, State::Closed);
+        }
+        self.free(child);
+        self.settled(touched);
     }
 
     /// The initial sequence number for a pair (RFC 6528).

@@ -2,6 +2,7 @@
 
 use super::Host;
 use super::queue::{Queue, pools};
+use super::recover::in_this_order;
 use crate::addr::{Addr, Endpoint};
 use crate::link::{self, Sent, VnetHdr};
 use crate::tcp::{Events, Flags, Outcome, Segment, State, Transmit};
@@ -25,45 +26,59 @@ pub struct Looped {
     dst: Addr,
     segment: Segment,
     payload: Queue,
+    /// It was lost: its payload with the recovery after a death.
+    lost: bool,
 }
 
-/// Segments on the loopback, in order.
+/// Segments on the loopback, in order: those from `head` up to `tail` (counted without end).
+///
+/// After a death in the lock those that carry something are lost, as on any network, and sent
+/// again; but a RST is sent only once, by a connection that is no more. So one that was pushed
+/// is delivered: `tail` moves when the slot has been written, `head` when the segment has been
+/// dealt with.
 #[repr(C)]
 pub struct LoopQueue {
     head: u32,
-    len: u32,
+    tail: u32,
     slots: [Looped; LOOP_SLOTS],
 }
 
 impl LoopQueue {
-    /// Forget everything (the payload's references with it).
-    pub fn clear(&mut self) {
-        self.len = 0;
+    /// Lose all but the RSTs (the payload's references are forgotten).
+    pub(super) fn lose(&mut self) {
+        if self.len() as usize > LOOP_SLOTS {
+            self.head = self.tail;
+        }
+        for i in 0..self.len() {
+            let l = &mut self.slots[self.head.wrapping_add(i) as usize % LOOP_SLOTS];
+            l.payload = Queue::default();
+            l.lost = !l.segment.flags.has(Flags::RST);
+        }
     }
     /// How many segments wait.
     pub(super) fn len(&self) -> u32 {
-        self.len
+        self.tail.wrapping_sub(self.head)
     }
     /// Their payloads.
     pub(super) fn payloads(&self) -> impl Iterator<Item = &Queue> {
-        (0..self.len).map(|i| &self.slots[(self.head + i) as usize % LOOP_SLOTS].payload)
+        let places = (0..self.len()).map(|i| self.head.wrapping_add(i) as usize % LOOP_SLOTS);
+        places.map(|at| &self.slots[at].payload)
     }
-    fn is_full(&self) -> bool {
-        self.len as usize >= LOOP_SLOTS
+    pub(super) fn is_full(&self) -> bool {
+        self.len() as usize >= LOOP_SLOTS
     }
     fn push(&mut self, l: Looped) {
-        let at = (self.head as usize + self.len as usize) % LOOP_SLOTS;
-        self.slots[at] = l;
-        self.len += 1;
+        self.slots[self.tail as usize % LOOP_SLOTS] = l;
+        in_this_order();
+        self.tail = self.tail.wrapping_add(1);
     }
-    fn pop(&mut self) -> Option<Looped> {
-        if self.len == 0 {
-            return None;
-        }
-        let l = self.slots[self.head as usize % LOOP_SLOTS];
-        self.head = (self.head + 1) % LOOP_SLOTS as u32;
-        self.len -= 1;
-        Some(l)
+    /// The first one; to be dealt with, and then dropped.
+    fn first(&self) -> Option<Looped> {
+        (self.len() > 0).then(|| self.slots[self.head as usize % LOOP_SLOTS])
+    }
+    fn drop_first(&mut self) {
+        in_this_order();
+        self.head = self.head.wrapping_add(1);
     }
 }
 
@@ -168,6 +183,7 @@ impl Host<'_> {
                 dst: remote.addr,
                 segment,
                 payload,
+                lost: false,
             };
             self.sh.looped.push(l);
         } else {
@@ -260,12 +276,11 @@ impl Host<'_> {
                 self.sh.counters.loop_drops += 1;
                 return;
             }
-            let payload = Queue::default();
             self.sh.looped.push(Looped {
                 src: local.addr,
                 dst: remote.addr,
                 segment,
-                payload,
+                ..Looped::default()
             });
         } else {
             self.trace_segment(0, Direction::Out, local, remote, &segment, false);
@@ -275,16 +290,25 @@ impl Host<'_> {
 
     /// Hand every segment on the loopback to its receiver, those included that this provokes.
     pub(super) fn deliver_looped(&mut self) {
+        let touched = self.sh.journal_len;
         loop {
-            while let Some(l) = self.sh.looped.pop() {
-                self.segment_arrives(l.src, l.dst, &l.segment, l.payload);
+            while let Some(l) = self.sh.looped.first() {
+                if !l.lost {
+                    self.segment_arrives(l.src, l.dst, &l.segment, l.payload);
+                }
+                self.sh.looped.drop_first();
+                self.settled(touched);
             }
             // Whoever found the loopback full goes on now.
             let Some(index) = self.sh.tx_waiting.pop() else {
                 break;
             };
-            self.sh.sockets[index].tx_pending = false;
-            self.output(index);
+            if self.sh.sockets.is_in_use(index) {
+                self.touch(index);
+                self.sh.sockets[index].tx_pending = false;
+                self.output(index);
+                self.settled(touched);
+            }
         }
     }
 

@@ -53,14 +53,36 @@ impl Shared {
 
     /// Link into the table of connections.
     pub(super) fn hash_connection(&mut self, index: u32) {
-        let s = &self.sockets[index];
-        if s.hashed {
-            return;
+        if !self.sockets[index].hashed {
+            self.put_in_bucket(index);
         }
+    }
+
+    fn put_in_bucket(&mut self, index: u32) {
+        let s = &self.sockets[index];
         let b = self.bucket(s.local, s.remote);
         self.sockets[index].hash_next = self.conn_table[b];
         self.sockets[index].hashed = true;
         self.conn_table[b] = index;
+    }
+
+    /// Make both tables anew, by what each socket says of itself.
+    pub(super) fn rebuild_tables(&mut self) {
+        self.conn_table.fill(0);
+        self.port_table.fill(0);
+        for index in 1..=self.sockets.high_water() {
+            let Some(s) = self.sockets.get_mut(index) else {
+                continue;
+            };
+            (s.hash_next, s.port_next) = (0, 0);
+            let (hashed, has_port) = (s.hashed, s.has_port);
+            if hashed {
+                self.put_in_bucket(index);
+            }
+            if has_port {
+                self.put_at_port(index);
+            }
+        }
     }
 
     /// Unlink from the table of connections.
@@ -89,11 +111,13 @@ impl Shared {
 
     /// Link into the table of bound ports.
     pub(super) fn link_port(&mut self, index: u32) {
-        let s = &self.sockets[index];
-        if s.has_port {
-            return;
+        if !self.sockets[index].has_port {
+            self.put_at_port(index);
         }
-        let p = usize::from(s.local.port);
+    }
+
+    fn put_at_port(&mut self, index: u32) {
+        let p = usize::from(self.sockets[index].local.port);
         self.sockets[index].port_next = self.port_table[p];
         self.sockets[index].has_port = true;
         self.port_table[p] = index;

@@ -1,224 +1,355 @@
-//! After a process died inside the lock.
+//! The journal of what is being changed, and what is done after a process died inside the lock.
 //!
 //! Truth is in the sockets; tables, heap, free lists and reference counts are derived from
-//! them. The sockets that the dead process was changing (its journal) are reset; everything
-//! derived is made anew from the others.
+//! them. Whoever changes a connection names its socket in the journal first. After a death the
+//! sockets of the journal are reset, and everything derived is made anew from all others.
+//!
+//! A process can be killed between any two instructions, so the order of some writes matters
+//! ([`in_this_order`]); nothing else of the memory model does, since the lock lies between the
+//! dead process and whoever looks.
 
-use super::queue::{Queue, pools};
-use super::{Host, Shared};
-use crate::addr::Endpoint;
-use crate::tcp::{Flags, Segment, State};
-use core::sync::atomic::Ordering;
+use super::queue::Queue;
+use super::shared::JOURNAL;
+use super::{Host, Shared, Socket};
+use crate::tcp::{Flags, Segment, State, Tcb, TcpError};
+use core::sync::atomic::{Ordering, compiler_fence};
+
+/// What is written above is in memory before what is written below.
+pub(super) fn in_this_order() {
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// The sockets that the dead process was changing.
+struct Suspects {
+    indices: [u32; JOURNAL],
+    count: usize,
+    /// They were too many to be named.
+    all: bool,
+}
+
+impl Suspects {
+    fn has(&self, index: u32) -> bool {
+        self.all || self.indices[..self.count].contains(&index)
+    }
+}
 
 impl Host<'_> {
-    /// Make the state whole again. Idempotent: may itself be interrupted by death.
-    pub fn recover(&mut self) {
-        self.sh.counters.recoveries += 1;
-        let suspects = self.sh.journal_len as usize;
-        let every = suspects > self.sh.journal.len();
-        let high = self.sh.sockets.high_water();
-        // 1. Which sockets live on.
-        let mut resets = Vec::new();
-        let mut dead = [0u32; super::shared::JOURNAL];
-        let dead = if every {
-            &mut dead[..0]
-        } else {
-            &mut dead[..suspects]
-        };
-        dead.copy_from_slice(&self.sh.journal[..dead.len()]);
-        for index in 1..=high {
-            let suspect = every || dead.contains(&index);
-            let Some(s) = self.sh.sockets.slot(index) else {
-                continue;
-            };
-            if s.generation == 0 || !suspect {
-                continue;
-            }
-            resets.extend(self.condemn(index));
+    /// The socket is about to be changed: should this process die meanwhile, it is reset.
+    pub(super) fn touch(&mut self, index: u32) {
+        let Shared {
+            journal,
+            journal_len,
+            ..
+        } = &mut *self.sh;
+        let n = *journal_len as usize;
+        if journal[..n.min(JOURNAL)].contains(&index) {
+            return;
         }
-        // 2. References and pieces, from the queues of those that live.
-        self.sh.looped.clear();
-        self.sh.tx_waiting.clear();
-        self.sh.buffers.forget_references();
-        let chunks_high = self.sh.chunks.high_water();
-        let mut marks = vec![0u64; chunks_high as usize / 64 + 1];
-        for index in 1..=high {
-            if self
-                .sh
-                .sockets
-                .slot(index)
-                .is_none_or(|s| s.generation == 0)
-            {
-                continue;
-            }
-            let s = self.sh.sockets[index];
-            let whole = [s.tx, s.rx, s.ooo]
-                .iter()
-                .all(|q| mark(self.sh, q, &mut marks));
-            if !whole {
-                // A queue that was not journalled is broken all the same: give it up. Its
-                // pieces stay marked until the next recovery, which costs memory, not safety.
-                self.condemn(index);
-            }
+        if let Some(place) = journal.get_mut(n) {
+            *place = index;
         }
-        self.sh
-            .chunks
-            .rebuild(|i| marks[i as usize / 64] >> (i % 64) & 1 == 1);
-        self.sh.buffers.rebuild();
-        // 3. Tables, timers, listeners' queues.
-        self.sh.conn_table.fill(0);
-        self.sh.port_table.fill(0);
-        self.sh.timers.clear();
-        self.sh.mirror_len = 0;
-        self.sh.sockets.rebuild_slots(|s| s.generation != 0);
-        for index in 1..=high {
-            let Some(s) = self.sh.sockets.get_mut(index) else {
-                continue;
-            };
-            let (hashed, has_port) = (s.hashed, s.has_port);
-            (s.hashed, s.has_port, s.hash_next, s.port_next) = (false, false, 0, 0);
-            (s.timer_slot, s.tx_pending, s.mirror_queued) = (0, false, false);
-            (s.accept_head, s.accept_tail, s.accept_next) = (0, 0, 0);
-            (s.accept_len, s.syn_len) = (0, 0);
-            s.waiters = [0; super::socket::OWN_WAITERS];
-            s.waiters_overflow = true;
-            if hashed {
-                self.sh.hash_connection(index);
-            }
-            if has_port {
-                self.sh.link_port(index);
-            }
-        }
-        self.rebuild_listeners(high);
-        self.sh.journal_len = 0;
-        // 4. Everybody looks again.
-        for id in 1..=self.sh.waiters.high_water() {
-            if let Some(w) = self.sh.waiters.get_mut(id) {
-                w.everything = true;
-            }
-        }
-        self.wakes.all = true;
-        for index in 1..=high {
-            if self.sh.sockets.get(index).is_some() {
-                self.arm(index);
-                self.mirror_later(index);
-            }
-        }
-        for (local, remote, reset) in resets {
-            self.send_stray(local, remote, reset);
-        }
-        self.deliver_looped();
+        in_this_order();
+        *journal_len = journal_len.saturating_add(1);
+        in_this_order();
     }
 
-    /// Reset a socket whose state can't be trusted: the program gets an error,
-    /// the peer the RST that is returned.
-    fn condemn(&mut self, index: u32) -> Option<(Endpoint, Endpoint, Segment)> {
-        self.sh.counters.recovered_resets += 1;
-        let s = self.sh.sockets.slot_mut(index)?;
-        let (local, remote) = (s.local, s.remote);
-        let reset = s.open
-            && !matches!(
-                s.tcb.state,
-                State::Closed | State::SynSent | State::TimeWait
-            );
-        let (seq, ack) = (s.tcb.snd_nxt(), s.tcb.rcv_nxt());
-        s.tx = Queue::default();
-        s.rx = Queue::default();
-        s.ooo = Queue::default();
-        if s.orphan {
-            // Nobody holds it.
-            s.generation = 0;
-            s.hashed = false;
-            s.has_port = false;
-        } else {
-            if s.open {
-                s.error = Some(crate::tcp::TcpError::Reset);
-                s.tcb = crate::tcp::Tcb::closed();
-                s.snd_shutdown = true;
-                s.rcv_shutdown = true;
-            }
-            s.connecting = false;
-            s.hashed = false;
-        }
-        let segment = Segment {
-            seq,
-            ack,
-            flags: Flags::RST.with(Flags::ACK),
-            ..Segment::default()
-        };
-        reset.then_some((local, remote, segment))
-    }
-
-    /// Children find their listeners again, in the order in which they were made.
-    fn rebuild_listeners(&mut self, high: u32) {
-        let mut children: Vec<(u32, u32)> = (1..=high)
-            .filter_map(|i| {
-                let s = self.sh.sockets.get(i)?;
-                s.embryonic.then_some((s.generation, i))
-            })
-            .collect();
-        children.sort_unstable();
-        for (_, i) in children {
-            let s = &self.sh.sockets[i];
-            let (parent, complete) = (s.parent, s.was_connected);
-            match self.index_of(parent) {
-                Ok(l) if self.sh.sockets[l].listening => {
-                    if !complete {
-                        self.sh.sockets[l].syn_len += 1;
-                        continue;
-                    }
-                    let tail = self.sh.sockets[l].accept_tail;
-                    if tail == 0 {
-                        self.sh.sockets[l].accept_head = i;
-                    } else {
-                        self.sh.sockets[tail].accept_next = i;
-                    }
-                    let l = &mut self.sh.sockets[l];
-                    l.accept_tail = i;
-                    l.accept_len += 1;
-                }
-                _ => {
-                    self.sh.sockets[i].embryonic = false;
-                    self.free(i);
-                }
-            }
-        }
+    /// All changes to sockets that were touched since the journal was `touched` long are
+    /// complete. To be called by loops over independent work, which else might touch more
+    /// sockets than the journal can name.
+    pub(super) fn settled(&mut self, touched: u32) {
+        in_this_order();
+        self.sh.journal_len = self.sh.journal_len.min(touched);
     }
 
     /// The lock is about to be given back in good order.
     pub fn finish(&mut self) {
-        self.sh.journal_len = 0;
+        self.settled(0);
         let sleeps_until = self.sh.open.sleeper_deadline.load(Ordering::Relaxed);
         if self.next_deadline().0 < sleeps_until {
             self.wakes.timer = true;
         }
     }
+
+    /// Make the state whole again. May itself be interrupted by death, and is then begun anew:
+    /// the journal stays until all is done.
+    pub fn recover(&mut self) {
+        self.sh.counters.recoveries += 1;
+        let mut suspects = self.suspects();
+        self.sh.looped.lose();
+        self.sh.tx_waiting.clear();
+        self.sh.mirror_len = 0;
+        self.sh.sockets.rebuild_slots(|s| s.generation != 0);
+        self.sh.waiters.rebuild_slots(|w| w.pid != 0);
+        self.isolate(&suspects);
+        if !self.recount() {
+            // A queue is broken whose socket nobody was changing: that socket was added.
+            suspects = self.suspects();
+            self.isolate(&suspects);
+            self.recount();
+        }
+        self.sh.rebuild_tables();
+        self.rebuild_timers(&suspects);
+        self.rebuild_listeners();
+        // From here on the others can be used, and the RSTs delivered.
+        let touched = self.sh.journal_len;
+        self.deliver_looped();
+        self.drop_lost_children();
+        for index in 1..=self.sh.sockets.high_water() {
+            if suspects.has(index) {
+                self.reset_suspect(index);
+                self.settled(touched);
+            }
+        }
+        self.settled(0);
+        self.go_on();
+    }
+
+    fn suspects(&self) -> Suspects {
+        let count = self.sh.journal_len as usize;
+        Suspects {
+            indices: self.sh.journal,
+            count: count.min(JOURNAL),
+            all: count > JOURNAL,
+        }
+    }
+
+    /// Nothing of the suspects counts any more but who they are and whom they talked to.
+    fn isolate(&mut self, suspects: &Suspects) {
+        for index in 1..=self.sh.sockets.high_water() {
+            if !suspects.has(index) {
+                continue;
+            }
+            let Some(s) = self.sh.sockets.get_mut(index) else {
+                continue;
+            };
+            s.tx = Queue::default();
+            s.rx = Queue::default();
+            s.ooo = Queue::default();
+            s.hashed = false;
+            s.embryonic = false;
+            s.tx_pending = false;
+            s.has_port &= !s.orphan && (s.listening || s.port_locked);
+        }
+    }
+
+    /// Pieces and references, from the sockets' queues. If a queue is broken, its socket is
+    /// added to the journal, and this false.
+    fn recount(&mut self) -> bool {
+        self.sh.chunks.forget_use();
+        self.sh.buffers.forget_references();
+        let mut whole = true;
+        for index in 1..=self.sh.sockets.high_water() {
+            let Some(s) = self.sh.sockets.get(index) else {
+                continue;
+            };
+            let queues = [s.tx, s.rx, s.ooo];
+            if !queues.iter().all(|q| count_queue(self.sh, q)) {
+                self.touch(index);
+                whole = false;
+            }
+        }
+        self.sh.chunks.rebuild_claimed();
+        self.sh.buffers.rebuild();
+        whole
+    }
+
+    fn rebuild_timers(&mut self, suspects: &Suspects) {
+        self.sh.timers.clear();
+        for index in 1..=self.sh.sockets.high_water() {
+            if let Some(s) = self.sh.sockets.get_mut(index) {
+                s.timer_slot = 0;
+                if !suspects.has(index) {
+                    self.arm(index);
+                }
+            }
+        }
+    }
+
+    /// Children find their listeners again, in the order in which they were made.
+    fn rebuild_listeners(&mut self) {
+        let high = self.sh.sockets.high_water();
+        for index in 1..=high {
+            if let Some(s) = self.sh.sockets.get_mut(index) {
+                (s.accept_head, s.accept_tail, s.accept_next) = (0, 0, 0);
+                (s.accept_len, s.syn_len) = (0, 0);
+            }
+        }
+        for index in 1..=high {
+            let Some(s) = self.sh.sockets.get(index).filter(|s| s.embryonic) else {
+                continue;
+            };
+            if let Some(l) = self.listener_of(s) {
+                if s.was_connected {
+                    self.queue_by_age(l, index);
+                } else {
+                    self.sh.sockets[l].syn_len += 1;
+                }
+            }
+        }
+    }
+
+    fn listener_of(&self, child: &Socket) -> Option<u32> {
+        let l = self.index_of(child.parent).ok()?;
+        let s = &self.sh.sockets[l];
+        (s.listening && !s.orphan).then_some(l)
+    }
+
+    /// The listener was being closed: go on with that.
+    fn drop_lost_children(&mut self) {
+        for index in 1..=self.sh.sockets.high_water() {
+            if let Some(s) = self.sh.sockets.get(index)
+                && s.embryonic
+                && self.listener_of(s).is_none()
+            {
+                self.drop_child(index);
+                self.deliver_looped();
+            }
+        }
+    }
+
+    /// Into listener `l`'s accept queue, behind all older children.
+    fn queue_by_age(&mut self, l: u32, child: u32) {
+        let sockets = &mut self.sh.sockets;
+        let age = sockets[child].generation;
+        let (mut prev, mut next) = (0, sockets[l].accept_head);
+        while let Some(s) = sockets.get(next).filter(|s| s.generation < age) {
+            prev = next;
+            next = s.accept_next;
+        }
+        sockets[child].accept_next = next;
+        match prev {
+            0 => sockets[l].accept_head = child,
+            prev => sockets[prev].accept_next = child,
+        }
+        if next == 0 {
+            sockets[l].accept_tail = child;
+        }
+        sockets[l].accept_len += 1;
+    }
+
+    /// End a connection whose state can't be trusted: a RST for the peer, an error for the
+    /// program. The RST first: should we die before the end, it is sent again, which is better
+    /// than not at all.
+    fn reset_suspect(&mut self, index: u32) {
+        let Some(s) = self.sh.sockets.get(index) else {
+            return;
+        };
+        let alive = s.open && s.tcb.state != State::Closed;
+        self.sh.counters.recovered_resets += u64::from(alive);
+        if s.open && !matches!(s.tcb.state, State::SynSent | State::TimeWait) {
+            self.send_reset(index);
+        }
+        if self.sh.sockets[index].orphan {
+            return self.free(index);
+        }
+        let s = &mut self.sh.sockets[index];
+        if alive {
+            s.error = Some(TcpError::Reset);
+            (s.snd_shutdown, s.rcv_shutdown) = (true, true);
+            // What was received and not read is lost: this is no orderly end.
+            s.eof = false;
+        }
+        s.urgent = super::urgent::Urgent::None;
+        s.tcb = Tcb::closed();
+        if !s.has_port && !s.open {
+            let any = s.any();
+            (s.local.addr, s.local.port) = (any, 0);
+            (s.addr_locked, s.port_locked) = (false, false);
+        }
+    }
+
+    /// Tell the peer. CLOSED connections may still owe it a RST, too.
+    fn send_reset(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        let (local, remote) = (s.local, s.remote);
+        // Death may have come while they were being written.
+        let pair = !remote.addr.is_any() && local.addr.is_v4() == remote.addr.is_v4();
+        if !pair || self.sh.find_connection(local, remote).is_some() {
+            // Or the pair of endpoints belongs to another connection now.
+            return;
+        }
+        // A peer on this host may have lost segments with the loopback: say what it expects, or
+        // it would doubt the RST (RFC 5961).
+        let peer = self.sh.find_connection(remote, local);
+        let expected = peer.map(|p| self.sh.sockets[p].tcb.rcv_nxt());
+        let segment = Segment {
+            seq: expected.unwrap_or(s.tcb.snd_nxt()),
+            ack: s.tcb.rcv_nxt(),
+            flags: Flags::RST.with(Flags::ACK),
+            ..Segment::default()
+        };
+        self.send_stray(local, remote, segment);
+        self.deliver_looped();
+    }
+
+    /// Nobody knows what the dead process still had to do: everybody looks again.
+    fn go_on(&mut self) {
+        self.wakes.all = true;
+        self.wakes.timer = true;
+        for index in 1..=self.sh.sockets.high_water() {
+            let Some(s) = self.sh.sockets.get_mut(index) else {
+                continue;
+            };
+            s.mirror_queued = false;
+            let waits = core::mem::take(&mut s.tx_pending);
+            self.forget_dead_waiters(index);
+            self.mirror_later(index);
+            if waits {
+                self.touch(index);
+                self.output(index);
+                self.deliver_looped();
+                self.settled(0);
+            }
+        }
+    }
+
+    /// Only waiters that exist are waited for.
+    pub(super) fn forget_dead_waiters(&mut self, index: u32) {
+        let Shared {
+            sockets, waiters, ..
+        } = &mut *self.sh;
+        if let Some(Socket { waiters: names, .. }) = sockets.get_mut(index) {
+            for w in names {
+                if *w != 0 && !waiters.is_in_use(u32::from(*w)) {
+                    *w = 0;
+                }
+            }
+        }
+    }
 }
 
-/// Mark a queue's pieces and count their references; false if the list is not sound.
-fn mark(sh: &mut Shared, q: &Queue, marks: &mut [u64]) -> bool {
+/// Claim a queue's pieces and count their references; false, with nothing claimed, if the list
+/// is not sound.
+fn count_queue(sh: &mut Shared, q: &Queue) -> bool {
     let (mut bytes, mut chunks, mut last) = (0u32, 0u32, 0);
     let mut i = q.head;
-    while i != 0 {
-        let Some(word) = marks.get_mut(i as usize / 64) else {
-            return false;
-        };
-        let bit = 1 << (i % 64);
-        if *word & bit != 0 {
-            return false;
+    let broken = loop {
+        if i == 0 {
+            break bytes != q.bytes || chunks != q.chunks || last != q.tail;
         }
-        *word |= bit;
         let Some(&c) = sh.chunks.slot(i) else {
-            return false;
+            break true;
         };
+        if !sh.chunks.claim(i) {
+            break true;
+        }
         if !sh.buffers.recount(c.buf) {
-            return false;
+            sh.chunks.disclaim(i);
+            break true;
         }
         bytes = bytes.wrapping_add(c.len);
         chunks += 1;
         last = i;
         i = c.next;
+    };
+    if broken {
+        let mut i = q.head;
+        for _ in 0..chunks {
+            let Some(&c) = sh.chunks.slot(i) else { break };
+            sh.chunks.disclaim(i);
+            sh.buffers.uncount(c.buf);
+            i = c.next;
+        }
     }
-    let _ = pools!(sh);
-    bytes == q.bytes && chunks == q.chunks && last == q.tail
+    !broken
 }

@@ -169,6 +169,27 @@ fn a_backlog_of_five_takes_six() {
 }
 
 #[test]
+fn a_listener_takes_its_queue_with_it() {
+    TestHost::new(1).with(|h| {
+        let l = create(h);
+        h.bind(l, Endpoint::new(Addr::ANY4, 9000), true).unwrap();
+        h.listen(l, 5000).unwrap();
+        // More than the loopback holds at a time.
+        let clients: Vec<SockId> = (0..700).map(|_| create(h)).collect();
+        for c in &clients {
+            let _ = h.connect(*c, Endpoint::new(v4([127, 0, 0, 1]), 9000));
+            assert_eq!(h.connect_result(*c), Ok(()));
+        }
+        h.close(l);
+        for c in clients {
+            assert_eq!(recv(h, c, 1), Err(Error::Reset));
+            h.close(c);
+        }
+        assert_eq!(h.sh.sockets.in_use(), 0);
+    });
+}
+
+#[test]
 fn an_urgent_byte_stands_outside_the_stream() {
     TestHost::new(1).with(|h| {
         let (_, c, s) = pair(h);

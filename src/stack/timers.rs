@@ -174,8 +174,9 @@ impl super::Host<'_> {
         });
     }
 
-    /// Run every timer that is due, then deliver what that sent on the loopback.
+    /// Run every timer that is due, and deliver what each sends on the loopback.
     pub fn run_timers(&mut self) {
+        let touched = self.sh.journal_len;
         // A bound, so that a timer that re-arms itself in the past can't hold the lock.
         for _ in 0..4096 {
             let Some((at, index)) = self.sh.timers.first() else {
@@ -199,8 +200,9 @@ impl super::Host<'_> {
             let outcome = self.sh.sockets[index].tcb.on_timer(self.now);
             self.disarm(index);
             self.settle(index, old, outcome);
+            self.deliver_looped();
+            self.settled(touched);
         }
-        self.deliver_looped();
     }
 
     /// When [`super::Host::run_timers`] is to be called next.

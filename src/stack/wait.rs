@@ -5,6 +5,7 @@
 //! the stack's nonce and the waiter's number) among the descriptors. Whoever changes a socket collects its waiters in a [`WakeSet`]
 //! and wakes them after the lock is given back.
 
+use super::recover::in_this_order;
 use super::socket::OWN_WAITERS;
 use super::{Host, SockId};
 use crate::arena::pool::Plain;
@@ -82,9 +83,16 @@ impl Host<'_> {
         Some(id as u16)
     }
 
-    /// Give a waiter back (after [`Host::unwait`]).
+    /// Give a waiter back, which may still be named by sockets if its process died.
     pub fn free_waiter(&mut self, waiter: u16) {
-        self.sh.waiters.free(u32::from(waiter));
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
+            *w = Waiter::default();
+            in_this_order();
+            self.sh.waiters.free(u32::from(waiter));
+            for index in 1..=self.sh.sockets.high_water() {
+                self.forget_dead_waiters(index);
+            }
+        }
     }
 
     /// Wake `waiter` on every event of `socket` from now on.
@@ -110,7 +118,7 @@ impl Host<'_> {
     pub fn reap_waiters(&mut self, gone: impl Fn(u32) -> bool) {
         for id in 1..=self.sh.waiters.high_water() {
             if self.sh.waiters.get(id).is_some_and(|w| gone(w.pid)) {
-                self.sh.waiters.free(id);
+                self.free_waiter(id as u16);
             }
         }
     }
@@ -130,6 +138,10 @@ impl Host<'_> {
                     *w = 0;
                 }
             }
+        }
+        // It leaves all its sockets at once.
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
+            w.everything = false;
         }
     }
 

@@ -140,6 +140,27 @@ pub fn identity(fd: i32) -> Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
+/// The owner of the file at `path`, which for /proc/PID is the process's user.
+pub fn owner(path: &CStr) -> Result<u32> {
+    // SAFETY: zero is a valid `stat`.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: `path` ends in a NUL; `stat` outlives the call.
+    unsafe {
+        syscall(
+            libc::SYS_newfstatat,
+            [
+                libc::AT_FDCWD as usize,
+                path.as_ptr() as usize,
+                &raw mut stat as usize,
+                0,
+                0,
+                0,
+            ],
+        )
+    }?;
+    Ok(stat.st_uid)
+}
+
 /// FIONREAD: how many bytes wait to be read.
 pub fn readable_bytes(fd: i32) -> Result<usize> {
     let mut count = 0i32;

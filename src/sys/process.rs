@@ -147,6 +147,18 @@ pub fn raise_limit(resource: u32) {
     };
 }
 
+/// pidfd_getfd(2): the same file as descriptor `fd` of process `pid`, if this process may trace
+/// that one.
+pub fn fd_of(pid: u32, fd: i32) -> Result<super::Fd> {
+    // SAFETY: no pointers.
+    let process = unsafe { syscall(libc::SYS_pidfd_open, [pid as usize, 0, 0, 0, 0, 0]) }?;
+    let process = super::Fd::own(process as i32);
+    let args = [process.raw() as usize, fd as usize, 0, 0, 0, 0];
+    // SAFETY: no pointers.
+    let got = unsafe { syscall(libc::SYS_pidfd_getfd, args) }?;
+    Ok(super::Fd::own(got as i32))
+}
+
 /// exit_group(2).
 pub fn exit(status: i32) -> ! {
     loop {

@@ -30,23 +30,22 @@ fn out() -> &'static Path {
     })
 }
 
-/// `libutcp.so` of this build: beside the `utcp` command, where `cargo build` puts it, or in
-/// `deps` there, where `cargo test` leaves it; the newer of the two.
+/// The `utcp` command.
+pub fn utcp() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_utcp"))
+}
+
+/// A file for a run's own use.
+pub fn scratch(name: &str) -> PathBuf {
+    out().join(format!("{name}-{}", std::process::id()))
+}
+
+/// `libutcp.so` of this build.
 pub fn libutcp() -> PathBuf {
-    let command = Path::new(env!("CARGO_BIN_EXE_utcp"));
-    let made = |p: &PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
-    [
-        command.to_owned(),
-        command.with_file_name("deps").join("utcp"),
-    ]
-    .map(|p| p.with_file_name("libutcp.so"))
-    .into_iter()
-    .filter(|p| p.exists())
-    .max_by_key(made)
-    .unwrap_or_else(|| {
+    utcp_stack::keeper::library_for(utcp()).unwrap_or_else(|| {
         panic!(
-            "there is no libutcp.so beside {}: cargo build makes it",
-            command.display()
+            "no libutcp.so beside {}: cargo build makes it",
+            utcp().display()
         )
     })
 }

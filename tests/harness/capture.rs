@@ -1,11 +1,14 @@
 //! TCP segments as an AF_PACKET socket sees them, and the form in which two runs' segments can
 //! be compared: one connection after the other, sequence numbers relative, no ports, no times.
 
+use super::build;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -36,19 +39,21 @@ pub struct Segment {
     pub piece: usize,
 }
 
+/// The control bits' letters.
+const FLAGS: [(u8, char); 8] = [
+    (2, 'S'),
+    (1, 'F'),
+    (4, 'R'),
+    (8, 'P'),
+    (32, 'U'),
+    (16, '.'),
+    (64, 'E'),
+    (128, 'W'),
+];
+
 impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [(u8, char); 8] = [
-            (2, 'S'),
-            (1, 'F'),
-            (4, 'R'),
-            (8, 'P'),
-            (32, 'U'),
-            (16, '.'),
-            (64, 'E'),
-            (128, 'W'),
-        ];
-        let flags: String = NAMES
+        let flags: String = FLAGS
             .iter()
             .filter(|(bit, _)| self.flags & bit != 0)
             .map(|(_, c)| *c)
@@ -68,7 +73,18 @@ impl fmt::Display for Segment {
 /// A capture that runs.
 pub struct Capture {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Segment>>,
+    thread: JoinHandle<Seen>,
+}
+
+/// What a capture saw.
+#[derive(Default)]
+pub struct Seen {
+    /// The TCP segments.
+    pub segments: Vec<Segment>,
+    /// Whether packets left the host by the interface.
+    pub left: bool,
+    /// Whether packets came in.
+    pub came: bool,
 }
 
 /// Bytes of the header that PACKET_VNET_HDR puts before each packet.
@@ -137,7 +153,7 @@ impl Capture {
     }
 
     /// Ends it, with all that came.
-    pub fn finish(self) -> Vec<Segment> {
+    pub fn finish(self) -> Seen {
         // The last acknowledgments may be delayed.
         std::thread::sleep(Duration::from_millis(100));
         self.stop.store(true, Ordering::Relaxed);
@@ -146,8 +162,9 @@ impl Capture {
 }
 
 /// The thread was started in the namespace whose interfaces the socket sees.
-fn look(fd: &OwnedFd, interface: &str, stop: &AtomicBool) -> Vec<Segment> {
-    let mut all = Vec::new();
+fn look(fd: &OwnedFd, interface: &str, stop: &AtomicBool) -> Seen {
+    let mut all = Seen::default();
+    let mut indices: HashMap<i32, bool> = HashMap::new();
     let mut known: HashMap<End, Connection> = HashMap::new();
     let mut buffer = vec![0u8; 70_000];
     loop {
@@ -171,15 +188,18 @@ fn look(fd: &OwnedFd, interface: &str, stop: &AtomicBool) -> Vec<Segment> {
             }
             continue;
         };
-        let mut name = [0u8; libc::IF_NAMESIZE];
-        // SAFETY: the buffer has IF_NAMESIZE bytes.
-        unsafe { libc::if_indextoname(from.sll_ifindex as u32, name.as_mut_ptr().cast()) };
-        let name = name.split(|b| *b == 0).next().unwrap_or(&[]);
+        // A stack's device may be gone again when its packets are looked at here: an index is
+        // resolved once, and one that can't be is taken for a TUN by its type.
+        let wanted = *indices.entry(from.sll_ifindex).or_insert_with(|| {
+            named(from.sll_ifindex).map_or(from.sll_hatype == ARPHRD_NONE, |n| n == interface)
+        });
         // The loopback shows each packet twice, going and coming.
-        let twice = interface == "lo" && from.sll_pkttype == libc::PACKET_OUTGOING;
-        if name != interface.as_bytes() || twice {
+        let outgoing = from.sll_pkttype == libc::PACKET_OUTGOING;
+        if !wanted || (interface == "lo" && outgoing) {
             continue;
         }
+        all.left |= outgoing;
+        all.came |= !outgoing;
         let gso = usize::from(u16::from_ne_bytes([buffer[4], buffer[5]]));
         let gso = if buffer[1] == 0 { 0 } else { gso };
         // Ethernet's header on the loopback and a wire, none on a TUN.
@@ -189,9 +209,21 @@ fn look(fd: &OwnedFd, interface: &str, stop: &AtomicBool) -> Vec<Segment> {
         };
         let packet = buffer.get(VNET + link..n).unwrap_or(&[]);
         if let Some(segment) = parse(packet, gso, &mut known) {
-            all.push(segment);
+            all.segments.push(segment);
         }
     }
+}
+
+/// The type of a device without a link header.
+const ARPHRD_NONE: u16 = 0xfffe;
+
+/// The interface's name, if it is still there.
+fn named(index: i32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has IF_NAMESIZE bytes.
+    let r = unsafe { libc::if_indextoname(index as u32, name.as_mut_ptr().cast()) };
+    let end = name.iter().position(|b| *b == 0)?;
+    (!r.is_null()).then(|| String::from_utf8_lossy(&name[..end]).into_owned())
 }
 
 type End = (IpAddr, u16, IpAddr, u16);
@@ -318,7 +350,66 @@ fn options(mut o: &[u8]) -> Vec<String> {
 }
 
 /// The segments in an order that doesn't depend on how connections overlapped: by connection.
-pub fn comparable(mut segments: Vec<Segment>) -> Vec<Segment> {
+/// Without `order`, that of the options is lost (a stack's own trace doesn't show it).
+pub fn comparable(mut segments: Vec<Segment>, order: bool) -> Vec<Segment> {
     segments.sort_by_key(|s| s.connection);
+    if !order {
+        for segment in &mut segments {
+            segment.options.retain(|o| o != "nop");
+            segment.options.sort();
+        }
+    }
     segments
+}
+
+/// The program under `utcp run`, which writes the stack's trace to the file.
+pub fn traced(program: &Command, stack: &str, file: &Path) -> Command {
+    let mut command = Command::new(build::utcp());
+    command
+        .args(["run", "--stack", stack, "--trace", "--json", "--output"])
+        .arg(file)
+        .arg("--")
+        .arg(program.get_program())
+        .args(program.get_args());
+    command
+}
+
+/// The segments in a trace that `utcp run --trace --json` wrote.
+pub fn utcp_segments(file: &Path) -> Result<Vec<Segment>, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let _ = std::fs::remove_file(file);
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let event: serde_json::Value =
+            serde_json::from_str(line).map_err(|e| format!("the trace has {line}: {e}"))?;
+        if event["event"] != "segment" {
+            continue;
+        }
+        let number = |name: &str| event[name].as_u64().unwrap_or(0);
+        let flags = event["flags"].as_str().unwrap_or("");
+        let options = event["options"].as_object().into_iter().flatten();
+        all.push(Segment {
+            connection: (number("connection") as usize).saturating_sub(1),
+            forward: event["side"] == "client",
+            flags: FLAGS
+                .iter()
+                .filter(|(_, c)| flags.contains(*c))
+                .fold(0, |all, (bit, _)| all | bit),
+            seq: number("seq") as u32,
+            ack: number("ack") as u32,
+            len: number("len") as usize,
+            window: flags.contains('S').then(|| number("win") as u16),
+            options: options
+                .map(|(name, value)| match name.as_str() {
+                    "wscale" => format!("ws {value}"),
+                    "TS" => "ts".to_owned(),
+                    "mss" => format!("mss {value}"),
+                    other => other.to_owned(),
+                })
+                .collect(),
+            isn: None,
+            piece: number("len") as usize,
+        });
+    }
+    Ok(all)
 }

@@ -274,9 +274,15 @@ pub fn run(test: &str, scenario: &Scenario, side: &Side) -> Outcome {
     }
     let wire = if scenario.two_hosts { "utcp0" } else { "lo" };
     let wanted = scenario.segments || scenario.inspect.is_some();
-    let watch = match (wanted, side, scenario.two_hosts) {
-        (true, Side::Kernel, _) | (true, _, true) => {
-            Some(here.enter(|| Capture::start(wire).expect("an AF_PACKET socket")))
+    let watch = if scenario.two_hosts || (wanted && matches!(side, Side::Kernel)) {
+        Some(here.enter(|| Capture::start(wire).expect("an AF_PACKET socket")))
+    } else {
+        None
+    };
+    // What a stack carries on its own loopback no capture sees: `utcp run` hands out its trace.
+    let trace = match side {
+        Side::Library(path) if wanted && watch.is_none() && *path == build::libutcp() => {
+            Some(build::scratch(&stack))
         }
         _ => None,
     };
@@ -284,7 +290,11 @@ pub fn run(test: &str, scenario: &Scenario, side: &Side) -> Outcome {
     let mut running: Vec<(usize, Running)> = Vec::new();
     let mut results: Vec<Option<Result>> = vec![None; scenario.steps.len()];
     for (i, step) in scenario.steps.iter().enumerate() {
-        let mut command = step.command();
+        let traced = trace.as_ref().filter(|_| i == 0);
+        let mut command = match traced {
+            Some(file) => capture::traced(&step.command(), &stack, file),
+            None => step.command(),
+        };
         command.envs(step.env.iter().map(|(k, v)| (*k, v.as_str())));
         if let (Side::Library(path), false) = (side, step.at_peer) {
             command.env("LD_PRELOAD", path).env("UTCP_STACK", &stack);
@@ -312,11 +322,14 @@ pub fn run(test: &str, scenario: &Scenario, side: &Side) -> Outcome {
         results[i] = Some(run.finish());
     }
     let after = tested.enter(netns::counters);
-    let over_utcp0 = scenario.two_hosts && here.enter(|| carried("utcp0"));
-    let segments = match (watch, side) {
-        (Some(watch), _) => Ok(watch.finish()),
-        (None, Side::Library(_)) if wanted => utcp_segments(&stack),
-        _ => Err("not captured".to_owned()),
+    let seen = watch.map(Capture::finish);
+    let over_utcp0 = seen.as_ref().is_some_and(|s| s.left && s.came);
+    let segments = match (seen, side) {
+        (Some(seen), _) => Ok(seen.segments),
+        (None, _) => trace.map_or_else(
+            || Err("not captured".to_owned()),
+            |file| capture::utcp_segments(&file),
+        ),
     };
     Outcome {
         results: results.into_iter().flatten().collect(),
@@ -326,28 +339,9 @@ pub fn run(test: &str, scenario: &Scenario, side: &Side) -> Outcome {
             in_segs: after.in_segs - before.in_segs,
             out_segs: after.out_segs - before.out_segs,
         },
-        segments: segments.map(capture::comparable),
+        segments: segments.map(|s| capture::comparable(s, scenario.two_hosts)),
         over_utcp0,
     }
-}
-
-/// The segments that the stack carried on its own loopback. Nothing hands them out yet.
-fn utcp_segments(_stack: &str) -> std::result::Result<Vec<Segment>, String> {
-    Err("the stack's own trace can't be read yet".to_owned())
-}
-
-/// Whether the interface took and gave packets (/proc/net/dev of this thread's namespace).
-fn carried(interface: &str) -> bool {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    text.lines()
-        .filter_map(|l| l.trim().strip_prefix(interface)?.strip_prefix(':'))
-        .any(|l| {
-            let f: Vec<u64> = l
-                .split_whitespace()
-                .filter_map(|v| v.parse().ok())
-                .collect();
-            f.get(1).is_some_and(|n| *n > 0) && f.get(9).is_some_and(|n| *n > 0)
-        })
 }
 
 /// What a reader thread has collected.

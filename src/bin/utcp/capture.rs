@@ -67,6 +67,7 @@ fn event(time: u64, packet: &[u8]) -> Option<Event> {
         time,
         pid: 0,
         tid: 0,
+        socket: 0,
         what: What::Segment(Segment::new(src, dst, &segment, false)),
     })
 }
@@ -198,10 +199,19 @@ mod tests {
 
     #[test]
     fn sees_a_connection_on_the_loopback() {
-        // Only root may capture.
-        let Ok(capture) = Capture::start("lo") else {
-            return;
-        };
+        std::thread::spawn(|| {
+            // SAFETY: this thread alone changes its namespace. Only root can do so.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
+                crate::netns::loopback_up().unwrap();
+                capture_a_connection();
+            }
+        })
+        .join()
+        .unwrap();
+    }
+
+    fn capture_a_connection() {
+        let capture = Capture::start("lo").unwrap();
         let begin = clock(libc::CLOCK_MONOTONIC);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
@@ -246,6 +256,7 @@ mod tests {
                 time: 0,
                 pid: 0,
                 tid: 0,
+                socket: 0,
                 what: What::Segment(s),
             }
         };

@@ -44,7 +44,8 @@ Examples:
   utcp run --trace --json -- ./client         the same as one JSON object a line
 
 The program takes the place of this command (its exit status and signals are its own). With
---trace this command stays, watches, passes signals on, and ends as the program ended.
+--trace this command stays, watches, passes signals on, and ends as the program ended. A program
+that can't be run gives 127 (not found) or 126, as in a shell.
 Environment: UTCP_TUN, UTCP_ADDR, UTCP_ADDR6, UTCP_GATEWAY, UTCP_GATEWAY6, UTCP_MTU; they count
 for the first program of a stack."
     )]

@@ -19,6 +19,9 @@ pub struct Event {
     pub pid: u32,
     /// The thread.
     pub tid: u32,
+    /// A number that stands for the socket, if it is known; else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub socket: u64,
     /// What.
     #[serde(flatten)]
     pub what: What,
@@ -134,6 +137,10 @@ pub struct Options {
     pub sack: Vec<(u32, u32)>,
 }
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 fn is_false(b: &bool) -> bool {
     !b
 }
@@ -245,6 +252,7 @@ impl Event {
             time: e.time.0,
             pid: e.pid,
             tid: e.tid,
+            socket: e.socket,
             what,
         }
     }
@@ -415,6 +423,7 @@ mod tests {
             time: 7,
             pid: 1,
             tid: 2,
+            socket: 0,
             what: What::Segment(Segment {
                 src: "127.0.0.1:1".parse().unwrap(),
                 dst: "[::1]:2".parse().unwrap(),

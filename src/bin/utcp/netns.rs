@@ -157,7 +157,8 @@ fn remedy() -> String {
     }
 }
 
-fn loopback_up() -> Result<()> {
+/// Bring the loopback device of this thread's namespace up.
+pub fn loopback_up() -> Result<()> {
     let what = "cannot bring the loopback device up";
     // SAFETY: a socket of this function alone, closed below; `request` is valid for both
     // calls, which read and write no more than an ifreq.

@@ -11,9 +11,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The file that is preloaded, beside this command.
-pub const LIBRARY: &str = "libutcp.so";
-
 /// What a program said and how it ended.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
@@ -234,28 +231,18 @@ fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// libutcp.so: beside this command, or in `deps` there, where `cargo test` leaves it (the newer of
-/// the two); or one folder up, as seen from cargo's examples and tests.
+/// The libutcp.so of this command.
 pub fn library() -> Result<PathBuf> {
     let exe = std::env::current_exe()
         .map_err(|e| Trouble::new("cannot find libutcp.so", e).mend("mount /proc"))?;
-    let beside = exe.with_file_name(LIBRARY);
-    let mut places = vec![beside.clone(), exe.with_file_name("deps").join(LIBRARY)];
-    let made = |p: &PathBuf| std::fs::metadata(p).and_then(|m| m.modified()).ok();
-    places.sort_by_key(|p| std::cmp::Reverse(made(p)));
-    places.extend(
-        exe.parent()
-            .and_then(|p| p.parent())
-            .map(|p| p.join(LIBRARY)),
-    );
-    match places.iter().find(|p| p.is_file()) {
-        Some(found) => Ok(found.clone()),
-        None => Err(Trouble::new(
+    utcp_stack::keeper::library_for(&exe).ok_or_else(|| {
+        let beside = exe.with_file_name("libutcp.so");
+        Trouble::new(
             "cannot find libutcp.so",
             format!("{} does not exist", beside.display()),
         )
-        .mend("`cargo build --release` makes it")),
-    }
+        .mend("`cargo build --release` makes it")
+    })
 }
 
 /// LD_PRELOAD with `library` in front of what is there.

@@ -118,6 +118,7 @@ mod tests {
             time: 5,
             pid: 1,
             tid: 1,
+            socket: 0,
             what,
         };
         let segment = |src, dst| {

@@ -10,6 +10,7 @@ use crate::ring::Follower;
 use crate::sides::{Side, Sides};
 use crate::stacks;
 use crate::trouble::{Result, Trouble};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -32,41 +33,60 @@ pub fn run(args: &cli::Run) -> Result<ExitCode> {
         let stack = stacks::start(&config)?;
         return traced(args, command, Follower::new(stack)?);
     }
-    let e = command.exec();
-    Err(programs::cannot_run(program, &e))
+    let Signals { before, .. } = Signals::block();
+    keep_mask(&mut command, before);
+    Ok(not_run(program, &command.exec()))
+}
+
+/// As shells and env(1) have it: 127 for what isn't there, 126 for what can't be run.
+fn not_run(program: &OsStr, e: &std::io::Error) -> ExitCode {
+    anstream::eprintln!("utcp: {}", programs::cannot_run(program, e));
+    let there = e.kind() != std::io::ErrorKind::NotFound;
+    ExitCode::from(if there { 126 } else { 127 })
+}
+
+/// The program gets the signal mask that we had; the standard library would empty it.
+fn keep_mask(command: &mut Command, mask: libc::sigset_t) {
+    // SAFETY: sigprocmask may be called between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut());
+            Ok(())
+        });
+    }
 }
 
 /// How often to look, and how long to hold back calls whose side is not known yet.
 const PAUSE: Duration = Duration::from_millis(15);
 const HOLD: Duration = Duration::from_millis(150);
+/// How long to watch after the program's end.
+const REST: Duration = Duration::from_millis(60);
 
 fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Result<ExitCode> {
     let mut out: Box<dyn Write> = match &args.output {
-        Some(path) => Box::new(std::fs::File::create(path).map_err(|e| {
-            Trouble::new(format!("cannot write the trace to {}", path.display()), e)
-        })?),
+        Some(path) => Box::new(anstream::AutoStream::auto(
+            std::fs::File::create(path).map_err(|e| {
+                Trouble::new(format!("cannot write the trace to {}", path.display()), e)
+            })?,
+        )),
         None => Box::new(anstream::stderr()),
     };
     let signals = Signals::block();
     let program = command.get_program().to_owned();
-    let mut child = {
-        let restore = signals.before;
-        // SAFETY: sigprocmask may be called between fork and exec.
-        unsafe {
-            command.pre_exec(move || {
-                libc::sigprocmask(libc::SIG_SETMASK, &raw const restore, std::ptr::null_mut());
-                Ok(())
-            });
-        }
-        command
-            .spawn()
-            .map_err(|e| programs::cannot_run(&program, &e))?
+    keep_mask(&mut command, signals.before);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => return Ok(not_run(&program, &e)),
     };
     let name = program_name(&program);
     let mut view = View::new(child.id(), name, args.json);
+    let (mut status, mut gone) = (None, None);
     let status = loop {
-        signals.pass_on(&child, PAUSE);
-        let status = ended(&mut child)?;
+        signals.pass_on(status.is_none().then_some(&child), PAUSE);
+        if status.is_none() {
+            status = ended(&mut child)?;
+            gone = status.map(|_| Instant::now());
+        }
         let (events, lost) = follower.poll()?;
         if lost > 0 {
             say(
@@ -75,7 +95,10 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
             );
         }
         view.take(events, status.is_some(), &mut out);
-        if let Some(status) = status {
+        // The end of the program closes its sockets, which takes a moment.
+        if let (Some(status), Some(at)) = (status, gone)
+            && Instant::elapsed(&at) > REST
+        {
             break status;
         }
     };
@@ -90,7 +113,7 @@ fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
         .map_err(|e| Trouble::new("cannot wait for the program", e))
 }
 
-fn program_name(program: &std::ffi::OsStr) -> String {
+fn program_name(program: &OsStr) -> String {
     let path = std::path::Path::new(program);
     let name = path.file_name().unwrap_or(program);
     paint::printable(&name.display().to_string())
@@ -112,7 +135,6 @@ struct View {
     /// Not shown yet: nothing says so far whether the program is client or server.
     held: Vec<Event>,
     since: Option<Instant>,
-    foreign: Vec<u32>,
 }
 
 impl View {
@@ -126,7 +148,6 @@ impl View {
             headed: false,
             held: Vec::new(),
             since: None,
-            foreign: Vec::new(),
         }
     }
 
@@ -162,16 +183,18 @@ impl View {
         procs::descends(event.pid, self.root).then_some(side)
     }
 
-    /// The program's children are on its side, everybody else on the other.
-    fn place(&mut self, pid: u32) {
-        if pid == 0 || self.sides.of(pid).is_some() || self.foreign.contains(&pid) {
+    /// The program's children are on its side, everybody else on the other. One that has ended
+    /// before we look is where its socket is.
+    fn place(&mut self, event: &Event) {
+        let pid = event.pid;
+        if pid == 0 || self.sides.of(pid).is_some() {
             return;
         }
         let own = self.sides.of(self.root).unwrap_or(Side::Client);
         if procs::descends(pid, self.root) {
             self.sides.put(pid, own);
-        } else {
-            self.foreign.push(pid);
+        } else if procs::parent(pid).is_some() || self.sides.of_socket(event.socket).is_none() {
+            self.sides.put(pid, own.other());
         }
     }
 
@@ -181,13 +204,9 @@ impl View {
         for event in events {
             let call = matches!(event.what, What::Enter(_) | What::Return { .. });
             if call {
-                self.place(event.pid);
+                self.place(event);
             }
-            let mut step = self.sides.place(event);
-            if call && self.foreign.contains(&event.pid) {
-                step.side = own.other();
-            }
-            steps.push(step);
+            steps.push(self.sides.place(event));
         }
         if self.json {
             for step in &steps {
@@ -225,6 +244,7 @@ impl View {
             time,
             pid,
             tid,
+            socket: 0,
             what,
         };
         self.show(&[event], out);
@@ -263,8 +283,8 @@ impl Signals {
         }
     }
 
-    /// Wait for `pause` or a signal, and pass signals on.
-    fn pass_on(&self, child: &Child, pause: Duration) {
+    /// Wait for `pause` or a signal, and pass signals on to the child while there is one.
+    fn pass_on(&self, child: Option<&Child>, pause: Duration) {
         let wait = libc::timespec {
             tv_sec: 0,
             tv_nsec: pause.subsec_nanos().into(),
@@ -276,7 +296,10 @@ impl Signals {
             let signal = libc::sigtimedwait(&raw const self.set, &raw mut info, &raw const wait);
             // The terminal's driver has reached the program already.
             let from_terminal = info.si_code == libc::SI_KERNEL;
-            if Signals::PASSED.contains(&signal) && !from_terminal {
+            if let Some(child) = child
+                && Signals::PASSED.contains(&signal)
+                && !from_terminal
+            {
                 libc::kill(child.id() as libc::pid_t, signal);
             }
         }

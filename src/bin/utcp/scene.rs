@@ -352,6 +352,7 @@ fn exit(program: &Running) -> Event {
         time: capture::clock(libc::CLOCK_MONOTONIC),
         pid: program.pid(),
         tid: program.pid(),
+        socket: 0,
         what: What::Exit {
             status: program.status_text(),
         },

@@ -123,6 +123,7 @@ struct Connection {
 pub struct Sides {
     start: Option<u64>,
     pids: HashMap<u32, Side>,
+    sockets: HashMap<u64, Side>,
     listening: HashMap<u16, Side>,
     connections: HashMap<(SocketAddr, SocketAddr), Connection>,
     count: u32,
@@ -137,6 +138,11 @@ impl Sides {
     /// Where the process is, if that is known.
     pub fn of(&self, pid: u32) -> Option<Side> {
         self.pids.get(&pid).copied()
+    }
+
+    /// Where the socket is, if that is known.
+    pub fn of_socket(&self, socket: u64) -> Option<Side> {
+        self.sockets.get(&socket).copied()
     }
 
     /// How many connections there were.
@@ -168,7 +174,9 @@ impl Sides {
     /// Put one event in its place; events must come in order.
     pub fn place(&mut self, event: &Event) -> Step {
         let start = *self.start.get_or_insert(event.time);
-        let own_side = self.of(event.pid).unwrap_or(Side::Client);
+        // A process that nobody placed is where its socket is.
+        let known = self.of(event.pid).or(self.of_socket(event.socket));
+        let own_side = known.unwrap_or(Side::Client);
         let (side, connection, act) = match &event.what {
             What::Enter(call) => (own_side, None, Act::Enter { call: call.text() }),
             What::Return {
@@ -198,6 +206,10 @@ impl Sides {
                 (side, Some(connection), Act::Segment(arrow))
             }
         };
+        let told = known.is_some() || matches!(act, Act::State { .. });
+        if event.socket != 0 && told && !matches!(act, Act::Segment(_)) {
+            self.sockets.insert(event.socket, side);
+        }
         Step {
             time: event.time.saturating_sub(start),
             pid: event.pid,
@@ -333,6 +345,7 @@ mod tests {
             time: 100,
             pid: 0,
             tid: 0,
+            socket: 0,
             what: What::Segment(Segment {
                 src: src.parse().unwrap(),
                 dst: dst.parse().unwrap(),
@@ -395,6 +408,26 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_is_gone_is_where_its_socket_is() {
+        let mut sides = Sides::default();
+        sides.put(7, Side::Server);
+        let call = |pid, socket| Event {
+            time: 1,
+            pid,
+            tid: pid,
+            socket,
+            what: What::Enter(crate::model::Call {
+                name: "read".to_owned(),
+                fd: 4,
+                args: String::new(),
+            }),
+        };
+        assert_eq!(sides.place(&call(7, 40)).side, Side::Server);
+        assert_eq!(sides.place(&call(8, 40)).side, Side::Server);
+        assert_eq!(sides.place(&call(8, 41)).side, Side::Client);
+    }
+
+    #[test]
     fn a_listener_tells_whose_side_a_connection_is_on() {
         let mut sides = Sides::default();
         sides.put(7, Side::Server);
@@ -402,6 +435,7 @@ mod tests {
             time: 1,
             pid: 7,
             tid: 7,
+            socket: 0,
             what: What::State {
                 old: State::Closed,
                 new: State::Listen,
@@ -417,6 +451,7 @@ mod tests {
             time: 2,
             pid: 8,
             tid: 8,
+            socket: 0,
             what: What::State {
                 old: State::Listen,
                 new: State::SynReceived,

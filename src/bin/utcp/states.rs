@@ -43,6 +43,7 @@ impl Change {
             time: cause.time,
             pid: self.pid,
             tid: 0,
+            socket: 0,
             what: What::State {
                 old: self.old,
                 new: self.new,

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::panic::{UnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A network namespace, from within.
@@ -15,9 +17,10 @@ impl World {
     /// Run `test` in a process and a network namespace of its own. A user who isn't root gets a
     /// user namespace too; where that is not allowed the test is passed over, and says so.
     pub fn run(test: impl FnOnce(&World) + UnwindSafe) {
+        prepare_report();
         let (mut reader, writer) = pipe();
         let child = fork(move || {
-            drop_at_exit(&writer);
+            REPORT.store(writer.as_raw_fd(), Ordering::Relaxed);
             if let Err(why) = enter() {
                 let _ = write!(&writer, "skipped: {why}");
                 return;
@@ -158,12 +161,23 @@ fn pipe() -> (File, File) {
     unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) }
 }
 
-/// Panics of this process are told to `writer`.
-fn drop_at_exit(writer: &File) {
-    let report = writer.try_clone().unwrap();
-    std::panic::set_hook(Box::new(move |info| {
-        let _ = writeln!(&report, "{info}");
-    }));
+/// Where panics of this process are told, if anywhere.
+static REPORT: AtomicI32 = AtomicI32::new(-1);
+
+/// Tell panics to `REPORT`. The hook itself is set before any fork: its lock may be held by
+/// another thread at that moment.
+fn prepare_report() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let report = REPORT.load(Ordering::Relaxed);
+            if report < 0 {
+                return before(info);
+            }
+            let _ = crate::sys::io::write(report, format!("{info}\n").as_bytes());
+        }));
+    });
 }
 
 fn fork(body: impl FnOnce()) -> Child {

@@ -73,48 +73,96 @@ impl Stack {
     }
 }
 
-/// Run `child` in a process of its own, one instruction after another, and call `look` now and
-/// then: every `rarely`-th instruction, in the mean. Gives how many instructions there were.
-fn step_through(rng: &mut Rng, rarely: usize, child: impl FnOnce(), mut look: impl FnMut()) -> u64 {
-    // Two processes that take turns are best off on one core.
-    let restore = stay_on_this_core();
-    // SAFETY: the child only computes, then ends.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: no pointers.
-        unsafe {
-            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
-            libc::raise(libc::SIGSTOP);
+/// A child that stops before every instruction.
+struct Stepped {
+    pid: i32,
+    /// Two processes that take turns are best off on one core; these were allowed before.
+    cores: libc::cpu_set_t,
+    over: Option<i32>,
+}
+
+impl Stepped {
+    /// Run `child` in a process of its own, stopped for now; should it be set off, it stops
+    /// after `alarm` microseconds.
+    fn new(alarm: usize, child: impl FnOnce()) -> Stepped {
+        let cores = stay_on_this_core();
+        // SAFETY: the child only computes, then ends.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: the interval is valid for the call.
+            unsafe {
+                libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+                libc::raise(libc::SIGSTOP);
+                let mut timer: libc::itimerval = core::mem::zeroed();
+                timer.it_value.tv_usec = alarm as i64;
+                libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &timer, 0);
+            }
+            let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).is_ok();
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(i32::from(!ok)) };
         }
-        let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).is_ok();
-        // SAFETY: ends the process.
-        unsafe { libc::_exit(i32::from(!ok)) };
+        let over = None;
+        let mut stepped = Stepped { pid, cores, over };
+        stepped.wait();
+        stepped
     }
-    let mut status = 0;
-    let mut wait = || {
-        // SAFETY: our own child.
-        assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-        status
-    };
-    wait();
-    let mut steps = 0;
-    let ended = loop {
-        // SAFETY: our own child, which is stopped.
-        let went = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, pid, 0, 0) };
+
+    /// Let it go on, for one instruction or until it is stopped; false: it has ended.
+    fn go(&mut self, how: core::ffi::c_uint) -> bool {
+        // SAFETY: our own child, which is stopped; no signal is passed on.
+        let went = unsafe { libc::ptrace(how, self.pid, 0, 0) };
         assert_eq!(went, 0, "ptrace: {}", std::io::Error::last_os_error());
-        let status = wait();
+        self.wait();
+        assert!(self.over.is_none_or(|status| status == 0), "the child died");
+        self.over.is_none()
+    }
+
+    fn wait(&mut self) {
+        let mut status = 0;
+        // SAFETY: our own child.
+        let got = unsafe { libc::waitpid(self.pid, &mut status, 0) };
+        assert_eq!(got, self.pid);
         if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
-            break status;
+            self.over = Some(status);
         }
+    }
+}
+
+impl Drop for Stepped {
+    fn drop(&mut self) {
+        // SAFETY: our own child, if it is still there; the set is a valid one.
+        unsafe {
+            if self.over.is_none() {
+                libc::kill(self.pid, libc::SIGKILL);
+                libc::waitpid(self.pid, &mut 0, 0);
+            }
+            libc::sched_setaffinity(0, size_of_val(&self.cores), &self.cores);
+        }
+    }
+}
+
+/// Run `child` one instruction after another, and call `look` now and then: every `rarely`-th
+/// instruction, in the mean. Gives how many instructions there were.
+fn step_through(rng: &mut Rng, rarely: usize, child: impl FnOnce(), mut look: impl FnMut()) -> u64 {
+    let mut child = Stepped::new(0, child);
+    let mut steps = 0;
+    while child.go(libc::PTRACE_SINGLESTEP) {
         steps += 1;
         if rng.below(rarely) == 0 {
             look();
         }
-    };
-    assert_eq!(ended, 0, "the child panicked");
-    // SAFETY: the set is a valid one.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&restore), &restore) };
+    }
     steps
+}
+
+/// Run `child`, stop it at some moment, and call `look` then, unless it has ended.
+fn stop_once(rng: &mut Rng, within: Duration, child: impl FnOnce(), look: impl FnOnce()) {
+    let mut child = Stepped::new(1 + rng.below(within.as_micros() as usize), child);
+    // The kernel prefers some instructions for its interrupts.
+    if child.go(libc::PTRACE_CONT) && (0..rng.below(30)).all(|_| child.go(libc::PTRACE_SINGLESTEP))
+    {
+        look();
+    }
 }
 
 fn stay_on_this_core() -> libc::cpu_set_t {
@@ -148,8 +196,13 @@ fn untouched(h: &Host<'_>) -> Vec<Alive> {
             let p = h.sh.sockets.slot(*p);
             p.is_some_and(|p| p.open && p.local == s.remote && p.remote == s.local)
         });
-        let safe = |i: u32| !suspects.contains(&i);
-        if s.generation != 0 && s.open && safe(index) && peer.is_none_or(safe) {
+        // An unaccepted child goes with its listener.
+        let safe = |i: u32| {
+            let parent = h.sh.sockets.slot(i).filter(|s| s.embryonic);
+            !suspects.contains(&i) && parent.is_none_or(|c| !suspects.contains(&c.parent.index))
+        };
+        let peer_safe = peer.map_or(!h.is_local(s.remote.addr), safe);
+        if s.generation != 0 && s.open && safe(index) && peer_safe {
             alive.push((h.id_of(index, s), s.tcb.state));
         }
     }
@@ -168,7 +221,7 @@ fn assert_no_widows(h: &Host<'_>) {
 }
 
 /// The victim died: recover, let the others go on, and see that all ends well.
-fn aftermath(stack: &Stack, now: Instant, others: &[Program], victims: &HashSet<u64>) {
+fn aftermath(stack: &Stack, now: Instant, scene: &Scene) {
     *stack.wire.borrow_mut() = Wire::default();
     let alive = stack.with(now, |h| {
         assert!(h.sh.journal_len < 40, "{} touched", h.sh.journal_len);
@@ -186,6 +239,7 @@ fn aftermath(stack: &Stack, now: Instant, others: &[Program], victims: &HashSet<
         }
         assert_no_widows(h);
         // The keeper's part: close what the dead process had.
+        h.reap_waiters(|pid| pid == VICTIM);
         for index in 1..=h.sh.sockets.high_water() {
             if let Some(s) = h.sh.sockets.get(index)
                 && !s.orphan
@@ -197,10 +251,13 @@ fn aftermath(stack: &Stack, now: Instant, others: &[Program], victims: &HashSet<
         }
     });
     let mut now = now;
-    let mut others: Vec<Program> = others.to_vec();
-    // How much of the victim's streams was sent, nobody knows.
+    let mut others: Vec<Program> = scene.others.to_vec();
+    // How much of the victim's streams was sent in the end, nobody knows.
+    let victims: HashSet<u64> = scene.victim.streams().collect();
     let mut known = others[0].ledger.borrow().clone();
-    known.retain(|id, _| !victims.contains(id));
+    for (_, (_, more)) in known.iter_mut().filter(|(id, _)| victims.contains(id)) {
+        *more = true;
+    }
     let known = Ledger::new(known.into());
     for p in &mut others {
         p.ledger = known.clone();
@@ -297,42 +354,84 @@ fn scene(seed: u64) -> Scene {
     }
 }
 
+/// Let the victims of these scenes make their call, and look at every `rarely`-th instruction
+/// in the lock. Gives how many instructions there were.
+fn deaths(
+    seeds: core::ops::Range<u64>,
+    rarely: usize,
+    mut look: impl FnMut(&Scene, Instant),
+) -> u64 {
+    let mut steps = 0;
+    for seed in seeds {
+        let scene = scene(seed);
+        let mut rng = Rng(seed);
+        let mut victim = scene.victim.clone();
+        let later = scene.now + Duration::from_millis([0, 0, 50, 300, 70_000][rng.below(5)]);
+        let packets = [0, 0, 0, 1, 5][rng.below(5)];
+        let kind = rng.below(4);
+        let call = || {
+            scene.stack.with(later, |h| {
+                h.receive(packets);
+                h.run_timers();
+                match kind {
+                    0 => victim.end(h),
+                    1 => victim.close_one(h),
+                    _ => victim.step(h),
+                }
+            });
+        };
+        steps += step_through(&mut rng, rarely, call, || {
+            if scene.stack.arena.holder().is_some() {
+                look(&scene, later);
+            }
+        });
+    }
+    steps
+}
+
+/// UTCP_SEEDS=FIRST..END takes others.
+fn seeds(default: core::ops::Range<u64>) -> core::ops::Range<u64> {
+    let given = std::env::var("UTCP_SEEDS").ok();
+    let bounds = given.as_deref().and_then(|s| s.split_once(".."));
+    bounds.map_or(default, |(a, b)| a.parse().unwrap()..b.parse().unwrap())
+}
+
+/// UTCP_RARELY=1 looks at every single instruction, which takes hours.
+fn rarely(default: usize) -> usize {
+    std::env::var("UTCP_RARELY").map_or(default, |n| n.parse().unwrap())
+}
+
 #[test]
 fn death_at_any_instruction_costs_what_was_being_changed() {
     let copy = Stack::new();
-    let (mut steps, mut deaths) = (0, 0);
-    // UTCP_RARELY=1 looks at every single instruction, which takes minutes.
-    let rarely = std::env::var("UTCP_RARELY").map_or(200, |n| n.parse().unwrap());
-    for seed in 0..80 {
-        let Scene {
-            stack,
-            now,
-            mut victim,
-            others,
-        } = scene(seed);
-        let victims: HashSet<u64> = victim.streams().collect();
-        let mut rng = Rng(seed);
-        let later = now + Duration::from_millis([0, 0, 50, 300, 70_000][rng.below(5)]);
-        let packets = [0, 0, 0, 1, 5][rng.below(5)];
-        steps += step_through(
+    let mut count = 0;
+    let steps = deaths(seeds(0..80), rarely(200), |scene, now| {
+        count += 1;
+        copy.copy(&scene.stack);
+        aftermath(&copy, now, scene);
+    });
+    assert!(count > 500, "{steps} instructions, {count} deaths");
+}
+
+#[test]
+fn recovery_may_die_too() {
+    let (first, second) = (Stack::new(), Stack::new());
+    let (mut count, mut in_lock) = (0, 0);
+    let mut rng = Rng(1);
+    deaths(seeds(80..160), rarely(500), |scene, now| {
+        first.copy(&scene.stack);
+        count += 1;
+        stop_once(
             &mut rng,
-            rarely,
+            Duration::from_micros(700),
+            || first.with(now, |h| h.recover()),
             || {
-                stack.with(later, |h| {
-                    h.receive(packets);
-                    h.run_timers();
-                    victim.step(h);
-                });
-            },
-            || {
-                if stack.arena.holder().is_some() {
-                    deaths += 1;
-                    copy.copy(&stack);
-                    aftermath(&copy, later, &others, &victims);
-                }
+                in_lock += usize::from(first.arena.holder().is_some());
+                second.copy(&first);
+                aftermath(&second, now, scene);
             },
         );
-    }
-    eprintln!("{steps} instructions, {deaths} deaths");
-    assert!(deaths > 500, "{steps} instructions, {deaths} deaths");
+    });
+    eprintln!("{in_lock} of {count} recoveries died");
+    assert!(in_lock > 100, "{in_lock} of {count} recoveries died");
 }

@@ -27,6 +27,7 @@ pub fn assert_empty(h: &Host<'_>) {
     assert!(h.sh.conn_table.iter().all(|head| *head == 0));
     assert!(h.sh.port_table.iter().all(|head| *head == 0));
     assert_eq!(h.next_deadline(), Instant::NEVER);
+    assert_eq!(h.sh.waiters.in_use(), 0);
 }
 
 /// Let the host's time pass until all connections are over.

@@ -43,6 +43,7 @@ fn event(what: What) -> Event {
         time: 0,
         pid: 5,
         tid: 5,
+        socket: 0,
         what,
     }
 }

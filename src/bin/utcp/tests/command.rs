@@ -145,9 +145,19 @@ fn run_is_the_program() {
     assert_eq!(got.status.code(), Some(7));
     assert_eq!(text(&got.stdout), format!("libutcp.so {stack}\n"));
 
-    let missing = output(&["run", "--", "./no-such-program"]);
-    assert_eq!(missing.status.code(), Some(2));
-    assert!(text(&missing.stderr).starts_with("utcp: cannot run ./no-such-program"));
+    for trace in [&[][..], &["--trace"]] {
+        let args = [
+            &["run", "--stack", &stack],
+            trace,
+            &["--", "./no-such-program"],
+        ]
+        .concat();
+        let missing = output(&args);
+        assert_eq!(missing.status.code(), Some(127));
+        assert!(text(&missing.stderr).starts_with("utcp: cannot run ./no-such-program"));
+        let folder = output(&[&args[..args.len() - 1], &["/tmp"]].concat());
+        assert_eq!(folder.status.code(), Some(126));
+    }
 }
 
 #[test]
