@@ -20,19 +20,24 @@ static void pair(int *a, int *b)
     close(l);
 }
 
+/* Says what comes until nothing more does. */
 static void told(const char *who, int fd)
 {
     char buf[4096];
+    size_t got = 0;
+    ssize_t n = 0;
     if (!await(fd, POLLIN, 3000)) {
         say("%s: nothing came", who);
         return;
     }
-    ms(30);
-    ssize_t n = recv(fd, buf, sizeof buf - 1, MSG_DONTWAIT);
-    if (n < 0) say("%s: -1 %s", who, ename(errno));
-    else if (n == 0) say("%s: end of file", who);
+    do {
+        n = recv(fd, buf + got, sizeof buf - 1 - got, MSG_DONTWAIT);
+        if (n > 0) got += (size_t)n;
+    } while (n > 0 && await(fd, POLLIN, 100));
+    if (got == 0 && n < 0) say("%s: -1 %s", who, ename(errno));
+    else if (got == 0) say("%s: end of file", who);
     else {
-        buf[n] = 0;
+        buf[got] = 0;
         for (char *p = buf; *p; p++) if (*p == '\n') *p = '/';
         say("%s: \"%s\"", who, buf);
     }

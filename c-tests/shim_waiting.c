@@ -138,14 +138,18 @@ static void mixed(void)
     MUST(pipe(pipe_));
     say("-- poll over a socket, a pipe, nothing and a closed one");
     struct pollfd p[4] = {{a, POLLIN, 0}, {pipe_[0], POLLIN, 0}, {-1, POLLIN, 7}, {777, POLLIN, 0}};
-    say("poll = %d: %s", poll(p, 3, 20), events_name(p[0].revents | p[1].revents | p[2].revents));
-    say("poll = %d: %s", poll(p, 4, 20), events_name(p[3].revents));
+    R(poll(p, 3, 20));
+    say("%s", events_name(p[0].revents | p[1].revents | p[2].revents));
+    R(poll(p, 4, 20));
+    say("%s", events_name(p[3].revents));
     MUST(write(pipe_[1], "x", 1));
-    say("poll = %d: socket %s", poll(p, 3, 2000), events_name(p[0].revents));
+    R(poll(p, 3, 2000));
+    say("socket %s", events_name(p[0].revents));
     say("pipe %s", events_name(p[1].revents));
     MUST(write(b, "x", 1));
     ms(20);
-    say("poll = %d: socket %s", poll(p, 3, 2000), events_name(p[0].revents));
+    R(poll(p, 3, 2000));
+    say("socket %s", events_name(p[0].revents));
     say("pipe %s", events_name(p[1].revents));
     say("-- select");
     fd_set r, w, e;
@@ -153,7 +157,7 @@ static void mixed(void)
     FD_SET(a, &r), FD_SET(pipe_[0], &r), FD_SET(a, &w), FD_SET(b, &r), FD_SET(a, &e);
     struct timeval tv = {5, 0};
     int top = 64;
-    say("select = %d", select(top, &r, &w, &e, &tv));
+    R(select(top, &r, &w, &e, &tv));
     say("read: a %d b %d pipe %d; write: a %d; urgent: a %d; time left %d", !!FD_ISSET(a, &r),
         !!FD_ISSET(b, &r), !!FD_ISSET(pipe_[0], &r), !!FD_ISSET(a, &w), !!FD_ISSET(a, &e),
         tv.tv_sec >= 4);
@@ -162,17 +166,20 @@ static void mixed(void)
     FD_ZERO(&r); FD_ZERO(&w); FD_ZERO(&e);
     FD_SET(a, &e);
     tv.tv_sec = 1;
-    say("select = %d, urgent %d", select(top, NULL, NULL, &e, &tv), !!FD_ISSET(a, &e));
-    char c;
-    say("recv OOB = %d '%c'", (int)recv(a, &c, 1, MSG_OOB), c);
+    int ready = select(top, NULL, NULL, &e, &tv);
+    say("select = %d, urgent %d", ready, !!FD_ISSET(a, &e));
+    char c = 0;
+    int got = (int)recv(a, &c, 1, MSG_OOB);
+    say("recv OOB = %d '%c'", got, c);
     FD_ZERO(&r);
     FD_SET(b, &r);
     tv = (struct timeval){0, 30000};
-    say("select = %d, b %d, time left %d %d", select(top, &r, NULL, NULL, &tv), !!FD_ISSET(b, &r),
-        (int)tv.tv_sec, (int)tv.tv_usec);
+    ready = select(top, &r, NULL, NULL, &tv);
+    say("select = %d, b %d, time left %d %d", ready, !!FD_ISSET(b, &r), (int)tv.tv_sec, (int)tv.tv_usec);
     FD_SET(a, &r), FD_SET(50, &r);
     tv.tv_sec = 1;
-    say("select with a closed one = %d %s", select(top, &r, NULL, NULL, &tv), ename(errno));
+    ready = select(top, &r, NULL, NULL, &tv);
+    say("select with a closed one = %d %s", ready, ename(errno));
     struct timespec ts = {0, 10000000};
     FD_ZERO(&r);
     FD_SET(b, &r);

@@ -1,0 +1,96 @@
+//! What programs may do with descriptors, with calls that wait, and with stdio: the same under
+//! the library as on the kernel. And what a program sees of the library that needs none of it:
+//! nothing.
+
+mod harness;
+
+use harness::{Scenario, Step, build, library};
+use std::process::{Command, Stdio};
+
+fn check(test: &str, program: &'static str) {
+    harness::check(test, &Scenario::alone([Step::c(program)]).limit(40));
+}
+
+#[test]
+fn descriptors() {
+    check("descriptors", "shim_descriptors");
+}
+
+#[test]
+fn descriptors_fortified() {
+    check("descriptors_fortified", "shim_descriptors+fortify");
+}
+
+#[test]
+fn waiting() {
+    check("waiting", "shim_waiting");
+}
+
+#[test]
+fn waiting_fortified() {
+    check("waiting_fortified", "shim_waiting+fortify");
+}
+
+#[test]
+fn stdio() {
+    check("stdio", "shim_stdio");
+}
+
+#[test]
+fn stdio_fortified() {
+    check("stdio_fortified", "shim_stdio+fortify");
+}
+
+/// A shell's line, with the library preloaded or without: what it printed on both outputs.
+fn shell(line: &str, preload: bool, stack: &str) -> (String, String) {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", line])
+        .env("UTCP_STACK", stack)
+        .stdin(Stdio::null());
+    if preload {
+        command.env("LD_PRELOAD", library());
+    }
+    let output = command.output().expect("a shell");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_program_without_sockets_is_left_alone() {
+    let stack = format!("untouched-{}", std::process::id());
+    let lines = [
+        // Descriptors by number and by what they are, less the inodes.
+        "ls -l /proc/self/fd | sed 's/.* \\([0-9]* -> [a-z/]*\\).*/\\1/' | sort",
+        "ls /proc/self/task | wc -l",
+        "echo text | sort | tr a-z A-Z",
+        "exec 5</dev/null; ls /proc/self/fd | tr '\\n' ' '",
+        "ulimit -n 8; cat /dev/null && echo fine",
+        // UDP and AF_UNIX sockets are the kernel's.
+        "bash -c 'exec 7<>/dev/udp/127.0.0.1/9; ls /proc/self/fd | tr \"\\n\" \" \"'",
+    ];
+    for line in lines {
+        let (plain, under) = (shell(line, false, &stack), shell(line, true, &stack));
+        assert_eq!(plain, under, "{line}");
+    }
+    let keepers = shell("grep -alz utcp-keeper /proc/[0-9]*/cmdline", false, &stack).0;
+    for file in keepers.lines() {
+        let cmdline = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(!cmdline.contains(&stack), "a keeper was started: {cmdline}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_settings_is_one_line() {
+    let program = build::c("claim02");
+    let output = Command::new(program)
+        .env("LD_PRELOAD", library())
+        .env("UTCP_MTU", "12")
+        .output()
+        .expect("claim02");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.starts_with("utcp: UTCP_MTU=\"12\": "), "{text}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("ENETDOWN"), "{printed}");
+}
