@@ -14,7 +14,7 @@ use utcp_stack::stack::Counters;
 /// The test's own view of the stack under test.
 struct Stack {
     runtime: Runtime,
-    conn: Connection,
+    _conn: Connection,
     keeper: u32,
 }
 
@@ -27,7 +27,7 @@ impl Stack {
         let keeper = keeper_pid(&runtime);
         Stack {
             runtime,
-            conn: attached.conn,
+            _conn: attached.conn,
             keeper,
         }
     }
@@ -40,9 +40,9 @@ impl Stack {
     /// wait until nothing is in use. (What dead processes left is found within seconds.)
     fn assert_empties(&self) {
         let end = Instant::now() + Duration::from_secs(15);
-        loop {
+        for hours in 1.. {
             let mut h = self.runtime.enter();
-            h.now = h.now + Duration::from_secs(7200);
+            h.now = h.now + Duration::from_secs(3600 * hours);
             h.run_timers();
             h.finish();
             assert_eq!(h.check(), Vec::<String>::new());
@@ -275,7 +275,7 @@ fn the_keeper_may_be_killed() {
         assert!(end_pair(bulk) > 1_000_000);
         assert!(end_pair(echo) > 1000);
         end_pair(Bystander::pair("sink", "source", "9402"));
-        drop(stack.conn);
+        drop(stack);
         let stack = Stack::attach();
         stack.assert_empties();
         let keeper = stack.keeper;

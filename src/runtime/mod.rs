@@ -9,6 +9,7 @@
 //! Locks: the arena's alone. No allocation while it is held, and no other lock below it.
 
 mod block;
+mod keeper_link;
 pub mod own;
 mod signals;
 mod waiter;
@@ -27,6 +28,7 @@ use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
+use keeper_link::KeeperLink;
 
 /// What the keeper does, in `Open::keeper_mode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +63,7 @@ pub struct Runtime {
     nonce: u64,
     clapper: Fd,
     pid: AtomicU32,
+    keeper: KeeperLink,
 }
 
 // SAFETY: `link` is used under the arena's lock only; the rest is made of Sync types.
@@ -81,6 +84,7 @@ impl Runtime {
             nonce,
             clapper,
             pid: AtomicU32::new(sys::process::pid()),
+            keeper: KeeperLink::default(),
         })
     }
 
@@ -259,7 +263,7 @@ impl<'a> DerefMut for Session<'a> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.host.finish();
-        let wakes = self.host.wakes;
+        let (wakes, now) = (self.host.wakes, self.host.now);
         // Rare: after a death, or when there are too many to name.
         let everybody = wakes.all.then(|| {
             let mut set = [0u64; MAX_WAITERS / 64 + 1];
@@ -274,6 +278,7 @@ impl Drop for Session<'_> {
             ManuallyDrop::drop(&mut self.guard);
         }
         self.runtime.deliver(&wakes, everybody.as_ref());
+        self.runtime.look_for_keeper(now);
         if let Some(mask) = self.restore {
             set_mask(mask);
         }
