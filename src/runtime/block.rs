@@ -91,7 +91,7 @@ impl Runtime {
         let id = waiter.map_or(0, |w| w.0);
         let mut registered = false;
         loop {
-            let device_deadline = {
+            let (device_deadline, has_device) = {
                 let mut s = self.enter_masked(None);
                 if !registered && id != 0 {
                     for socket in sockets {
@@ -112,7 +112,7 @@ impl Runtime {
                     }
                     break Woken::TimedOut;
                 }
-                self.take_the_wheel(&s, id)
+                (self.take_the_wheel(&s, id), s.sh.config.has_device)
             };
             let driving = device_deadline.is_some();
             let mut until = end.min(device_deadline.unwrap_or(Instant::NEVER));
@@ -122,7 +122,8 @@ impl Runtime {
             let own = [
                 waiter.map_or(-1, |w| w.1),
                 signal_fd.unwrap_or(-1),
-                if driving {
+                // A device that was removed would report an error for ever.
+                if driving && has_device {
                     self.tun_fd.unwrap_or(-1)
                 } else {
                     -1
