@@ -1,7 +1,7 @@
 //! This process and its stack: attached when the first socket is made or found, then for good.
 
-use crate::attach;
 use crate::errno::Result;
+use crate::{attach, ends};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 use once_cell::sync::OnceCell;
@@ -79,15 +79,18 @@ extern "C" fn before_fork() {
     // Not across the fork by name only: the child has a copy of the lock, held by its thread.
     core::mem::forget(ATTACHING.lock());
     attach::before_fork();
+    ends::before_fork();
 }
 
 extern "C" fn after_fork() {
+    ends::after_fork(false);
     attach::after_fork();
     // SAFETY: locked by `before_fork` in this thread.
     unsafe { ATTACHING.force_unlock() };
 }
 
 extern "C" fn in_fork_child() {
+    ends::after_fork(true);
     attach::after_fork();
     // SAFETY: locked by `before_fork` in the thread that this process is a copy of.
     unsafe { ATTACHING.force_unlock() };
