@@ -24,11 +24,12 @@ pub const INTERVAL: Duration = Duration::from_secs(2);
 /// ... and at the most this part of the time.
 const SHARE: u32 = 200;
 /// After a process's connection ended: its other descriptors are closed right after.
-const AFTER_AN_END: [Duration; 5] = [
+const AFTER_AN_END: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(5),
     Duration::from_millis(20),
     Duration::from_millis(60),
+    Duration::from_millis(250),
     Duration::from_millis(1100),
 ];
 /// Sockets or waiters looked at under one hold of the lock.

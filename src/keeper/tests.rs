@@ -308,7 +308,7 @@ fn a_killed_process_closes_its_sockets() {
         child.kill();
         let start = Instant::now();
         eventually("the sockets are closed", || member.sockets() == 0);
-        assert!(start.elapsed() < Duration::from_millis(500), "soon");
+        assert!(start.elapsed() < Duration::from_secs(1), "soon");
         assert_eq!(world.keepers().len(), 1);
     });
 }
@@ -541,7 +541,7 @@ fn a_dead_keeper_is_replaced() {
         // They had no device to give; this one has. It arrives while the new keeper serves.
         let device = member.runtime.device();
         let conn = reattach(&config(), &member.conn, device).unwrap();
-        assert_eq!(world.keepers().len(), 1);
+        eventually("the losers leave", || world.keepers().len() == 1);
         assert_ne!(world.keepers(), [old]);
         drop(std::net::TcpStream::connect("198.18.0.2:80").unwrap());
         // What the connections were is still there; they end when their descriptors do.

@@ -17,7 +17,7 @@ pub use block::{Wait, Woken};
 
 use crate::arena::{Arena, Guard};
 use crate::link::{Device, Mode, NoDevice, Tun};
-use crate::stack::wait::WakeSet;
+use crate::stack::wait::{MAX_WAITERS, WakeSet};
 use crate::stack::{Host, Open, Shared};
 use crate::sys::process::{Signals, block_signals, set_mask};
 use crate::sys::unix::Name;
@@ -190,15 +190,20 @@ impl Runtime {
         }
     }
 
-    fn deliver(&self, wakes: &WakeSet, everybody: &[u16]) {
+    fn deliver(&self, wakes: &WakeSet, everybody: Option<&[u64; MAX_WAITERS / 64 + 1]>) {
         if wakes.is_empty() {
             return;
         }
         let own = waiter::current();
-        for id in wakes.iter().chain(everybody.iter().copied()) {
+        let ring = |id: u16| {
             if Some(id) != own {
                 self.ring(id);
             }
+        };
+        wakes.iter().for_each(ring);
+        if let Some(everybody) = everybody {
+            let known = |id: &u16| everybody[usize::from(*id) / 64] >> (id % 64) & 1 == 1;
+            (1..=MAX_WAITERS as u16).filter(known).for_each(ring);
         }
         let mode = self.open().keeper_mode.load(Ordering::Relaxed);
         let mut keeper =
@@ -255,21 +260,20 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.host.finish();
         let wakes = self.host.wakes;
-        // Rare: too many to name.
-        let mut everybody = [0u16; 512];
-        let mut count = 0;
-        if wakes.all {
-            for (id, _) in self.host.sh.waiters.iter_in_use().take(everybody.len()) {
-                everybody[count] = id as u16;
-                count += 1;
+        // Rare: after a death, or when there are too many to name.
+        let everybody = wakes.all.then(|| {
+            let mut set = [0u64; MAX_WAITERS / 64 + 1];
+            for (id, _) in self.host.sh.waiters.iter_in_use() {
+                set[id as usize / 64] |= 1 << (id % 64);
             }
-        }
+            set
+        });
         // SAFETY: each is dropped once, the host (which borrows what the guard guards) first.
         unsafe {
             ManuallyDrop::drop(&mut self.host);
             ManuallyDrop::drop(&mut self.guard);
         }
-        self.runtime.deliver(&wakes, &everybody[..count]);
+        self.runtime.deliver(&wakes, everybody.as_ref());
         if let Some(mask) = self.restore {
             set_mask(mask);
         }

@@ -84,6 +84,7 @@ pub(super) fn empty_socket() -> Socket {
         accept_next: 0,
         hash_next: 0,
         port_next: 0,
+        port_prev: 0,
         timer_slot: 0,
         created: crate::time::Instant::default(),
         waiters: [0; super::socket::OWN_WAITERS],
@@ -322,6 +323,8 @@ impl Host<'_> {
         }
         s.remote = Endpoint::new(any, 0);
         (s.open, s.connecting, s.listening, s.was_connected) = (false, false, false, false);
+        self.sh.listening_changed(index);
+        let s = &mut self.sh.sockets[index];
         (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
         s.error = None;
         s.soft_error = None;
@@ -513,6 +516,8 @@ impl Host<'_> {
                 self.drop_children(index);
                 let s = &mut self.sh.sockets[index];
                 s.listening = false;
+                self.sh.listening_changed(index);
+                let s = &mut self.sh.sockets[index];
                 if !s.port_locked {
                     self.sh.unlink_port(index);
                 }

@@ -182,7 +182,8 @@ impl Host<'_> {
         let sockets = &self.sh.sockets;
         let mut seen = HashSet::new();
         for (port, head) in heads(&self.sh.port_table) {
-            let mut i = head;
+            let (mut prev, mut i) = (0, head);
+            let mut listeners_over = false;
             while i != 0 {
                 let Some(s) = sockets.get(i) else {
                     f.expect(false, || format!("port {port}: no socket {i}"));
@@ -195,7 +196,17 @@ impl Host<'_> {
                 f.expect(s.has_port && usize::from(s.local.port) == port, || {
                     format!("port {port}: socket {i} is at {}", s.local)
                 });
-                i = s.port_next;
+                f.expect(s.port_prev == prev, || {
+                    format!(
+                        "port {port}: socket {i} comes after {prev}, not {}",
+                        s.port_prev
+                    )
+                });
+                f.expect(!(s.listening && listeners_over), || {
+                    format!("port {port}: socket {i} listens, but stands behind others")
+                });
+                listeners_over |= !s.listening;
+                (prev, i) = (i, s.port_next);
             }
         }
         let bound = sockets.iter_in_use().filter(|(_, s)| s.has_port).count();

@@ -34,6 +34,7 @@ impl Host<'_> {
         s.open = false;
         s.listening = true;
         s.backlog = backlog;
+        self.sh.listening_changed(index);
         self.trace_state(index, State::Closed, State::Listen);
         self.notify(index);
         Ok(())

@@ -39,9 +39,9 @@ impl Shared {
     pub fn find_listener(&self, local: Endpoint) -> Option<u32> {
         let mut best = None;
         let mut i = self.port_table[usize::from(local.port)];
-        while let Some(s) = self.sockets.get(i) {
-            if s.listening
-                && let Some(score) = listener_score(s, local.addr)
+        // Listening sockets stand before all others of their port.
+        while let Some(s) = self.sockets.get(i).filter(|s| s.listening) {
+            if let Some(score) = listener_score(s, local.addr)
                 && best.is_none_or(|(b, _)| score > b)
             {
                 best = Some((score, i));
@@ -74,7 +74,7 @@ impl Shared {
             let Some(s) = self.sockets.get_mut(index) else {
                 continue;
             };
-            (s.hash_next, s.port_next) = (0, 0);
+            (s.hash_next, s.port_next, s.port_prev) = (0, 0, 0);
             let (hashed, has_port) = (s.hashed, s.has_port);
             if hashed {
                 self.put_in_bucket(index);
@@ -118,9 +118,32 @@ impl Shared {
 
     fn put_at_port(&mut self, index: u32) {
         let p = usize::from(self.sockets[index].local.port);
-        self.sockets[index].port_next = self.port_table[p];
-        self.sockets[index].has_port = true;
-        self.port_table[p] = index;
+        let (mut prev, mut next) = (0, self.port_table[p]);
+        if !self.sockets[index].listening {
+            // A server's connections share its port, and may be many: a SYN must not have to
+            // look at them.
+            while let Some(s) = self.sockets.get(next).filter(|s| s.listening) {
+                (prev, next) = (next, s.port_next);
+            }
+        }
+        let s = &mut self.sockets[index];
+        s.has_port = true;
+        (s.port_prev, s.port_next) = (prev, next);
+        match self.sockets.get_mut(prev) {
+            Some(s) => s.port_next = index,
+            None => self.port_table[p] = index,
+        }
+        if let Some(s) = self.sockets.get_mut(next) {
+            s.port_prev = index;
+        }
+    }
+
+    /// The socket listens now, or does no longer: that decides its place among those of its port.
+    pub(super) fn listening_changed(&mut self, index: u32) {
+        if self.sockets[index].has_port {
+            self.unlink_port(index);
+            self.put_at_port(index);
+        }
     }
 
     /// Unlink from the table of bound ports.
@@ -129,22 +152,17 @@ impl Shared {
         if !s.has_port {
             return;
         }
-        let (next, p) = (s.port_next, usize::from(s.local.port));
-        let mut i = self.port_table[p];
-        if i == index {
-            self.port_table[p] = next;
-        } else {
-            while let Some(n) = self.sockets.get(i).map(|s| s.port_next) {
-                if n == index {
-                    self.sockets[i].port_next = next;
-                    break;
-                }
-                i = n;
-            }
+        let (prev, next, p) = (s.port_prev, s.port_next, usize::from(s.local.port));
+        match self.sockets.get_mut(prev) {
+            Some(s) => s.port_next = next,
+            None => self.port_table[p] = next,
+        }
+        if let Some(s) = self.sockets.get_mut(next) {
+            s.port_prev = prev;
         }
         let s = &mut self.sockets[index];
         s.has_port = false;
-        s.port_next = 0;
+        (s.port_prev, s.port_next) = (0, 0);
     }
 
     /// Whether binding `index` to `local` collides with a socket that is bound already (Linux:

@@ -181,6 +181,8 @@ pub struct Socket {
     pub hash_next: u32,
     /// The next socket bound to the same port.
     pub port_next: u32,
+    /// And the one before.
+    pub port_prev: u32,
     /// Position in the timer heap, from 1; 0: not in it.
     pub timer_slot: u32,
     /// When the lingering close gives up waiting (SO_LINGER); informational.

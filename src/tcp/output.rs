@@ -124,7 +124,8 @@ impl Tcb {
     /// A segment with an ACK: it takes care of what acknowledging is owed.
     fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
         let window = if self.state == State::TimeWait {
-            (self.receive_window() >> self.rcv_wscale).min(65_535) as u16
+            // Linux leaves the window as it was before the FIN.
+            ((self.receive_window() + 1) >> self.rcv_wscale).min(65_535) as u16
         } else {
             self.advertise_window()
         };
