@@ -68,11 +68,12 @@ pub fn seal(near: i32) -> Result<()> {
 /// taken away at all; see the module.
 pub fn raise(far: i32, old: Ready, new: Ready) -> Result<Left> {
     let added = |what: Ready| new.has(what) && !old.has(what);
-    if added(Ready::OUT) {
-        drain(far)?;
-    }
+    // First, as it shows everything at once: who waits must not see a part of it.
     if added(Ready::ERR) {
         return Ok(Left { close: true });
+    }
+    if added(Ready::OUT) && !added(Ready::HUP) {
+        drain(far)?;
     }
     if added(Ready::PRI) {
         send(far, MSG_OOB)?;
@@ -83,6 +84,9 @@ pub fn raise(far: i32, old: Ready, new: Ready) -> Result<Left> {
     }
     if added(Ready::HUP) {
         unix::shutdown(far, SHUT_RDWR)?;
+        if added(Ready::OUT) {
+            drain(far)?;
+        }
     } else if added(Ready::RDHUP) {
         unix::shutdown(far, SHUT_WR)?;
     }
