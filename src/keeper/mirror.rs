@@ -34,8 +34,7 @@ pub struct Left {
 /// Connect `near`, a fresh AF_UNIX stream socket that is bound to its name, to a new far end.
 /// It then shows OUT alone.
 pub fn pair(near: i32) -> Result<Fd> {
-    // The kernel takes this for its least (4,608 bytes).
-    unix::set_option(near, libc::SO_SNDBUF, 1)?;
+    prepare(near)?;
     let listener = unix::socket(unix::Kind::Stream, false)?;
     unix::autobind(listener.raw())?;
     unix::listen(listener.raw(), 8)?;
@@ -48,8 +47,19 @@ pub fn pair(near: i32) -> Result<Fd> {
             break far;
         }
     };
-    unix::send(near, b"e", &[], MSG_DONTWAIT)?;
+    seal(near)?;
     Ok(far)
+}
+
+/// Before a near end is connected: its send buffer is made as small as can be.
+pub fn prepare(near: i32) -> Result<()> {
+    // The kernel takes this for its least (4,608 bytes).
+    unix::set_option(near, libc::SO_SNDBUF, 1)
+}
+
+/// After a near end was connected: the byte that stays at the far end.
+pub fn seal(near: i32) -> Result<()> {
+    unix::send(near, b"e", &[], MSG_DONTWAIT).map(drop)
 }
 
 /// Make the near end of `far` show those of `new` that are not in `old`.
@@ -58,11 +68,12 @@ pub fn pair(near: i32) -> Result<Fd> {
 /// taken away at all; see the module.
 pub fn raise(far: i32, old: Ready, new: Ready) -> Result<Left> {
     let added = |what: Ready| new.has(what) && !old.has(what);
-    if added(Ready::OUT) {
-        drain(far)?;
-    }
+    // First, as it shows everything at once: who waits must not see a part of it.
     if added(Ready::ERR) {
         return Ok(Left { close: true });
+    }
+    if added(Ready::OUT) && !added(Ready::HUP) {
+        drain(far)?;
     }
     if added(Ready::PRI) {
         send(far, MSG_OOB)?;
@@ -73,6 +84,9 @@ pub fn raise(far: i32, old: Ready, new: Ready) -> Result<Left> {
     }
     if added(Ready::HUP) {
         unix::shutdown(far, SHUT_RDWR)?;
+        if added(Ready::OUT) {
+            drain(far)?;
+        }
     } else if added(Ready::RDHUP) {
         unix::shutdown(far, SHUT_WR)?;
     }

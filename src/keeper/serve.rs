@@ -42,6 +42,8 @@ pub struct Keeper {
     watch: Watch,
     sweep: Sweep,
     mirrors: Mirrors,
+    /// The device was removed, which the stack is to be told.
+    lost_device: bool,
     /// The sockets' far ends died with the keeper before us.
     lost_fars: bool,
     /// Far ends that may be gone: how often the name was asked for, and when to ask again.
@@ -64,6 +66,9 @@ const UNSURE: [Duration; 3] = [
     Duration::from_millis(30),
     Duration::from_millis(500),
 ];
+/// Why there is no device any more.
+const DEVICE_REMOVED: &str = "the TUN device was removed; the stack gets a new one when all \
+                              programs that use it have ended";
 /// Messages to take from one connection in one turn.
 const MESSAGES: usize = 64;
 
@@ -95,6 +100,7 @@ impl Keeper {
             watch: Watch::new(sys::now()),
             sweep: Sweep::default(),
             mirrors: Mirrors::new(),
+            lost_device: false,
             lost_fars: parts.adopted,
             unsure: Vec::new(),
             to_close: Vec::new(),
@@ -185,6 +191,7 @@ impl Keeper {
             to_close,
             mirrors,
             lost_fars,
+            lost_device,
             ..
         } = self;
         let end = sys::now() + LOCK_PATIENCE;
@@ -194,6 +201,10 @@ impl Keeper {
         };
         if core::mem::take(lost_fars) {
             forget_far_ends(&mut host);
+        }
+        if core::mem::take(lost_device) {
+            host.sh.config.has_device = false;
+            set_text(&mut host.sh.no_device_why, DEVICE_REMOVED);
         }
         for id in to_close.drain(..) {
             host.close(id);
@@ -395,15 +406,8 @@ impl Keeper {
         if let Some(tun) = self.parts.runtime.tun_fd() {
             let _ = self.poll_for(EPOLL_CTL_DEL, about::DEVICE, tun, 0);
         }
-        let end = sys::now() + LOCK_PATIENCE;
-        if let Some(mut host) = self.parts.runtime.enter_until(end, false) {
-            host.sh.config.has_device = false;
-            set_text(
-                &mut host.sh.no_device_why,
-                "the TUN device was removed; the stack gets a new one when all programs that use \
-                 it have ended",
-            );
-        }
+        self.lost_device = true;
+        self.again = true;
     }
 
     /// After the keeper before us died, a program brings the device.

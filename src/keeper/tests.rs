@@ -4,7 +4,7 @@
 use super::*;
 use crate::addr::{Addr, Endpoint};
 use crate::config::Config;
-use crate::runtime::{KeeperMode, Runtime, Wait};
+use crate::runtime::{Runtime, Wait};
 use crate::stack::{Family, Owner, Ready, SockId};
 use crate::sys::unix::Kind;
 use crate::sys::{self, Errno, Fd, bell, io, process, unix};
@@ -13,6 +13,7 @@ use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+mod trouble;
 mod world;
 use world::{Child, World, eventually};
 
@@ -437,47 +438,6 @@ fn time_wait_keeps_the_keeper() {
 }
 
 #[test]
-fn the_role_changes_hands() {
-    World::run(|_| {
-        let member = join();
-        let is = |mode: KeeperMode| member.mode() == mode as u32;
-        eventually("it drives", || is(KeeperMode::Driving));
-        let (read, write) = io::pipe().unwrap();
-        let child = Child::fork(|| {
-            let member = join();
-            let (id, _near) = member.listen(80);
-            assert_eq!(io::write(write.raw(), b"x"), Ok(1));
-            member.block_for_ever(id)
-        });
-        assert_eq!(io::read(read.raw(), &mut [0]), Ok(1));
-        eventually("it sleeps deeply", || is(KeeperMode::Deep));
-        // A driver that is stopped is not believed in for ever: the kernel's packets are
-        // answered.
-        child.signal(libc::SIGSTOP);
-        io::sleep(Duration::from_millis(20));
-        let start = Instant::now();
-        let kernel = std::net::TcpStream::connect_timeout(
-            &"198.18.0.2:80".parse().unwrap(),
-            Duration::from_secs(5),
-        );
-        assert!(kernel.is_ok(), "{kernel:?}");
-        println!("a stopped driver was replaced after {:?}", start.elapsed());
-        eventually("it drives", || is(KeeperMode::Driving));
-        child.signal(libc::SIGCONT);
-        // It is told of the connection, and drives again when it sleeps again.
-        eventually("it sleeps deeply", || is(KeeperMode::Deep));
-        let start = Instant::now();
-        child.kill();
-        eventually("it drives", || is(KeeperMode::Driving));
-        assert!(start.elapsed() < Duration::from_millis(200));
-        eventually("everything is closed", || member.sockets() == 0);
-        eventually("the waiter is given back", || {
-            member.runtime.enter().sh.waiters.in_use() == 0
-        });
-    });
-}
-
-#[test]
 fn the_kernel_reaches_the_stack() {
     World::run(|_| {
         let member = join();
@@ -502,112 +462,6 @@ fn the_kernel_reaches_the_stack() {
 }
 
 #[test]
-fn a_dead_keeper_is_replaced() {
-    World::run(|world| {
-        let member = join();
-        let old = member.keeper();
-        let (read, write) = io::pipe().unwrap();
-        let (go, start) = io::pipe().unwrap();
-        let (leave, end) = io::pipe().unwrap();
-        let others: Vec<Child> = (0..5)
-            .map(|_| {
-                Child::fork(|| {
-                    let member = join();
-                    assert_eq!(io::write(write.raw(), b"x"), Ok(1));
-                    assert_eq!(io::read(go.raw(), &mut [0]), Ok(1));
-                    assert!(!member.conn.is_alive());
-                    let conn = reattach(&config(), &member.conn, None).unwrap();
-                    assert_eq!(io::write(write.raw(), b"x"), Ok(1));
-                    assert_eq!(io::read(leave.raw(), &mut [0]), Ok(1));
-                    assert!(conn.is_alive());
-                })
-            })
-            .collect();
-        let hear_five = || {
-            for _ in 0..5 {
-                assert_eq!(io::read(read.raw(), &mut [0]), Ok(1));
-            }
-        };
-        hear_five();
-        let (listener, listener_near) = member.listen(80);
-        let kernel = std::net::TcpStream::connect("198.18.0.2:80").unwrap();
-        let (_server, server_near) = member.accept(listener);
-        // SAFETY: the keeper that this test started.
-        unsafe { libc::kill(old as i32, libc::SIGKILL) };
-        eventually("the keeper is dead", || world.keepers().is_empty());
-        assert!(!member.conn.is_alive());
-        assert_eq!(io::write(start.raw(), &[0; 5]), Ok(5));
-        hear_five();
-        // They had no device to give; this one has. It arrives while the new keeper serves.
-        let device = member.runtime.device();
-        let conn = reattach(&config(), &member.conn, device).unwrap();
-        eventually("the losers leave", || world.keepers().len() == 1);
-        assert_ne!(world.keepers(), [old]);
-        drop(std::net::TcpStream::connect("198.18.0.2:80").unwrap());
-        // What the connections were is still there; they end when their descriptors do.
-        assert!(kernel.peer_addr().is_ok());
-        drop((listener_near, server_near));
-        eventually("all is closed", || {
-            let host = member.runtime.enter();
-            !host
-                .sh
-                .sockets
-                .iter_in_use()
-                .any(|(_, socket)| !socket.orphan)
-        });
-        assert_eq!(io::write(end.raw(), &[0; 5]), Ok(5));
-        for other in others {
-            assert_eq!(other.wait(), 0);
-        }
-        drop((member, conn, kernel));
-        eventually("the keeper leaves", || world.keepers().is_empty());
-        assert!(!world.device_exists("utcp0"));
-    });
-}
-
-#[test]
-fn a_new_program_may_be_the_first_to_notice() {
-    World::run(|world| {
-        let member = join();
-        let (listener, near) = member.listen(80);
-        let old = member.keeper();
-        // SAFETY: the keeper that this test started.
-        unsafe { libc::kill(old as i32, libc::SIGKILL) };
-        eventually("the keeper is dead", || world.keepers().is_empty());
-        let other = join();
-        assert_eq!(other.runtime.nonce(), member.runtime.nonce(), "one stack");
-        assert!(other.runtime.enter().socket(listener).is_ok());
-        assert_eq!(
-            other.runtime.device().is_some(),
-            world.device_exists("utcp0")
-        );
-        drop(std::net::TcpStream::connect("198.18.0.2:80").unwrap());
-        let conn = reattach(&config(), &member.conn, member.runtime.device()).unwrap();
-        drop((near, member, conn, other));
-        eventually("the keeper leaves", || world.keepers().is_empty());
-    });
-}
-
-#[test]
-fn without_privileges_there_is_loopback() {
-    World::run(|_| {
-        world::drop_capabilities();
-        let member = join();
-        let host = member.runtime.enter();
-        assert!(!host.sh.config.has_device);
-        let why = String::from_utf8_lossy(&host.sh.no_device_why).into_owned();
-        let why = why.trim_end_matches('\0');
-        assert!(
-            why.contains("CAP_NET_ADMIN") && why.contains("utcp up"),
-            "{why}"
-        );
-        drop(host);
-        let (_, _listener) = member.listen(80);
-        let (_, _client) = member.connect(80);
-    });
-}
-
-#[test]
 fn two_stacks_have_two_devices() {
     World::run(|world| {
         let first = join();
@@ -618,70 +472,6 @@ fn two_stacks_have_two_devices() {
         let addr = second.arena.lock().config.addr4;
         assert_eq!(addr.to_string(), "198.18.1.2");
         assert_ne!(first.runtime.nonce(), second.arena.lock().nonce);
-    });
-}
-
-#[test]
-fn mistakes_come_back_as_a_line() {
-    World::run(|_| {
-        let mut config = config();
-        config.tun = Some("nothere".to_owned());
-        // A device that isn't there is no reason to have no stack.
-        let attachment = attach(&config).unwrap();
-        let why = attachment.arena.lock().no_device_why;
-        assert!(String::from_utf8_lossy(&why).contains("nothere"));
-        drop(attachment);
-        let mut config = super::tests::config();
-        config.stack = "not/a/name".to_owned();
-        let error = attach(&config).unwrap_err();
-        assert!(matches!(error, AttachError::Keeper(_)), "{error:?}");
-        assert!(error.to_string().contains("UTCP_STACK"), "{error}");
-        assert_eq!(error.errno(), libc::ENETDOWN);
-    });
-}
-
-#[test]
-fn somebody_else_has_the_name() {
-    World::run(|_| {
-        let squatter = unix::socket(Kind::SeqPacket, true).unwrap();
-        unix::bind(squatter.raw(), &names::keeper(process::euid(), "default")).unwrap();
-        unix::listen(squatter.raw(), 5).unwrap();
-        let child = Child::fork(|| {
-            let error = attach(&config()).unwrap_err();
-            assert_eq!(error, AttachError::NoKeeper);
-        });
-        let end = sys::now() + Duration::from_secs(5);
-        assert_eq!(io::poll_until(squatter.raw(), libc::POLLIN, end), Ok(true));
-        let conn = unix::accept(squatter.raw(), false).unwrap();
-        unix::send(conn.raw(), b"hello, world", &[], 0).unwrap();
-        assert_eq!(child.wait(), 0);
-    });
-}
-
-#[test]
-fn descriptors_may_be_few() {
-    World::run(|_| {
-        let limit = libc::rlimit {
-            rlim_cur: 20,
-            rlim_max: 4096,
-        };
-        // SAFETY: a valid limit.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
-        let member = join();
-        let keeper = format!("/proc/{}/limits", member.keeper());
-        let limits = std::fs::read_to_string(keeper).unwrap();
-        let line = limits.lines().find(|l| l.starts_with("Max open files"));
-        assert!(
-            line.unwrap().contains("4096                 4096"),
-            "{line:?}"
-        );
-        drop(member);
-        let mut all = Vec::new();
-        while let Ok(fd) = io::timer() {
-            all.push(fd);
-        }
-        let error = attach(&config()).unwrap_err();
-        assert_eq!(error.errno(), libc::EMFILE, "{error}");
     });
 }
 

@@ -92,7 +92,7 @@ impl Runtime {
         let mut registered = false;
         let mut keeper = self.keeper_fd();
         loop {
-            let device_deadline = {
+            let (device_deadline, has_device) = {
                 let mut s = self.enter_masked(None);
                 if !registered && id != 0 {
                     for socket in sockets {
@@ -113,14 +113,15 @@ impl Runtime {
                     }
                     break Woken::TimedOut;
                 }
-                self.take_the_wheel(&s, id)
+                (self.take_the_wheel(&s, id), s.sh.config.has_device)
             };
             let driving = device_deadline.is_some();
             let mut until = end.min(device_deadline.unwrap_or(Instant::NEVER));
             if waiter.is_none() || signal_fd.is_none() {
                 until = until.min(sys::now() + Duration::from_millis(1));
             }
-            let tun = self.tun_fd.filter(|_| driving);
+            // A device that was removed would report an error for ever.
+            let tun = self.tun_fd.filter(|_| driving && has_device);
             let own = [
                 (waiter.map_or(-1, |w| w.1), libc::POLLIN),
                 (signal_fd.unwrap_or(-1), libc::POLLIN),

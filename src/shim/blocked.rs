@@ -164,7 +164,7 @@ fn give(id: SockId, kept: c_int) -> bool {
 pub fn cancel(runtime: &Runtime, thread: libc::pthread_t) {
     let mut found = false;
     for place in &BLOCKED {
-        if place.thread.load(Ordering::Acquire) == thread as u64 {
+        if place.thread.load(Ordering::Acquire) == thread {
             place.cancelled.store(true, Ordering::Release);
             found = true;
         }

@@ -9,9 +9,12 @@ use crate::attach;
 use crate::errno::Result;
 use crate::kernel;
 use core::ffi::c_int;
+use parking_lot::Mutex;
 use utcp_stack::keeper::mirror;
-use utcp_stack::runtime::Runtime;
+use utcp_stack::runtime::{Runtime, high, own};
 use utcp_stack::stack::{Host, Ready, SockId};
+use utcp_stack::sys::process::{block_signals, set_mask};
+use utcp_stack::sys::unix::Name;
 use utcp_stack::sys::{self, Fd, unix};
 
 /// A new near end, not bound yet, under the number that the kernel gives. Closed on drop.
@@ -19,32 +22,103 @@ pub fn near(flags: c_int) -> Result<Fd> {
     kernel::unix_stream(flags).map(Fd::own)
 }
 
-/// Bind the near end to the name of its socket, and tell the stack its inode. Until the stack
-/// knows an inode, nobody concludes from the name being free that the socket is abandoned.
+/// Bind the near end to the name of its socket.
 pub fn name(rt: &Runtime, near: c_int, id: SockId) -> Result<()> {
-    unix::bind(near, &rt.socket_name(id.number()))?;
-    let inode = kernel::inode(near);
-    let mut host = rt.enter();
-    if host.socket(id).is_ok()
-        && let Some(s) = host.sh.sockets.get_mut(id.index)
-    {
-        s.owner.inode = inode;
-    }
-    Ok(())
+    unix::bind(near, &rt.socket_name(id.number()))
 }
 
-/// Connect a near end to a new far end, and give that to the keeper. Without one (no descriptor
-/// is left) the socket works, but isn't seen by epoll.
+/// Connect a near end to a new far end, and give that to the keeper; tell the stack the
+/// descriptor's inode. Without a far end (no descriptor is left) the socket works, but isn't
+/// seen by epoll.
 pub fn connect_far(rt: &Runtime, near: c_int, id: SockId) {
-    let Ok(far) = mirror::pair(near) else { return };
+    let far = pair(near, &rt.socket_name(id.number()));
+    let inode = kernel::inode(near);
     {
         let mut host = rt.enter();
-        if host.has_far(id, Ready::OUT).is_err() {
+        if host.socket(id).is_err() {
             return;
         }
-        lower(&mut host, near, id);
+        if let Some(s) = host.sh.sockets.get_mut(id.index) {
+            s.owner.inode = inode;
+        }
+        if far.is_ok() {
+            let _ = host.has_far(id, Ready::OUT);
+            lower(&mut host, near, id);
+        }
     }
-    attach::send_far(rt, id, &far);
+    if let Ok(far) = far {
+        attach::send_far(rt, id, &far);
+    }
+}
+
+/// Where near ends of this process connect to.
+struct Listener {
+    fd: Fd,
+    name: Name,
+    /// The descriptor may be closed by means that we can't see, and its number be another's.
+    identity: (u64, u64),
+}
+
+static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
+
+/// [`mirror::pair`], with a listener that is kept.
+fn pair(near: c_int, name: &Name) -> sys::Result<Fd> {
+    // One at a time; and a signal handler may make a socket.
+    let mask = block_signals();
+    let far = {
+        let mut listener = LISTENER.lock();
+        pair_at(&mut listener, near, name)
+    };
+    set_mask(mask);
+    far
+}
+
+fn pair_at(kept: &mut Option<Listener>, near: c_int, name: &Name) -> sys::Result<Fd> {
+    let intact = |l: &Listener| sys::io::identity(l.fd.raw()) == Ok(l.identity);
+    if !kept.as_ref().is_some_and(intact)
+        && let Some(lost) = kept.replace(listen()?)
+    {
+        own::remove(lost.fd.raw());
+        let _ = lost.fd.into_raw();
+    }
+    let Some(listener) = kept else {
+        return mirror::pair(near);
+    };
+    mirror::prepare(near)?;
+    unix::connect(near, &listener.name)?;
+    loop {
+        let far = unix::accept(listener.fd.raw(), false)?;
+        // Anybody in the network namespace might have connected first.
+        if unix::peer_name(far.raw())? == *name {
+            mirror::seal(near)?;
+            return Ok(far);
+        }
+    }
+}
+
+fn listen() -> sys::Result<Listener> {
+    let fd = high(unix::socket(unix::Kind::Stream, false)?)?;
+    unix::autobind(fd.raw())?;
+    unix::listen(fd.raw(), 64)?;
+    Ok(Listener {
+        name: unix::local_name(fd.raw())?,
+        identity: sys::io::identity(fd.raw())?,
+        fd,
+    })
+}
+
+/// Around fork; see [`crate::process`].
+pub fn before_fork() {
+    core::mem::forget(LISTENER.lock());
+}
+
+/// In the parent, and in the child, whose near ends are not to connect to the parent's listener.
+pub fn after_fork(child: bool) {
+    // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
+    unsafe { LISTENER.force_unlock() };
+    if child && let Some(parents) = LISTENER.lock().take() {
+        own::remove(parents.fd.raw());
+    }
 }
 
 /// Take away what the near end shows and isn't true any more: only one who holds it can (see
@@ -66,7 +140,8 @@ pub fn lower(host: &mut Host<'_>, near: c_int, id: SockId) {
     host.lowered(id, over);
 }
 
-/// A descriptor of socket `id` was closed: if it was the last, close the socket.
+/// A descriptor of socket `id` was closed: if it was the last, close the socket. True if that
+/// is to linger.
 ///
 /// As long as any process refers to the near end, its name is taken. Otherwise binding it
 /// succeeds; a reference that goes later is seen by the keeper.

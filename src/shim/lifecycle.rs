@@ -8,7 +8,6 @@ use crate::sockaddr::{self, Given};
 use crate::{attach, ends, errno, kernel, process, sysctl};
 use core::ffi::c_int;
 use libc::{sockaddr as SockAddr, socklen_t};
-use utcp_stack::addr::Endpoint;
 use utcp_stack::runtime::{Runtime, Wait, Woken};
 use utcp_stack::stack::{Error, Family, Host, How, Owner, SockId};
 use utcp_stack::sys::Errno;
@@ -90,49 +89,32 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
         return Err(Errno(libc::EINVAL));
     }
-    let (timeout, nonblock, empty) = {
-        let host = s.enter()?;
-        let l = host.socket(s.id).map_err(errno::of)?;
-        let empty = l.listening && l.accept_len == 0 && l.error.is_none();
-        (timeout(l.options.rcvtimeo), l.nonblock, empty)
-    };
-    if nonblock && empty {
-        return Err(Errno(libc::EAGAIN));
-    }
     // The descriptor comes first, as in the kernel: without one the connection stays queued.
     let near = ends::near(flags)?;
     let owner = owner();
+    let nonblock = flags & libc::SOCK_NONBLOCK != 0;
     let attempt = |host: &mut Host<'_>| match host.accept(s.id, owner) {
         Err(Error::WouldBlock) => None,
-        other => {
+        Err(e) => Some(Err(e)),
+        Ok((child, peer)) => {
             ends::lower(host, s.fd, s.id);
-            Some(other)
+            let _ = host.set_nonblock(child, nonblock);
+            let family = host.socket(child).map_or(Family::V4, |c| c.family);
+            Some(Ok((child, peer, family)))
         }
     };
-    let first = attempt(&mut *s.enter()?);
+    let (first, limit, waits) = {
+        let mut host = s.enter()?;
+        let l = host.socket(s.id).map_err(errno::of)?;
+        let (limit, waits) = (timeout(l.options.rcvtimeo), !l.nonblock);
+        (attempt(&mut host), limit, waits)
+    };
     let accepted = match first {
         Some(r) => r,
-        None if nonblock => return Err(Errno(libc::EAGAIN)),
-        None => wait(s, timeout, Errno(libc::EAGAIN), |host| attempt(host))?,
+        None if waits => wait(s, limit, Errno(libc::EAGAIN), |host| attempt(host))?,
+        None => return Err(Errno(libc::EAGAIN)),
     };
-    let (child, peer) = accepted.map_err(errno::of)?;
-    finish_accept(s, near, child, peer, flags, addr, len)
-}
-
-fn finish_accept(
-    s: Sock,
-    near: utcp_stack::sys::Fd,
-    child: SockId,
-    peer: Endpoint,
-    flags: c_int,
-    addr: *mut SockAddr,
-    len: *mut socklen_t,
-) -> Result<c_int> {
-    let family = {
-        let mut host = s.rt.enter();
-        let _ = host.set_nonblock(child, flags & libc::SOCK_NONBLOCK != 0);
-        host.socket(child).map_or(Family::V4, |c| c.family)
-    };
+    let (child, peer, family) = accepted.map_err(errno::of)?;
     // A bad address costs the connection, in the kernel too.
     let told = if addr.is_null() {
         Ok(())
@@ -165,18 +147,25 @@ pub fn connect(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> 
         let socket = host.socket(s.id).map_err(errno::of)?;
         let (sndtimeo, nonblock) = (socket.options.sndtimeo, socket.nonblock);
         let to = given.for_connect(socket.family)?;
-        let begun = host.connect(s.id, to);
+        let mut begun = host.connect(s.id, to);
+        if begun == Err(Error::InProgress) && !nonblock {
+            // On the loopback it is done already.
+            begun = match host.connect_result(s.id) {
+                Err(Error::Already) => begun,
+                other => other,
+            };
+        }
         let has_far = host.socket(s.id).is_ok_and(|s| s.has_far);
         (begun, timeout(sndtimeo), nonblock, has_far)
     };
+    if !has_far && matches!(begun, Ok(()) | Err(Error::InProgress)) {
+        ends::connect_far(s.rt, s.fd, s.id);
+    }
     let pending = match begun {
         Ok(()) => return Ok(0),
         Err(e @ (Error::InProgress | Error::Already)) => errno::of(e),
         Err(e) => return failed(e),
     };
-    if !has_far {
-        ends::connect_far(s.rt, s.fd, s.id);
-    }
     if nonblock {
         return Err(pending);
     }

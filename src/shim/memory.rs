@@ -126,5 +126,5 @@ pub fn write<T: Plain>(to: *mut T, value: T) -> Result<()> {
 
 /// Whether `len` bytes can be at `at` at all.
 pub fn plausible(at: usize, len: usize) -> bool {
-    len == 0 || at >= 4096 && at < TASK_SIZE && len <= TASK_SIZE - at
+    len == 0 || (4096..TASK_SIZE).contains(&at) && len <= TASK_SIZE - at
 }

@@ -331,8 +331,8 @@ fn select_mixed(
     });
     sets.clear();
     for (fd, ready) in found.iter() {
-        for set in 0..3 {
-            if ready[set] {
+        for (set, is) in ready.iter().enumerate() {
+            if *is {
                 sets.insert(set, *fd);
                 total += 1;
             }

@@ -1,14 +1,14 @@
 //! This process and its stack: attached when the first socket is made or found, then for good.
 
-use crate::attach;
 use crate::errno::Result;
+use crate::{attach, blocked, ends};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use utcp_stack::runtime::Runtime;
 use utcp_stack::stack::SockId;
-use utcp_stack::sys::process::{block_signals, set_mask};
+use utcp_stack::sys::process::{Signals, block_signals, set_mask};
 use utcp_stack::sys::{Errno, io};
 
 static STACK: OnceCell<Runtime> = OnceCell::new();
@@ -75,26 +75,38 @@ pub fn belongs(name: &utcp_stack::sys::unix::Name, id: SockId) -> bool {
     running().is_some_and(|rt| rt.socket_name(id.number()) == *name)
 }
 
+/// The signal mask of the thread that forks; guarded by [`ATTACHING`].
+static FORK_MASK: AtomicU64 = AtomicU64::new(0);
+
+/// The child's memory is a copy in which other threads' locks stay locked for ever: so they are
+/// all taken first. Signals are blocked meanwhile: a handler may need one of them.
 extern "C" fn before_fork() {
-    // Not across the fork by name only: the child has a copy of the lock, held by its thread.
+    let mask = block_signals();
     core::mem::forget(ATTACHING.lock());
     attach::before_fork();
+    ends::before_fork();
+    FORK_MASK.store(mask.0, Ordering::Relaxed);
 }
 
 extern "C" fn after_fork() {
-    attach::after_fork();
-    // SAFETY: locked by `before_fork` in this thread.
-    unsafe { ATTACHING.force_unlock() };
+    release_locks(false);
 }
 
 extern "C" fn in_fork_child() {
-    attach::after_fork();
-    // SAFETY: locked by `before_fork` in the thread that this process is a copy of.
-    unsafe { ATTACHING.force_unlock() };
-    crate::blocked::forget_all();
+    blocked::forget_all();
     if let Some(runtime) = attached() {
         runtime.after_fork_child();
     }
+    release_locks(true);
+}
+
+fn release_locks(child: bool) {
+    let mask = Signals(FORK_MASK.load(Ordering::Relaxed));
+    ends::after_fork(child);
+    attach::after_fork();
+    // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
+    unsafe { ATTACHING.force_unlock() };
+    set_mask(mask);
 }
 
 /// How many threads are waiting for a child of vfork.

@@ -59,6 +59,7 @@ pub(super) fn empty_socket() -> Socket {
         hashed: false,
         tx_pending: false,
         mirrored: super::Ready(0),
+        edge: false,
         mirror_queued: false,
         watched: false,
         has_far: false,

@@ -241,6 +241,7 @@ impl Host<'_> {
         let l_socket = &mut self.sh.sockets[l];
         l_socket.accept_tail = index;
         l_socket.accept_len += 1;
+        l_socket.edge = true;
         l_socket.syn_len = l_socket.syn_len.saturating_sub(1);
         self.notify(l);
     }

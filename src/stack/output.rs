@@ -334,6 +334,7 @@ impl Host<'_> {
         if e.has(Events::PEER_FIN) {
             s.eof = true;
         }
+        s.edge |= e.0 & (Events::READABLE.0 | Events::PEER_FIN.0) != 0;
         if e.has(Events::URGENT) || !matches!(s.urgent, super::urgent::Urgent::None) {
             self.update_urgent(index);
         }

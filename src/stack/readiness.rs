@@ -126,7 +126,8 @@ impl Host<'_> {
             return;
         }
         let waited_for = s.waiters.iter().any(|w| *w != 0);
-        if s.mirrored.has(s.ready()) || waited_for && !s.watched {
+        let renew = s.edge && s.watched;
+        if s.mirrored.has(s.ready()) && !renew || waited_for && !s.watched {
             return;
         }
         if self.sh.mirror_len as usize >= MIRROR_QUEUE {
@@ -160,7 +161,14 @@ impl Host<'_> {
                 continue;
             }
             s.mirror_queued = false;
-            let (old, new) = (s.mirrored, s.mirrored.with(s.ready()));
+            let new = s.mirrored.with(s.ready());
+            // For edge-triggered epoll, IN anew: something came while something was unread.
+            let renew = if core::mem::take(&mut s.edge) {
+                Ready::IN.0
+            } else {
+                0
+            };
+            let old = Ready(s.mirrored.0 & !renew);
             if old != new && s.has_far && !s.orphan {
                 s.mirrored = new;
                 let generation = s.generation;

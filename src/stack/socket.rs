@@ -131,6 +131,8 @@ pub struct Socket {
     pub tx_pending: bool,
     /// Kernel-visible readiness as last mirrored onto the descriptor.
     pub mirrored: super::Ready,
+    /// Something came since readiness was last mirrored: an edge, for epoll.
+    pub edge: bool,
     /// The mirror is to be made right: the socket is in the queue for it.
     pub mirror_queued: bool,
     /// Somebody may be waiting by means that only see the descriptor (epoll ...).

@@ -78,6 +78,11 @@ impl Child {
         status
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.0
+    }
+
     /// SIGKILL it, and wait.
     pub fn kill(self) {
         self.signal(libc::SIGKILL);
