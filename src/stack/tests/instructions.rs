@@ -6,7 +6,7 @@
 //! at.
 #![allow(unsafe_code)]
 
-use super::program::{Ledger, Program, Rng};
+use super::program::{Ledger, Program, Rng, seeds};
 use super::sequences::{assert_empty, places};
 use super::*;
 use crate::sys::Fd;
@@ -387,13 +387,6 @@ fn deaths(
         });
     }
     steps
-}
-
-/// UTCP_SEEDS=FIRST..END takes others.
-fn seeds(default: core::ops::Range<u64>) -> core::ops::Range<u64> {
-    let given = std::env::var("UTCP_SEEDS").ok();
-    let bounds = given.as_deref().and_then(|s| s.split_once(".."));
-    bounds.map_or(default, |(a, b)| a.parse().unwrap()..b.parse().unwrap())
 }
 
 /// UTCP_RARELY=1 looks at every single instruction, which takes hours.
