@@ -6,7 +6,7 @@
 //! at.
 #![allow(unsafe_code)]
 
-use super::program::{Ledger, Program, Rng, seeds};
+use super::program::{Ledger, Program, Rng, Trying, seeds};
 use super::sequences::{assert_empty, places};
 use super::*;
 use crate::sys::Fd;
@@ -363,6 +363,7 @@ fn deaths(
 ) -> u64 {
     let mut steps = 0;
     for seed in seeds {
+        let _trying = Trying(seed);
         let scene = scene(seed);
         let mut rng = Rng(seed);
         let mut victim = scene.victim.clone();

@@ -4,7 +4,7 @@
 //! comes to its end; and after each step everything is in order on every host (as
 //! [`TestHost::with`] checks).
 
-use super::program::{Ledger, Program, Reader, Rng, fill, seeds};
+use super::program::{Ledger, Program, Reader, Rng, Trying, fill, seeds};
 use super::sequences::assert_empty;
 use super::*;
 use crate::stack::{How, Opt};
@@ -265,6 +265,7 @@ fn patient(rng: &mut Rng) -> Sysctl {
 
 /// Some transfers at a time, from beginning to end.
 fn transfers(seed: u64) {
+    let _trying = Trying(seed);
     let mut net = Net::new(seed);
     let hasty = [0, 0, 20][net.rng.below(3)];
     let mut pairs = Vec::new();
@@ -361,6 +362,7 @@ fn transfers_over_bad_wires() {
 
 /// Programs that do anything, on all hosts.
 fn chaos(seed: u64) -> usize {
+    let _trying = Trying(seed);
     let mut net = Net::new(seed);
     let mut places = Vec::new();
     for port in 80..82 {

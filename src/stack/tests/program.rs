@@ -35,6 +35,17 @@ pub fn seeds(default: core::ops::Range<u64>) -> core::ops::Range<u64> {
     bounds.map_or(default, |(a, b)| a.parse().unwrap()..b.parse().unwrap())
 }
 
+/// Tells which seed it was that failed.
+pub struct Trying(pub u64);
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("with seed {}", self.0);
+        }
+    }
+}
+
 /// The bytes of the stream `id` from `at` on.
 pub fn fill(id: u64, at: u64, out: &mut [u8]) {
     for (n, byte) in (at..).zip(out) {

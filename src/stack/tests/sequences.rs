@@ -1,6 +1,6 @@
 //! Random sequences of calls: no panic, everything in order after each, nothing left behind.
 
-use super::program::{Ledger, Program, Rng, seeds};
+use super::program::{Ledger, Program, Rng, Trying, seeds};
 use super::*;
 
 /// Where the programs of a host bind, and connect to.
@@ -43,6 +43,7 @@ pub fn let_all_end(host: &mut TestHost) {
 }
 
 fn sequence(seed: u64, steps: usize) -> (usize, u64) {
+    let _trying = Trying(seed);
     let mut host = TestHost::new(1);
     let mut rng = Rng(!seed);
     let ledger = Ledger::default();
