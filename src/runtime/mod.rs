@@ -26,7 +26,7 @@ use crate::time::Instant;
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// What the keeper does, in `Open::keeper_mode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +61,8 @@ pub struct Runtime {
     nonce: u64,
     clapper: Fd,
     pid: AtomicU32,
+    /// See [`Runtime::raise_by`]; 0: none.
+    raise: AtomicUsize,
 }
 
 // SAFETY: `link` is used under the arena's lock only; the rest is made of Sync types.
@@ -81,6 +83,7 @@ impl Runtime {
             nonce,
             clapper,
             pid: AtomicU32::new(sys::process::pid()),
+            raise: AtomicUsize::new(0),
         })
     }
 
@@ -190,6 +193,25 @@ impl Runtime {
         }
     }
 
+    /// Have `raise` called under the lock before it is given back, when the readiness of
+    /// descriptors is to be raised: a process that holds far ends does so itself.
+    pub fn raise_by(&self, raise: fn(&mut Host<'_>)) {
+        self.raise.store(raise as usize, Ordering::Release);
+    }
+
+    fn mirror(&self, host: &mut Host<'_>) {
+        let raise = self.raise.load(Ordering::Acquire);
+        if host.sh.mirror_len == 0 || raise == 0 {
+            return;
+        }
+        // SAFETY: only `raise_by` stores there, a function of this type.
+        let raise: fn(&mut Host<'_>) = unsafe { core::mem::transmute(raise) };
+        raise(host);
+        if host.sh.mirror_len == 0 {
+            (host.wakes.keeper_now, host.wakes.keeper_soon) = (false, false);
+        }
+    }
+
     fn deliver(&self, wakes: &WakeSet, everybody: Option<&[u64; MAX_WAITERS / 64 + 1]>) {
         if wakes.is_empty() {
             return;
@@ -260,6 +282,7 @@ impl<'a> DerefMut for Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
+        self.runtime.mirror(&mut self.host);
         self.host.finish();
         let wakes = self.host.wakes;
         // Rare: after a death, or when there are too many to name.

@@ -142,6 +142,8 @@ pub struct Shared {
     pub timers: TimerHeap,
     /// Threads that wait.
     pub waiters: Pool<Waiter, MAX_WAITERS>,
+    /// By process: a waiter that sleeps in poll or epoll; see [`super::wait`].
+    pub sleepers: [super::wait::Sleeper; super::wait::SLEEPERS],
     /// A ring of sockets whose readiness is to be mirrored (`SockId::index`).
     pub mirror_queue: [u32; MIRROR_QUEUE],
     /// Where the ring starts.
