@@ -183,16 +183,9 @@ impl Tcb {
             self.syn_rtt(now, seg);
             self.establish(now, out);
         } else {
-            // Linux: silence in ESTABLISHED for an ACK of what was never sent, a challenge later.
-            let established = self.state == State::Established;
-            match self.take_ack(now, seg, established, out) {
+            match self.take_ack(now, seg, out) {
                 AckResult::Good | AckResult::Old => {}
-                AckResult::Bad => {
-                    if !established {
-                        self.challenge(now);
-                    }
-                    return;
-                }
+                AckResult::Bad => return,
             }
         }
         if !self.advance_close(now, seg, out) {
