@@ -133,6 +133,8 @@ impl Tcb {
         if self.ts_ok {
             options.timestamps = Some((self.ts_now(now), self.ts_recent));
         }
+        // Before the options are settled: what decides the size of the pieces on the wire.
+        let mss = self.current_mss();
         let blocks = self.sack_blocks_to_send();
         let held = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
         let all = self.dsack.iter().chain(held);
@@ -142,9 +144,7 @@ impl Tcb {
         options.sack_len = blocks as u8;
         self.dsack = None;
         self.note_ack_sent();
-        self.segs_out = self
-            .segs_out
-            .wrapping_add(len.div_ceil(u32::from(self.snd_mss).max(1)).max(1));
+        self.count_out(len, mss);
         let mut segment = Segment {
             seq,
             ack: self.rcv_nxt,
@@ -166,6 +166,15 @@ impl Tcb {
             }
         }
         segment
+    }
+
+    /// Count a segment that the link cuts into pieces of `mss`.
+    fn count_out(&mut self, len: u32, mss: u32) {
+        let pieces = len.div_ceil(mss).max(1);
+        self.segs_out = self.segs_out.wrapping_add(pieces);
+        if len > 0 {
+            self.data_segs_out = self.data_segs_out.wrapping_add(pieces);
+        }
     }
 
     fn bare_ack(&mut self, now: Instant) -> Option<Transmit> {

@@ -311,3 +311,23 @@ fn paws_and_its_exceptions() {
     t.gets(RST, 11, 0, 0);
     assert_eq!(t.tcb.state, State::Closed);
 }
+
+#[test]
+fn a_fin_is_acknowledged_late() {
+    // After data, with the delayed ACK: our own FIN may follow soon.
+    let mut t = Solo::open();
+    t.gets(PSH.with(ACK), 1, 1, 1);
+    assert_eq!(t.sends().len(), 1, "quickack");
+    t.tcb.app_read(t.now, 1);
+    t.pass(ms(150));
+    t.gets(FIN.with(ACK), 2, 1, 0);
+    t.tcb.app_read(t.now, 0);
+    let start = t.now;
+    assert_eq!(t.timeline(start, start + ms(300)), [40]);
+    // When no data ever came, at once, but for a tick.
+    let mut t = Solo::open();
+    t.pass(ms(150));
+    t.gets(FIN.with(ACK), 1, 1, 0);
+    let start = t.now;
+    assert_eq!(t.timeline(start, start + ms(300)), [1]);
+}
