@@ -35,7 +35,7 @@ pub struct Wait<'a> {
 }
 
 /// Descriptors of the library's own in the set that is polled.
-const OWN_FDS: usize = 3;
+const OWN_FDS: usize = 4;
 /// Descriptors that fit without the heap.
 const FEW: usize = 32;
 
@@ -90,6 +90,7 @@ impl Runtime {
         let signal_fd = signals::watch(blocked);
         let id = waiter.map_or(0, |w| w.0);
         let mut registered = false;
+        let mut keeper = self.keeper_fd();
         loop {
             let (device_deadline, has_device) = {
                 let mut s = self.enter_masked(None);
@@ -125,19 +126,21 @@ impl Runtime {
             if waiter.is_none() || signal_fd.is_none() {
                 until = until.min(sys::now() + Duration::from_millis(1));
             }
+            // A device that was removed would report an error for ever.
+            let tun = self.tun_fd.filter(|_| driving && has_device);
             let own = [
-                waiter.map_or(-1, |w| w.1),
-                signal_fd.unwrap_or(-1),
-                // A device that was removed would report an error for ever.
-                if driving && has_device {
-                    self.tun_fd.unwrap_or(-1)
-                } else {
-                    -1
-                },
+                (waiter.map_or(-1, |w| w.1), libc::POLLIN),
+                (signal_fd.unwrap_or(-1), libc::POLLIN),
+                (tun.unwrap_or(-1), libc::POLLIN),
+                // Hanging up is told unasked.
+                (keeper, 0),
             ];
             let rang = poll_all(own, fds, until);
             if driving {
                 self.leave_the_wheel();
+            }
+            if rang[3] {
+                keeper = self.keeper_died(keeper);
             }
             if let Some((_, bell)) = waiter
                 && rang[0]
@@ -223,7 +226,11 @@ fn poll_now(fds: &mut [libc::pollfd]) {
 
 /// Poll the library's own descriptors and the program's until `until`; tells which of the own
 /// ones are ready.
-fn poll_all(own: [i32; OWN_FDS], fds: &mut [libc::pollfd], until: Instant) -> [bool; OWN_FDS] {
+fn poll_all(
+    own: [(i32, i16); OWN_FDS],
+    fds: &mut [libc::pollfd],
+    until: Instant,
+) -> [bool; OWN_FDS] {
     let blank = libc::pollfd {
         fd: -1,
         events: 0,
@@ -238,10 +245,10 @@ fn poll_all(own: [i32; OWN_FDS], fds: &mut [libc::pollfd], until: Instant) -> [b
         many.resize(count, blank);
         &mut many[..]
     };
-    for (place, fd) in set.iter_mut().zip(own) {
+    for (place, (fd, events)) in set.iter_mut().zip(own) {
         *place = libc::pollfd {
             fd,
-            events: libc::POLLIN,
+            events,
             revents: 0,
         };
     }
@@ -253,11 +260,7 @@ fn poll_all(own: [i32; OWN_FDS], fds: &mut [libc::pollfd], until: Instant) -> [b
     };
     poll_raw(set, (until != Instant::NEVER).then_some(&limit));
     fds.copy_from_slice(&set[OWN_FDS..]);
-    [
-        set[0].revents != 0,
-        set[1].revents != 0,
-        set[2].revents != 0,
-    ]
+    core::array::from_fn(|i| set[i].revents != 0)
 }
 
 fn poll_raw(fds: &mut [libc::pollfd], timeout: Option<&libc::timespec>) {

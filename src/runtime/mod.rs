@@ -9,6 +9,7 @@
 //! Locks: the arena's alone. No allocation while it is held, and no other lock below it.
 
 mod block;
+mod keeper_link;
 pub mod own;
 mod signals;
 mod waiter;
@@ -27,6 +28,7 @@ use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use keeper_link::KeeperLink;
 
 /// What the keeper does, in `Open::keeper_mode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +65,7 @@ pub struct Runtime {
     pid: AtomicU32,
     /// See [`Runtime::raise_by`]; 0: none.
     raise: AtomicUsize,
+    keeper: KeeperLink,
 }
 
 // SAFETY: `link` is used under the arena's lock only; the rest is made of Sync types.
@@ -84,6 +87,7 @@ impl Runtime {
             clapper,
             pid: AtomicU32::new(sys::process::pid()),
             raise: AtomicUsize::new(0),
+            keeper: KeeperLink::default(),
         })
     }
 
@@ -284,7 +288,7 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.runtime.mirror(&mut self.host);
         self.host.finish();
-        let wakes = self.host.wakes;
+        let (wakes, now) = (self.host.wakes, self.host.now);
         // Rare: after a death, or when there are too many to name.
         let everybody = wakes.all.then(|| {
             let mut set = [0u64; MAX_WAITERS / 64 + 1];
@@ -299,6 +303,7 @@ impl Drop for Session<'_> {
             ManuallyDrop::drop(&mut self.guard);
         }
         self.runtime.deliver(&wakes, everybody.as_ref());
+        self.runtime.look_for_keeper(now);
         if let Some(mask) = self.restore {
             set_mask(mask);
         }

@@ -63,6 +63,7 @@ fn begin(config: Config, attachment: Attachment) -> Result<Runtime, Failure> {
     let Attachment { arena, tun, conn } = attachment;
     let runtime =
         Runtime::over(arena, tun).map_err(|e| Failure::from(AttachError::System("socket", e)))?;
+    let runtime = runtime.with_keeper(conn.raw(), check);
     runtime.raise_by(fars::raise);
     *KEEPER.lock() = Some(Link {
         config,
@@ -101,6 +102,7 @@ pub fn check(runtime: &Runtime) {
 fn revive(link: &mut Link, runtime: &Runtime) -> bool {
     match keeper::reattach(&link.config, &link.connection, runtime.device()) {
         Ok(new) => {
+            runtime.keeper_is_at(new.raw());
             let old = core::mem::replace(&mut link.connection, new);
             retire(old);
             true
