@@ -185,6 +185,9 @@ impl Runtime {
         }
         if receive && self.tun_fd.is_some() {
             host.receive(PACKETS_PER_ENTRY);
+            if host.device.is_gone() && host.sh.config.has_device {
+                host.sh.device_is_gone();
+            }
         }
         if host.next_deadline() <= host.now {
             host.run_timers();

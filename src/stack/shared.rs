@@ -160,3 +160,28 @@ unsafe impl Root for Shared {
     const LAYOUT: u64 =
         (core::mem::size_of::<Shared>() as u64) << 16 | core::mem::size_of::<Socket>() as u64;
 }
+
+impl Shared {
+    /// There is no device, or it lacks something; say why, for `utcp addr`. A text that is too
+    /// long is cut, but not within a character.
+    pub fn explain_device(&mut self, why: &str) {
+        let field = &mut self.no_device_why;
+        let mut end = why.len().min(field.len() - 1);
+        while !why.is_char_boundary(end) {
+            end -= 1;
+        }
+        field.fill(0);
+        for (to, from) in field.iter_mut().zip(why.bytes().take(end)) {
+            *to = from;
+        }
+    }
+
+    /// Somebody removed the device.
+    pub fn device_is_gone(&mut self) {
+        self.config.has_device = false;
+        self.explain_device(
+            "the TUN device was removed; the stack gets a new one when all programs that use it \
+             have ended",
+        );
+    }
+}
