@@ -127,7 +127,7 @@ pub struct Socket {
     pub has_port: bool,
     /// Linked in the table of connections.
     pub hashed: bool,
-    /// Segments wait to be polled (see [`super::output`]).
+    /// Segments wait to be polled (see `output.rs`).
     pub tx_pending: bool,
     /// Kernel-visible readiness as last mirrored onto the descriptor.
     pub mirrored: super::Ready,
