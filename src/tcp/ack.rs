@@ -65,6 +65,7 @@ impl Tcb {
         self.timers.probes_out = 0;
         self.rcv_tstamp = now;
         if idle {
+            self.end_tail_probe(seg, 0, seg.seq_len() == 0 && !window_update);
             self.on_ack_while_probing(now);
             return AckResult::Good;
         }
@@ -79,10 +80,11 @@ impl Tcb {
                 self.timers.retrans_stamp = None;
             }
             // RFC 6298, sections 5.2 and 5.3.
-            self.rearm_retransmit(now);
+            self.rearm_probe(now);
         }
         // RFC 5681, section 2: no data, no window update, nothing new acknowledged.
         let duplicate = acked == 0 && seg.seq_len() == 0 && !window_update;
+        self.end_tail_probe(seg, acked, duplicate && !sacked);
         if duplicate || sacked {
             self.recover_on_duplicate(now, sacked);
         }

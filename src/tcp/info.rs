@@ -138,7 +138,9 @@ impl Tcb {
         }
         if t.rexmit_at != Instant::NEVER {
             return match t.pending {
-                Pending::Retransmit => (TimerName::On, left(t.rexmit_at), t.retransmits),
+                Pending::Retransmit | Pending::LossProbe => {
+                    (TimerName::On, left(t.rexmit_at), t.retransmits)
+                }
                 Pending::Persist => (TimerName::Persist, left(t.rexmit_at), t.probes_out),
             };
         }

@@ -128,6 +128,7 @@ impl Tcb {
             data_segs_out: 0,
             data_segs_in: 0,
             total_retrans: 0,
+            tail_end: iss,
         }
     }
 

@@ -18,6 +18,7 @@ impl Tcb {
             State::TimeWait => self.bare_ack(now),
             _ => self
                 .retransmission(now, max_payload)
+                .or_else(|| self.tail_probe(now))
                 .or_else(|| self.new_data(now, max_payload))
                 .or_else(|| self.probe(now))
                 .or_else(|| self.bare_ack(now)),
@@ -49,12 +50,12 @@ impl Tcb {
     }
 
     /// Just after the peer's window.
-    fn window_edge(&self) -> SeqNum {
+    pub(super) fn window_edge(&self) -> SeqNum {
         self.snd_una + self.snd_wnd
     }
 
     /// The payload a full segment carries now: the MSS less what SACK blocks take.
-    fn current_mss(&self) -> u32 {
+    pub(super) fn current_mss(&self) -> u32 {
         let blocks = self.sack_blocks_to_send();
         let sack = if blocks > 0 { 4 + 8 * blocks as u32 } else { 0 };
         u32::from(self.snd_mss).saturating_sub(sack).max(8)
@@ -122,7 +123,7 @@ impl Tcb {
     }
 
     /// A segment with an ACK: it takes care of what acknowledging is owed.
-    fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
+    pub(super) fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
         let window = if self.state == State::TimeWait {
             // Linux leaves the window as it was before the FIN.
             ((self.receive_window() + 1) >> self.rcv_wscale).min(65_535) as u16
@@ -194,7 +195,7 @@ impl Tcb {
         })
     }
 
-    fn transmit(
+    pub(super) fn transmit(
         &mut self,
         start: SeqNum,
         retransmit: bool,
@@ -360,7 +361,7 @@ impl Tcb {
         Some(self.send_new(now, len, fin, false))
     }
 
-    fn send_new(&mut self, now: Instant, len: u32, fin: bool, push: bool) -> Transmit {
+    pub(super) fn send_new(&mut self, now: Instant, len: u32, fin: bool, push: bool) -> Transmit {
         let seq = self.snd_nxt;
         let end = seq + len;
         let mut flags = Flags::NONE;
@@ -381,8 +382,10 @@ impl Tcb {
         let idle = self.snd_una == self.snd_nxt;
         self.snd_nxt = end + u32::from(fin);
         self.rtt.start(now, seq, self.snd_nxt);
-        if idle || !self.retransmit_armed() {
-            self.rearm_retransmit(now);
+        if idle || self.timers.rexmit_at == Instant::NEVER {
+            self.rearm_probe(now);
+        } else {
+            self.tighten_probe(now);
         }
         if len > 0 {
             self.note_data_sent(now);

@@ -134,6 +134,8 @@ pub struct Tcb {
     pub(super) data_segs_out: u32,
     pub(super) data_segs_in: u32,
     pub(super) total_retrans: u32,
+    /// `snd_nxt` when the tail loss probe was sent (RFC 8985, section 7).
+    pub(super) tail_end: SeqNum,
 }
 
 /// Segments that are owed, apart from data.

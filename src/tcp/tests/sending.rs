@@ -220,6 +220,9 @@ fn a_timeout_sends_one_and_starts_slowly() {
     t.sends();
     t.now = t.tcb.deadline();
     t.tcb.on_timer(t.now);
+    assert_eq!(runs(&mut t), [(13_141, 1460)], "the loss probe");
+    t.now = t.tcb.deadline();
+    t.tcb.on_timer(t.now);
     assert_eq!(runs(&mut t), [(1, 1460)]);
     let i = t.tcb.info(t.now);
     assert_eq!((i.snd_cwnd, i.snd_ssthresh, i.retransmits), (1, 5, 1));
