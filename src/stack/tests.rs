@@ -2,6 +2,7 @@
 
 mod instructions;
 mod kills;
+mod net;
 mod program;
 mod sequences;
 

@@ -28,6 +28,24 @@ impl Rng {
     }
 }
 
+/// Which seeds to try: these, unless UTCP_SEEDS=FIRST..END says others.
+pub fn seeds(default: core::ops::Range<u64>) -> core::ops::Range<u64> {
+    let given = std::env::var("UTCP_SEEDS").ok();
+    let bounds = given.as_deref().and_then(|s| s.split_once(".."));
+    bounds.map_or(default, |(a, b)| a.parse().unwrap()..b.parse().unwrap())
+}
+
+/// Tells which seed it was that failed.
+pub struct Trying(pub u64);
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("with seed {}", self.0);
+        }
+    }
+}
+
 /// The bytes of the stream `id` from `at` on.
 pub fn fill(id: u64, at: u64, out: &mut [u8]) {
     for (n, byte) in (at..).zip(out) {
@@ -191,12 +209,33 @@ impl Program {
         }
     }
 
-    /// End every stream, and read what comes.
+    /// End every stream, read what comes, close listeners.
     pub fn wind_down(&mut self, h: &mut Host<'_>) {
         self.socks.retain(|s| h.socket(s.id).is_ok());
-        for which in 0..self.socks.len() {
-            let _ = h.shutdown(self.socks[which].id, How::Write);
+        for which in (0..self.socks.len()).rev() {
+            let id = self.socks[which].id;
+            if h.socket(id).is_ok_and(|s| s.listening) {
+                h.close(id);
+                self.socks.swap_remove(which);
+                continue;
+            }
+            let _ = h.shutdown(id, How::Write);
             self.read(h, which);
+        }
+    }
+
+    /// After [`Program::wind_down`] by all, for long enough: every stream has come to its end.
+    pub fn assert_finished(&self, h: &Host<'_>) {
+        for s in &self.socks {
+            let Ok(socket) = h.socket(s.id) else { continue };
+            let state = socket.state();
+            let finished = matches!(state, State::Closed | State::TimeWait);
+            let shut = socket.rcv_shutdown && state == State::FinWait2;
+            assert!(
+                finished || s.over || shut,
+                "{state:?}: {s:?} {:?}",
+                socket.tcb
+            );
         }
     }
 
