@@ -160,7 +160,9 @@ int main(void)
     close(inner);
 
     say("-- exclusive: one of two waiting processes");
+    /* Linux wakes one; epoll_ctl(2) promises "one or more". What counts is that one gets the connection. */
     l = listener(9306);
+    nonblocking(l);
     int woken[2];
     pid_t pid[2];
     MUST(pipe(woken));
@@ -172,7 +174,7 @@ int main(void)
             int r = epoll_wait(ep, &x, 1, 600);
             if (r == 1) {
                 s = accept(l, NULL, NULL);
-                if (write(woken[1], "w", 1)) {}
+                if (s >= 0 && write(woken[1], "w", 1)) {}
                 ms(300);
             }
             _exit(0);
@@ -180,7 +182,7 @@ int main(void)
     ms(150);
     int c = dial(9306);
     ms(150);
-    say("woken: %ld", (long)read(woken[0], b, 8));
+    say("accepted: %ld", (long)read(woken[0], b, 8));
     waitpid(pid[0], NULL, 0);
     waitpid(pid[1], NULL, 0);
     close(c);

@@ -104,6 +104,7 @@ int main(int argc, char **argv)
         ms(1200); /* the program accepts */
         raw_send(F_ACK | F_PSH, 1, 1, 65535, NULL, 0, "data");
         say_seg("second's data again", 300);
+        ms(200); /* the program looks at its state */
         raw_send(F_RST, 5, 0, 0, NULL, 0, NULL);
 
         say("-- established: what isn't expected");

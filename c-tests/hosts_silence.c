@@ -118,6 +118,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "peer")) return peer();
     signal(SIGPIPE, SIG_IGN);
+    /* Else the round trips of one connection decide the first timeouts of the next ones to the same address. */
+    sysctl("tcp_no_metrics_save", "1\n");
 
     say("-- a second of silence: the copy is kept and sent again");
     int s = dial_fast(PEER);
@@ -138,10 +140,11 @@ int main(int argc, char **argv)
     close(s);
 
     say("-- eight seconds of silence");
-    sysctl("tcp_retries2", "3\n");
+    /* 1.4 s since the first timeout (which a loss probe precedes), found out at the fourth: 3.2 s and what rounding adds. */
+    sysctl("tcp_retries2", "2\n");
     sysctl("tcp_orphan_retries", "2\n");
     struct one o[] = {{"keepalive 1 1 2, idle", dial_fast(PEER), 3, 0, 0, 0}, {"keepalive 2 1 1, idle", dial_fast(PEER), 3, 0, 0, 0},
-        {"TCP_USER_TIMEOUT 2 s, data", dial_fast(PEER), 2, 0, 0, 0}, {"tcp_retries2 3, data", dial_fast(PEER), 3, 0, 0, 0},
+        {"TCP_USER_TIMEOUT 2 s, data", dial_fast(PEER), 2, 0, 0, 0}, {"tcp_retries2 2, data", dial_fast(PEER), 3, 0, 0, 0},
         {"keepalive 1 1 2 and TCP_USER_TIMEOUT 5 s, idle", dial_fast(PEER), 5, 0, 0, 0}, {"idle, no keepalive", dial_fast(PEER), 0, 0, 0, 0},
         {"keepalive off again", dial_fast(PEER), 0, 0, 0, 0}};
     int orphan = dial_fast(PEER);
@@ -175,8 +178,10 @@ int main(int argc, char **argv)
     for (int k = 0; k < 7; k++) close(o[k].fd);
 
     say("-- an address that becomes unreachable");
+    /* The router sends no more than one error a second; whose timeouts it shortens is not for us to compare. */
+    sysctl("tcp_retries2", "15\n");
     struct one u[] = {{"keepalive 1 1 2 alone", dial_fast(BEHIND), 3, 0, 0, 0}, {"data, TCP_USER_TIMEOUT 2 s", dial_fast(BEHIND), 2, 0, 0, 0},
-        {"data, tcp_retries2 3", dial_fast(BEHIND), 0, 0, 0, 0}, {"nothing sent", dial_fast(BEHIND), 0, 0, 0, 0},
+        {"data, tcp_retries2 15", dial_fast(BEHIND), 0, 0, 0, 0}, {"nothing sent", dial_fast(BEHIND), 0, 0, 0, 0},
         {"data, short", dial_fast(BEHIND), 0, 0, 0, 0}};
     ms(50);
     order("gone 6000");

@@ -5,7 +5,7 @@
 //! vtable, and all-zero bytes are a valid value, so a new arena needs no initialisation and
 //! its untouched parts cost no memory.
 //!
-//! One lock guards `T`. It is [robust](mutex): when its owner dies, the next one in learns of
+//! One lock guards `T`. It is robust (`mutex.rs`): when its owner dies, the next one in learns of
 //! it from [`Guard::recovered`] and mends `T` first.
 
 mod mutex;

@@ -51,7 +51,19 @@ struct Met {
 
 /// Attach this process to the stack that `config` names; start it if it isn't there.
 pub fn attach(config: &Config) -> Result<Attachment, AttachError> {
-    let met = meet(config, None)?;
+    meet(config, Some(None)).and_then(|met| settle(config, met))
+}
+
+/// As [`attach`], but only to a stack that is running already.
+pub fn attach_running(config: &Config) -> Result<Option<Attachment>, AttachError> {
+    match meet(config, None) {
+        Ok(met) => settle(config, met).map(Some),
+        Err(AttachError::NotRunning) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn settle(config: &Config, met: Met) -> Result<Attachment, AttachError> {
     let arena = Arena::attach(&met.memfd)?;
     let device = met.device.as_ref().map(|(fd, mode)| (fd.raw(), *mode));
     survivors::sign(&config.stack, met.fd.raw(), &met.memfd, device);
@@ -61,15 +73,6 @@ pub fn attach(config: &Config) -> Result<Attachment, AttachError> {
         tun,
         conn: Connection::new(met.fd, met.memfd, met.hello.nonce)?,
     })
-}
-
-/// As [`attach`], but only to a stack that is running already.
-pub fn attach_running(config: &Config) -> Result<Option<Attachment>, AttachError> {
-    let name = names::keeper(process::euid(), &config.stack);
-    match unix::connect(sequenced()?.raw(), &name) {
-        Err(Errno(libc::ECONNREFUSED)) => Ok(None),
-        _ => attach(config).map(Some),
-    }
 }
 
 /// After the keeper died: a new one takes over the arena that this process has mapped, and the
@@ -83,7 +86,7 @@ pub fn reattach(
         arena: &old.memfd,
         device,
     };
-    let met = meet(config, Some(adopt))?;
+    let met = meet(config, Some(Some(adopt)))?;
     if met.hello.nonce != old.nonce {
         return Err(AttachError::Replaced);
     }
@@ -153,12 +156,13 @@ impl Connection {
     }
 }
 
-/// Find a keeper that answers, starting one where there is none.
+/// Find a keeper that answers, starting one where there is none if that is wanted (and on what
+/// it is to go on with).
 ///
 /// A keeper that is going away may still have its name or even take a connection; then there
 /// is no hello, and the next attempt finds the name free. Of two new keepers bind(2) decides,
 /// and the other one's programs find the winner.
-fn meet(config: &Config, adopt: Option<Adopt<'_>>) -> Result<Met, AttachError> {
+fn meet(config: &Config, start: Option<Option<Adopt<'_>>>) -> Result<Met, AttachError> {
     let uid = process::euid();
     let name = names::keeper(uid, &config.stack);
     let end = sys::now() + PATIENCE;
@@ -172,6 +176,7 @@ fn meet(config: &Config, adopt: Option<Adopt<'_>>) -> Result<Met, AttachError> {
             }
             Err(Errno(libc::ECONNREFUSED)) => {
                 drop(fd);
+                let adopt = start.ok_or(AttachError::NotRunning)?;
                 if spawn::spawn(config, adopt)? == Answer::Ready {
                     continue;
                 }

@@ -13,6 +13,8 @@ pub enum AttachError {
     Config(Mistake),
     /// The system call named failed.
     System(&'static str, Errno),
+    /// There is no such stack, and none was to be started.
+    NotRunning,
     /// There is no libutcp.so here to be the keeper.
     NoLibrary(Option<String>),
     /// The library can't be executed.
@@ -41,6 +43,10 @@ impl fmt::Display for AttachError {
         match self {
             Config(mistake) => mistake.fmt(f),
             System(call, e) => write!(f, "no stack: {call}: {e}"),
+            NotRunning => write!(
+                f,
+                "no such stack is running; `utcp run PROGRAM` starts it with a program"
+            ),
             NoLibrary(None) => write!(
                 f,
                 "no stack: libutcp.so can't find its own file; mount /proc"

@@ -1,7 +1,7 @@
 //! The keeper: the background process that stands where the kernel would.
 //!
 //! One keeper serves a stack, which belongs to a user and a network namespace. It holds the
-//! arena and the device and hands both to every process that [`attach`]es; it reads the device
+//! arena and the device and hands both to every process that attaches; it reads the device
 //! and runs the timers when no program's thread does; it holds the far ends of the sockets'
 //! descriptors, by which the kernel tells when a socket's last reference is gone; and it leaves
 //! when the last process and the last connection, TIME_WAIT included, are gone.

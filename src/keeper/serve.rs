@@ -3,7 +3,7 @@
 use super::far::{Far, Fars};
 use super::mirrors::Mirrors;
 use super::protocol::{Hello, Request};
-use super::start::{device_number, set_text};
+use super::start::device_number;
 use super::sweep::{INTERVAL, Sweep, is_gone};
 use super::watch::{Duty, Watch};
 use crate::arena::Arena;
@@ -66,9 +66,6 @@ const UNSURE: [Duration; 3] = [
     Duration::from_millis(30),
     Duration::from_millis(500),
 ];
-/// Why there is no device any more.
-const DEVICE_REMOVED: &str = "the TUN device was removed; the stack gets a new one when all \
-                              programs that use it have ended";
 /// Messages to take from one connection in one turn.
 const MESSAGES: usize = 64;
 
@@ -203,8 +200,7 @@ impl Keeper {
             forget_far_ends(&mut host);
         }
         if core::mem::take(lost_device) {
-            host.sh.config.has_device = false;
-            set_text(&mut host.sh.no_device_why, DEVICE_REMOVED);
+            host.sh.device_is_gone();
         }
         for id in to_close.drain(..) {
             host.close(id);

@@ -127,25 +127,13 @@ fn create(listener: Fd, config: &Config) -> Result<Parts, String> {
             Err(e) => Some(e),
         };
         let why = why.map(ToString::to_string).unwrap_or_default();
-        set_text(&mut shared.no_device_why, &why);
+        shared.explain_device(&why);
     }
     let (tun, number) = match device {
         Ok(ready) => (Some(ready.tun), ready.number),
         Err(_) => (None, None),
     };
     parts(listener, arena, memfd, tun, number, false)
-}
-
-/// Put `text` into a field that ends in a zero, cut if need be, but not within a character.
-pub(super) fn set_text(field: &mut [u8], text: &str) {
-    let mut end = text.len().min(field.len().saturating_sub(1));
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    field.fill(0);
-    for (to, from) in field.iter_mut().zip(text.bytes().take(end)) {
-        *to = from;
-    }
 }
 
 /// The stack of a keeper that died.

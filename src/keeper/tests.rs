@@ -207,6 +207,18 @@ fn a_keeper_comes_and_goes() {
 }
 
 #[test]
+fn looking_for_a_stack_starts_none() {
+    World::run(|world| {
+        assert!(attach_running(&config()).unwrap().is_none());
+        assert!(world.keepers().is_empty());
+        let member = join();
+        let seen = attach_running(&config()).unwrap().unwrap();
+        let nonce = seen.arena.lock().nonce;
+        assert_eq!(nonce, member.runtime.nonce());
+    });
+}
+
+#[test]
 fn one_after_another_at_once() {
     World::run(|world| {
         for _ in 0..30 {

@@ -101,6 +101,9 @@ impl Runtime {
                     registered = true;
                 }
                 s.heard(id);
+                if !fds.is_empty() && id != 0 {
+                    s.sleeps(id, false);
+                }
                 if let Some(r) = attempt(&mut s, fds) {
                     for socket in sockets {
                         s.unwait(*socket, id);
@@ -112,6 +115,9 @@ impl Runtime {
                         s.unwait(*socket, id);
                     }
                     break Woken::TimedOut;
+                }
+                if !fds.is_empty() && id != 0 {
+                    s.sleeps(id, true);
                 }
                 (self.take_the_wheel(&s, id), s.sh.config.has_device)
             };

@@ -27,7 +27,7 @@ use crate::time::Instant;
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use keeper_link::KeeperLink;
 
 /// What the keeper does, in `Open::keeper_mode`.
@@ -63,6 +63,8 @@ pub struct Runtime {
     nonce: u64,
     clapper: Fd,
     pid: AtomicU32,
+    /// See [`Runtime::raise_by`]; 0: none.
+    raise: AtomicUsize,
     keeper: KeeperLink,
 }
 
@@ -84,6 +86,7 @@ impl Runtime {
             nonce,
             clapper,
             pid: AtomicU32::new(sys::process::pid()),
+            raise: AtomicUsize::new(0),
             keeper: KeeperLink::default(),
         })
     }
@@ -182,6 +185,9 @@ impl Runtime {
         }
         if receive && self.tun_fd.is_some() {
             host.receive(PACKETS_PER_ENTRY);
+            if host.device.is_gone() && host.sh.config.has_device {
+                host.sh.device_is_gone();
+            }
         }
         if host.next_deadline() <= host.now {
             host.run_timers();
@@ -191,6 +197,25 @@ impl Runtime {
             host: ManuallyDrop::new(host),
             guard: ManuallyDrop::new(guard),
             restore,
+        }
+    }
+
+    /// Have `raise` called under the lock before it is given back, when the readiness of
+    /// descriptors is to be raised: a process that holds far ends does so itself.
+    pub fn raise_by(&self, raise: fn(&mut Host<'_>)) {
+        self.raise.store(raise as usize, Ordering::Release);
+    }
+
+    fn mirror(&self, host: &mut Host<'_>) {
+        let raise = self.raise.load(Ordering::Acquire);
+        if host.sh.mirror_len == 0 || raise == 0 {
+            return;
+        }
+        // SAFETY: only `raise_by` stores there, a function of this type.
+        let raise: fn(&mut Host<'_>) = unsafe { core::mem::transmute(raise) };
+        raise(host);
+        if host.sh.mirror_len == 0 {
+            (host.wakes.keeper_now, host.wakes.keeper_soon) = (false, false);
         }
     }
 
@@ -264,6 +289,7 @@ impl<'a> DerefMut for Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
+        self.runtime.mirror(&mut self.host);
         self.host.finish();
         let (wakes, now) = (self.host.wakes, self.host.now);
         // Rare: after a death, or when there are too many to name.

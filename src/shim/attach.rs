@@ -1,5 +1,6 @@
 //! How this process gets to its stack, and to its keeper.
 
+use crate::fars;
 use parking_lot::Mutex;
 use utcp_stack::config::Config;
 use utcp_stack::keeper::{self, AttachError, Attachment, Connection};
@@ -63,6 +64,7 @@ fn begin(config: Config, attachment: Attachment) -> Result<Runtime, Failure> {
     let runtime =
         Runtime::over(arena, tun).map_err(|e| Failure::from(AttachError::System("socket", e)))?;
     let runtime = runtime.with_keeper(conn.raw(), check);
+    runtime.raise_by(fars::raise);
     *KEEPER.lock() = Some(Link {
         config,
         connection: conn,

@@ -7,7 +7,8 @@
 
 use crate::attach;
 use crate::errno::Result;
-use crate::kernel;
+use crate::process;
+use crate::{fars, kernel};
 use core::ffi::c_int;
 use parking_lot::Mutex;
 use utcp_stack::keeper::mirror;
@@ -15,11 +16,19 @@ use utcp_stack::runtime::{Runtime, high, own};
 use utcp_stack::stack::{Host, Ready, SockId};
 use utcp_stack::sys::process::{block_signals, set_mask};
 use utcp_stack::sys::unix::Name;
-use utcp_stack::sys::{self, Fd, unix};
+use utcp_stack::sys::{self, Errno, Fd, unix};
 
 /// A new near end, not bound yet, under the number that the kernel gives. Closed on drop.
 pub fn near(flags: c_int) -> Result<Fd> {
-    kernel::unix_stream(flags).map(Fd::own)
+    match kernel::unix_stream(flags).map(Fd::own) {
+        // Ours are to make room for the program's.
+        Err(Errno(libc::EMFILE))
+            if process::attached().is_some_and(|rt| fars::forget_all(&mut rt.enter())) =>
+        {
+            kernel::unix_stream(flags).map(Fd::own)
+        }
+        made => made,
+    }
 }
 
 /// Bind the near end to the name of its socket.
@@ -41,6 +50,13 @@ pub fn connect_far(rt: &Runtime, near: c_int, id: SockId) {
         if let Some(s) = host.sh.sockets.get_mut(id.index) {
             s.owner.inode = inode;
         }
+        if host.socket(id).is_ok_and(|s| s.error.is_some()) {
+            // It is over already (a refused connect on the loopback): a far end that closes
+            // over unread data shows the error. The keeper finds the end by the name.
+            drop(far);
+            let _ = host.has_far(id, all_of_an_error());
+            return;
+        }
         if far.is_ok() {
             let _ = host.has_far(id, Ready::OUT);
             lower(&mut host, near, id);
@@ -48,6 +64,7 @@ pub fn connect_far(rt: &Runtime, near: c_int, id: SockId) {
     }
     if let Ok(far) = far {
         attach::send_far(rt, id, &far);
+        fars::keep(&mut rt.enter(), id, far);
     }
 }
 
@@ -121,6 +138,13 @@ pub fn after_fork(child: bool) {
     }
 }
 
+/// What a near end shows whose far end closed over unread data.
+fn all_of_an_error() -> Ready {
+    [Ready::IN, Ready::OUT, Ready::RDHUP, Ready::HUP, Ready::ERR]
+        .into_iter()
+        .fold(Ready(0), Ready::with)
+}
+
 /// Take away what the near end shows and isn't true any more: only one who holds it can (see
 /// [`utcp_stack::stack`]'s readiness). Under the lock, as the showing is.
 pub fn lower(host: &mut Host<'_>, near: c_int, id: SockId) {
@@ -152,11 +176,14 @@ pub fn closed(rt: &Runtime, id: SockId) -> bool {
     if unix::bind(scratch.raw(), &rt.socket_name(id.number())).is_err() {
         return false;
     }
+    // The keeper asks the same way; it should not take us for the program.
+    drop(scratch);
     let mut host = rt.enter();
     let lingers = host
         .socket(id)
         .is_ok_and(|s| s.options.linger.is_some_and(|l| l > 0));
     host.close(id);
+    fars::forget(&mut host, id);
     lingers
 }
 

@@ -4,6 +4,7 @@
 use crate::blocked::{self, Ended};
 use crate::dispatch::CANCELLED;
 use crate::errno::Result;
+use crate::fars;
 use crate::fdtable::{self, Entry};
 use crate::process;
 use core::ffi::c_int;
@@ -16,6 +17,7 @@ use utcp_stack::time::{Duration, Instant};
 /// A socket of the stack was added to a set (or changed in it): from now on its descriptor has
 /// to show the truth at once.
 pub fn watched(rt: &Runtime, id: SockId) {
+    fars::wanted();
     let _ = rt.enter().watch(id);
 }
 

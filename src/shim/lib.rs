@@ -29,6 +29,7 @@ mod entry;
 mod epoll;
 mod errno;
 mod exports;
+mod fars;
 mod fdtable;
 mod jumps;
 mod kernel;

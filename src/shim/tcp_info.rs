@@ -66,6 +66,8 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         (140, i.segs_in),
         (144, i.notsent_bytes),
         (148, i.min_rtt_us),
+        (152, i.data_segs_in),
+        (156, i.data_segs_out),
         (228, i.snd_wnd),
         (232, i.rcv_wnd),
     ];

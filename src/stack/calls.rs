@@ -62,6 +62,7 @@ pub(super) fn empty_socket() -> Socket {
         edge: false,
         mirror_queued: false,
         watched: false,
+        watcher: 0,
         has_far: false,
         local: nowhere,
         remote: nowhere,

@@ -7,6 +7,10 @@
 //! [`Host::to_lower`], does it, and says so ([`Host::lowered`]). They are lowered by the calls
 //! of such processes only, so nothing is missed. Both are done under the lock, so that neither
 //! overtakes the other.
+//!
+//! A process that uses epoll keeps the far ends of its own sockets as well, and raises them
+//! itself ([`Host::next_mirror_of`]): so a thread that waits in epoll is woken with no other
+//! process in between.
 
 use super::shared::MIRROR_QUEUE;
 use super::{Host, Ready, Result, SockId, Socket};
@@ -140,10 +144,63 @@ impl Host<'_> {
         let at = (self.sh.mirror_head + self.sh.mirror_len) as usize % MIRROR_QUEUE;
         self.sh.mirror_queue[at] = index;
         self.sh.mirror_len += 1;
+        let watcher = s.watcher;
         if watched {
             self.wakes.keeper_now = true;
+            if watcher != self.pid {
+                self.wake_sleeper(watcher);
+            }
         } else {
             self.wakes.keeper_soon = true;
+        }
+    }
+
+    /// The process `pid` holds the far end of the socket and raises it itself.
+    pub fn set_watcher(&mut self, id: SockId, pid: u32) {
+        if let Ok(index) = self.index_of(id) {
+            self.sh.sockets[index].watcher = pid;
+        }
+    }
+
+    /// As [`Host::next_mirror`], for the sockets that are `mine`; the others stay queued. Looks
+    /// at `left` entries at most, and counts them down.
+    pub fn next_mirror_of(
+        &mut self,
+        left: &mut u32,
+        mine: impl Fn(SockId) -> bool,
+    ) -> Option<(SockId, Ready, Ready)> {
+        while *left > 0 && self.sh.mirror_len > 0 {
+            *left -= 1;
+            let at = self.sh.mirror_head as usize % MIRROR_QUEUE;
+            let index = self.sh.mirror_queue[at];
+            let generation = self.sh.sockets.get(index).map_or(0, |s| s.generation);
+            if generation != 0 && !mine(SockId { index, generation }) {
+                // To the end.
+                let end = (self.sh.mirror_head + self.sh.mirror_len) as usize % MIRROR_QUEUE;
+                self.sh.mirror_queue[end] = index;
+                self.sh.mirror_head = (self.sh.mirror_head + 1) % MIRROR_QUEUE as u32;
+                continue;
+            }
+            // At most one entry is taken here: the one just looked at.
+            let before = self.sh.mirror_len;
+            let next = self.next_mirror();
+            *left = left.saturating_sub(before - self.sh.mirror_len - 1);
+            match next {
+                Some((id, old, new)) if !mine(id) => self.unmirror(id, old, new),
+                Some(found) => return Some(found),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// What [`Host::next_mirror`] gave is not raised (all of `.2` that is not in `.1`): somebody
+    /// else is to do it.
+    pub fn unmirror(&mut self, id: SockId, old: Ready, new: Ready) {
+        if let Ok(index) = self.index_of(id) {
+            let s = &mut self.sh.sockets[index];
+            s.mirrored = Ready(s.mirrored.0 & !(new.0 & !old.0));
+            self.mirror_later(index);
         }
     }
 

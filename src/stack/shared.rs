@@ -142,6 +142,8 @@ pub struct Shared {
     pub timers: TimerHeap,
     /// Threads that wait.
     pub waiters: Pool<Waiter, MAX_WAITERS>,
+    /// By process: a waiter that sleeps in poll or epoll; see [`super::wait`].
+    pub sleepers: [super::wait::Sleeper; super::wait::SLEEPERS],
     /// A ring of sockets whose readiness is to be mirrored (`SockId::index`).
     pub mirror_queue: [u32; MIRROR_QUEUE],
     /// Where the ring starts.
@@ -157,4 +159,29 @@ pub struct Shared {
 unsafe impl Root for Shared {
     const LAYOUT: u64 =
         (core::mem::size_of::<Shared>() as u64) << 16 | core::mem::size_of::<Socket>() as u64;
+}
+
+impl Shared {
+    /// There is no device, or it lacks something; say why, for `utcp addr`. A text that is too
+    /// long is cut, but not within a character.
+    pub fn explain_device(&mut self, why: &str) {
+        let field = &mut self.no_device_why;
+        let mut end = why.len().min(field.len() - 1);
+        while !why.is_char_boundary(end) {
+            end -= 1;
+        }
+        field.fill(0);
+        for (to, from) in field.iter_mut().zip(why.bytes().take(end)) {
+            *to = from;
+        }
+    }
+
+    /// Somebody removed the device.
+    pub fn device_is_gone(&mut self) {
+        self.config.has_device = false;
+        self.explain_device(
+            "the TUN device was removed; the stack gets a new one when all programs that use it \
+             have ended",
+        );
+    }
 }

@@ -127,7 +127,7 @@ pub struct Socket {
     pub has_port: bool,
     /// Linked in the table of connections.
     pub hashed: bool,
-    /// Segments wait to be polled (see [`super::output`]).
+    /// Segments wait to be polled (see `output.rs`).
     pub tx_pending: bool,
     /// Kernel-visible readiness as last mirrored onto the descriptor.
     pub mirrored: super::Ready,
@@ -137,6 +137,8 @@ pub struct Socket {
     pub mirror_queued: bool,
     /// Somebody may be waiting by means that only see the descriptor (epoll ...).
     pub watched: bool,
+    /// The process that holds its far end too and raises it; 0: only the keeper does.
+    pub watcher: u32,
     /// It has a far end; before that its descriptor is a fresh AF_UNIX socket.
     pub has_far: bool,
     /// The socket's own address.

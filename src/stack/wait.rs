@@ -31,6 +31,18 @@ pub struct Waiter {
 #[allow(unsafe_code)]
 unsafe impl Plain for Waiter {}
 
+/// How many processes can have a [`Sleeper`] at once (by the low bits of their numbers).
+pub const SLEEPERS: usize = 256;
+
+/// A thread of a process that sleeps in poll or epoll, and raises the readiness of the process's
+/// descriptors when it is woken.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Sleeper {
+    pid: u32,
+    waiter: u16,
+}
+
 /// Waiters to wake once the lock is given back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WakeSet {
@@ -120,6 +132,25 @@ impl Host<'_> {
             if self.sh.waiters.get(id).is_some_and(|w| gone(w.pid)) {
                 self.free_waiter(id as u16);
             }
+        }
+    }
+
+    /// The waiter, of this process, sleeps in poll from now on, or no longer.
+    pub fn sleeps(&mut self, waiter: u16, asleep: bool) {
+        let pid = self.pid;
+        let place = &mut self.sh.sleepers[pid as usize % SLEEPERS];
+        if asleep {
+            *place = Sleeper { pid, waiter };
+        } else if (place.pid, place.waiter) == (pid, waiter) {
+            *place = Sleeper::default();
+        }
+    }
+
+    /// Wake the sleeper of process `pid`, if it has one.
+    pub(super) fn wake_sleeper(&mut self, pid: u32) {
+        let place = self.sh.sleepers[pid as usize % SLEEPERS];
+        if pid != 0 && place.pid == pid {
+            self.wake_waiter(place.waiter);
         }
     }
 

@@ -18,14 +18,8 @@ pub(super) enum AckResult {
 }
 
 impl Tcb {
-    /// Take acknowledgment and window. `challenge`: answer an ACK that is far too old.
-    pub(super) fn take_ack(
-        &mut self,
-        now: Instant,
-        seg: &Segment,
-        challenge: bool,
-        out: &mut Outcome,
-    ) -> AckResult {
+    /// Take acknowledgment and window; an ACK that is not believed gets a challenge ACK.
+    pub(super) fn take_ack(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) -> AckResult {
         let ack = seg.ack;
         let before = self.snd_una;
         if ack.lt(before) {
@@ -33,15 +27,16 @@ impl Tcb {
             // the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT)".
             let span = u64::from(self.max_window).min(self.bytes_acked) as u32;
             if before - ack > span {
-                if challenge {
-                    self.challenge(now);
-                }
+                self.challenge(now);
                 return AckResult::Bad;
             }
             self.take_sacks(now, seg);
             return AckResult::Old;
         }
         if ack.gt(self.snd_nxt) {
+            // RFC 9293, section 3.10.7.4: "If the ACK acks something not yet sent (SEG.ACK >
+            // SND.NXT), then send an ACK, drop the segment, and return".
+            self.challenge(now);
             return AckResult::Bad;
         }
         if self.ts_ok {
@@ -70,6 +65,7 @@ impl Tcb {
         self.timers.probes_out = 0;
         self.rcv_tstamp = now;
         if idle {
+            self.end_tail_probe(seg, 0, seg.seq_len() == 0 && !window_update);
             self.on_ack_while_probing(now);
             return AckResult::Good;
         }
@@ -84,10 +80,11 @@ impl Tcb {
                 self.timers.retrans_stamp = None;
             }
             // RFC 6298, sections 5.2 and 5.3.
-            self.rearm_retransmit(now);
+            self.rearm_probe(now);
         }
         // RFC 5681, section 2: no data, no window update, nothing new acknowledged.
         let duplicate = acked == 0 && seg.seq_len() == 0 && !window_update;
+        self.end_tail_probe(seg, acked, duplicate && !sacked);
         if duplicate || sacked {
             self.recover_on_duplicate(now, sacked);
         }

@@ -41,6 +41,8 @@ pub struct Info {
     pub bytes_received: u64,
     pub segs_out: u32,
     pub segs_in: u32,
+    pub data_segs_out: u32,
+    pub data_segs_in: u32,
     pub notsent_bytes: u32,
     pub min_rtt_us: u32,
     pub snd_wnd: u32,
@@ -118,6 +120,8 @@ impl Tcb {
             bytes_received: self.bytes_received,
             segs_out: self.segs_out,
             segs_in: self.segs_in,
+            data_segs_out: self.data_segs_out,
+            data_segs_in: self.data_segs_in,
             notsent_bytes: self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs(),
             min_rtt_us: self.rtt.min_rtt,
             snd_wnd: self.snd_wnd,
@@ -134,7 +138,9 @@ impl Tcb {
         }
         if t.rexmit_at != Instant::NEVER {
             return match t.pending {
-                Pending::Retransmit => (TimerName::On, left(t.rexmit_at), t.retransmits),
+                Pending::Retransmit | Pending::LossProbe => {
+                    (TimerName::On, left(t.rexmit_at), t.retransmits)
+                }
                 Pending::Persist => (TimerName::Persist, left(t.rexmit_at), t.probes_out),
             };
         }

@@ -24,7 +24,7 @@ impl Tcb {
     /// Process a segment of this connection. `rx` keeps its payload.
     pub fn on_segment(&mut self, now: Instant, seg: &Segment, rx: &mut impl RecvQueue) -> Outcome {
         let mut out = Outcome::default();
-        self.segs_in = self.segs_in.wrapping_add(1);
+        self.count_in(seg.len);
         match self.state {
             State::Closed | State::Listen => out.reset = reset_for(seg),
             State::SynSent => self.in_syn_sent(now, seg, &mut out),
@@ -38,6 +38,20 @@ impl Tcb {
         }
         self.check_invariants();
         out
+    }
+
+    /// Count a segment. Several may come as one packet where the link gathers them; how many
+    /// they were follows from the size of the peer's segments, as far as that is known.
+    fn count_in(&mut self, len: u32) {
+        let pieces = if len > u32::from(self.advmss) {
+            len.div_ceil(u32::from(self.delack.rcv_mss).max(1))
+        } else {
+            1
+        };
+        self.segs_in = self.segs_in.wrapping_add(pieces);
+        if len > 0 {
+            self.data_segs_in = self.data_segs_in.wrapping_add(pieces);
+        }
     }
 
     /// Section 3.10.7.3.
@@ -183,16 +197,9 @@ impl Tcb {
             self.syn_rtt(now, seg);
             self.establish(now, out);
         } else {
-            // Linux: silence in ESTABLISHED for an ACK of what was never sent, a challenge later.
-            let established = self.state == State::Established;
-            match self.take_ack(now, seg, established, out) {
+            match self.take_ack(now, seg, out) {
                 AckResult::Good | AckResult::Old => {}
-                AckResult::Bad => {
-                    if !established {
-                        self.challenge(now);
-                    }
-                    return;
-                }
+                AckResult::Bad => return,
             }
         }
         if !self.advance_close(now, seg, out) {

@@ -38,6 +38,7 @@ mod rtt;
 mod sack;
 pub mod segment;
 pub mod seq;
+mod tail;
 pub mod tcb;
 mod time_wait;
 mod timers;

@@ -125,7 +125,10 @@ impl Tcb {
             bytes_received: 0,
             segs_out: 0,
             segs_in: 0,
+            data_segs_out: 0,
+            data_segs_in: 0,
             total_retrans: 0,
+            tail_end: iss,
         }
     }
 

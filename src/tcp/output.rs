@@ -18,6 +18,7 @@ impl Tcb {
             State::TimeWait => self.bare_ack(now),
             _ => self
                 .retransmission(now, max_payload)
+                .or_else(|| self.tail_probe(now))
                 .or_else(|| self.new_data(now, max_payload))
                 .or_else(|| self.probe(now))
                 .or_else(|| self.bare_ack(now)),
@@ -49,12 +50,12 @@ impl Tcb {
     }
 
     /// Just after the peer's window.
-    fn window_edge(&self) -> SeqNum {
+    pub(super) fn window_edge(&self) -> SeqNum {
         self.snd_una + self.snd_wnd
     }
 
     /// The payload a full segment carries now: the MSS less what SACK blocks take.
-    fn current_mss(&self) -> u32 {
+    pub(super) fn current_mss(&self) -> u32 {
         let blocks = self.sack_blocks_to_send();
         let sack = if blocks > 0 { 4 + 8 * blocks as u32 } else { 0 };
         u32::from(self.snd_mss).saturating_sub(sack).max(8)
@@ -122,7 +123,7 @@ impl Tcb {
     }
 
     /// A segment with an ACK: it takes care of what acknowledging is owed.
-    fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
+    pub(super) fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
         let window = if self.state == State::TimeWait {
             // Linux leaves the window as it was before the FIN.
             ((self.receive_window() + 1) >> self.rcv_wscale).min(65_535) as u16
@@ -133,6 +134,8 @@ impl Tcb {
         if self.ts_ok {
             options.timestamps = Some((self.ts_now(now), self.ts_recent));
         }
+        // Before the options are settled: what decides the size of the pieces on the wire.
+        let mss = self.current_mss();
         let blocks = self.sack_blocks_to_send();
         let held = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
         let all = self.dsack.iter().chain(held);
@@ -142,9 +145,7 @@ impl Tcb {
         options.sack_len = blocks as u8;
         self.dsack = None;
         self.note_ack_sent();
-        self.segs_out = self
-            .segs_out
-            .wrapping_add(len.div_ceil(u32::from(self.snd_mss).max(1)).max(1));
+        self.count_out(len, mss);
         let mut segment = Segment {
             seq,
             ack: self.rcv_nxt,
@@ -168,6 +169,15 @@ impl Tcb {
         segment
     }
 
+    /// Count a segment that the link cuts into pieces of `mss`.
+    fn count_out(&mut self, len: u32, mss: u32) {
+        let pieces = len.div_ceil(mss).max(1);
+        self.segs_out = self.segs_out.wrapping_add(pieces);
+        if len > 0 {
+            self.data_segs_out = self.data_segs_out.wrapping_add(pieces);
+        }
+    }
+
     fn bare_ack(&mut self, now: Instant) -> Option<Transmit> {
         if !self.owes.ack {
             return None;
@@ -185,7 +195,7 @@ impl Tcb {
         })
     }
 
-    fn transmit(
+    pub(super) fn transmit(
         &mut self,
         start: SeqNum,
         retransmit: bool,
@@ -351,7 +361,7 @@ impl Tcb {
         Some(self.send_new(now, len, fin, false))
     }
 
-    fn send_new(&mut self, now: Instant, len: u32, fin: bool, push: bool) -> Transmit {
+    pub(super) fn send_new(&mut self, now: Instant, len: u32, fin: bool, push: bool) -> Transmit {
         let seq = self.snd_nxt;
         let end = seq + len;
         let mut flags = Flags::NONE;
@@ -372,8 +382,10 @@ impl Tcb {
         let idle = self.snd_una == self.snd_nxt;
         self.snd_nxt = end + u32::from(fin);
         self.rtt.start(now, seq, self.snd_nxt);
-        if idle || !self.retransmit_armed() {
-            self.rearm_retransmit(now);
+        if idle || self.timers.rexmit_at == Instant::NEVER {
+            self.rearm_probe(now);
+        } else {
+            self.tighten_probe(now);
         }
         if len > 0 {
             self.note_data_sent(now);

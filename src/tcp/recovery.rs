@@ -4,6 +4,7 @@
 //! What is lost is one range, `[rexmit_nxt, lost_end)`, less what the scoreboard holds: the
 //! sender walks it once for each finding of loss.
 
+use super::tail::Tail;
 use super::{SeqNum, Tcb};
 use crate::time::Instant;
 
@@ -166,6 +167,7 @@ impl Tcb {
             return;
         }
         self.cc.on_fast_retransmit();
+        self.timers.tail = Tail::None;
         self.recovery.phase = Phase::Fast;
         self.recovery.recover = self.snd_nxt;
         self.recovery.rexmit_nxt = self.snd_una;
@@ -205,6 +207,7 @@ impl Tcb {
         {
             self.board.clear();
         }
+        self.timers.tail = Tail::None;
         self.recovery.phase = Phase::Loss;
         self.recovery.dupacks = 0;
         self.recovery.recover = self.snd_nxt;

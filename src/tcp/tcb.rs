@@ -127,9 +127,15 @@ pub struct Tcb {
     // --- counters ---------------------------------------------------------------------
     pub(super) bytes_acked: u64,
     pub(super) bytes_received: u64,
+    /// Segments, as they are on the wire.
     pub(super) segs_out: u32,
     pub(super) segs_in: u32,
+    /// Those with payload.
+    pub(super) data_segs_out: u32,
+    pub(super) data_segs_in: u32,
     pub(super) total_retrans: u32,
+    /// `snd_nxt` when the tail loss probe was sent (RFC 8985, section 7).
+    pub(super) tail_end: SeqNum,
 }
 
 /// Segments that are owed, apart from data.

@@ -18,6 +18,8 @@ pub(super) enum Pending {
     Retransmit,
     /// Something is queued, nothing in flight: probe the window (RFC 9293, section 3.8.6.1).
     Persist,
+    /// RFC 8985, section 7: the retransmission timer follows.
+    LossProbe,
 }
 
 /// What the long timer waits for.
@@ -47,6 +49,7 @@ pub(super) struct Timers {
     pub probes_out: u8,
     /// Timeouts ever (Linux: `total_rto`).
     pub total_rto: u8,
+    pub tail: super::tail::Tail,
     pub rexmit_at: Instant,
     pub long_at: Instant,
     /// The first of the retransmissions that had no answer yet; for a SYN, the first SYN.
@@ -64,6 +67,7 @@ impl Timers {
         backoff: 0,
         probes_out: 0,
         total_rto: 0,
+        tail: super::tail::Tail::None,
         rexmit_at: Instant::NEVER,
         long_at: Instant::NEVER,
         retrans_stamp: None,
@@ -105,6 +109,7 @@ impl Tcb {
             match self.timers.pending {
                 Pending::Retransmit => self.on_retransmit_timer(now, &mut out),
                 Pending::Persist => self.on_persist_timer(now, &mut out),
+                Pending::LossProbe => self.on_probe_timer(now),
             }
         }
         if self.state != State::Closed && self.timers.long_at <= now {

@@ -22,6 +22,7 @@ pub mod compare;
 pub mod netns;
 pub mod run;
 
+#[allow(unused_imports)]
 pub use run::{Scenario, Step};
 
 use run::Side;

@@ -221,12 +221,14 @@ unsafe extern "C-unwind" fn pselect(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn epoll_create(size: c_int) -> c_int {
     // SAFETY: the caller's arguments.
+    crate::fars::wanted();
     fdtable::set_other(unsafe { real::epoll_create(size) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn epoll_create1(flags: c_int) -> c_int {
     // SAFETY: the caller's arguments.
+    crate::fars::wanted();
     fdtable::set_other(unsafe { real::epoll_create1(flags) })
 }
 

@@ -227,10 +227,13 @@ fn acks_that_are_not_believed() {
     let mut t = Solo::open();
     t.write(10);
     t.sends();
-    // Of what was never sent: silence, nothing else of the segment counts.
+    // Of what was never sent: a challenge, nothing else of the segment counts.
     let o = t.gets(ACK, 1, 5000, 10);
     assert!(!o.events.has(Events::READABLE));
-    assert_eq!(t.sends(), []);
+    assert_eq!(t.sends(), [(ACK, 11, 1, 0)]);
+    t.gets(ACK, 1, 5000, 10);
+    assert_eq!(t.sends(), [], "at most twice a second");
+    t.pass(ms(500));
     // Far too old (RFC 5961, section 5): a challenge.
     let o = t.gets(ACK, 1, 0x8000_0100, 10);
     assert!(!o.events.has(Events::READABLE));

@@ -220,6 +220,9 @@ fn a_timeout_sends_one_and_starts_slowly() {
     t.sends();
     t.now = t.tcb.deadline();
     t.tcb.on_timer(t.now);
+    assert_eq!(runs(&mut t), [(13_141, 1460)], "the loss probe");
+    t.now = t.tcb.deadline();
+    t.tcb.on_timer(t.now);
     assert_eq!(runs(&mut t), [(1, 1460)]);
     let i = t.tcb.info(t.now);
     assert_eq!((i.snd_cwnd, i.snd_ssthresh, i.retransmits), (1, 5, 1));
@@ -449,4 +452,26 @@ fn the_buffer_grows_with_the_reader() {
     );
     // 3 s, 20 ms a round trip: with 64 KiB that would be 10 MB.
     assert!(e.read > 50_000_000, "{}", e.read);
+}
+
+#[test]
+fn segments_are_counted_as_on_the_wire() {
+    let mut t = Solo::open();
+    t.max_payload = 65_000;
+    let before = t.tcb.info(t.now);
+    assert_eq!((before.data_segs_out, before.data_segs_in), (0, 0));
+    t.write(4000);
+    assert_eq!(t.polled().len(), 1, "one large segment");
+    let i = t.tcb.info(t.now);
+    assert_eq!(i.data_segs_out, 3);
+    assert_eq!(i.segs_out, before.segs_out + 3);
+    // ACKs bear no data.
+    t.gets(ACK, 1, 4001, 0);
+    let i = t.tcb.info(t.now);
+    assert_eq!((i.segs_in, i.data_segs_in), (before.segs_in + 1, 0));
+    // Three segments that the link gathered, once the peer's size is known.
+    t.gets(ACK, 1, 4001, 1460);
+    t.gets(ACK, 1461, 4001, 4380);
+    let i = t.tcb.info(t.now);
+    assert_eq!((i.segs_in, i.data_segs_in), (before.segs_in + 5, 4));
 }
