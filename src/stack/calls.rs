@@ -283,6 +283,10 @@ impl Host<'_> {
     /// connect(2) with AF_UNSPEC: back to a fresh socket; what was bound stays bound.
     pub fn dissolve(&mut self, id: SockId) -> Result<()> {
         let index = self.index_of(id)?;
+        if self.sh.sockets[index].orphan {
+            // Closed by another thread meanwhile; nobody would ever close it again.
+            return Err(Error::Stale);
+        }
         self.touch(index);
         let mut error = None;
         let s = &mut self.sh.sockets[index];

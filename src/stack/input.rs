@@ -384,6 +384,10 @@ impl RecvQueue for Receiver<'_, '_> {
         nxt
     }
 
+    fn cut(&mut self, end: SeqNum) {
+        self.ooo.cut(&mut self.pools, end);
+    }
+
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
         // Collect the ranges in order, then put the one that changed last first.
         let mut n = 0;

@@ -343,7 +343,11 @@ impl Host<'_> {
         }
         if e.has(Events::PEER_FIN) {
             s.eof = true;
+            // What lies beyond it is nonsense (Linux: tcp_fin).
+            let mut ooo = core::mem::take(&mut s.ooo);
+            ooo.clear(&mut pools!(self.sh));
         }
+        let s = &mut self.sh.sockets[index];
         s.edge |= e.0 & (Events::READABLE.0 | Events::PEER_FIN.0) != 0;
         if e.has(Events::URGENT) || !matches!(s.urgent, super::urgent::Urgent::None) {
             self.update_urgent(index);

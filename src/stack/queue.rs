@@ -160,6 +160,21 @@ impl Queue {
         }
     }
 
+    /// Drop what lies at `end` or beyond, in a list sorted by sequence number.
+    pub fn cut(&mut self, p: &mut Pools<'_>, end: SeqNum) {
+        let whole = core::mem::take(self);
+        let mut i = whole.head;
+        while let Some(&c) = p.chunks.get(i) {
+            if c.seq.lt(end) {
+                p.chunks[i].len = c.len.min(end - c.seq);
+                self.push(p, i);
+            } else {
+                p.free(i);
+            }
+            i = c.next;
+        }
+    }
+
     /// Copy `data` to the end: into the free rest of the last buffer, then into new ones.
     /// `new_skb`: it begins what would be an sk_buff in Linux. Gives how much was copied; less
     /// than all means that the pools are used up.

@@ -75,6 +75,7 @@ impl Tcb {
         }
         if fin && text_end.le(edge) && self.fin_at.is_none() {
             self.fin_at = Some(text_end);
+            rx.cut(text_end);
         }
         let expected = self.rcv_nxt;
         if end.gt(start) {

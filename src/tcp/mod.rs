@@ -191,6 +191,9 @@ pub trait RecvQueue {
     /// still missing. A queue out of memory keeps nothing and returns `rcv_nxt`.
     fn insert(&mut self, rcv_nxt: SeqNum, seq: SeqNum, skip: u32, len: u32) -> SeqNum;
 
+    /// The stream ends at `end`: forget what is held beyond it.
+    fn cut(&mut self, end: SeqNum);
+
     /// The blocks held beyond `rcv_nxt`, the most recently changed first (RFC 2018, section
     /// 4); returns how many were written.
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize;

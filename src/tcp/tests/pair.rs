@@ -75,6 +75,13 @@ impl RecvQueue for Queue {
         next
     }
 
+    fn cut(&mut self, end: SeqNum) {
+        self.ahead.retain(|(start, _)| start.lt(end));
+        for (start, bytes) in &mut self.ahead {
+            bytes.truncate((end - *start) as usize);
+        }
+    }
+
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
         let mut runs: Vec<(SeqNum, SeqNum)> = self
             .ahead

@@ -1,0 +1,5 @@
+//! What the fuzz targets do with their input. Without libFuzzer's part, so that the project's
+//! tests can run the same (tests/hostile.rs).
+
+pub mod connection;
+pub mod segment;
