@@ -108,6 +108,9 @@ const OURS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 const PORT: u16 = 80;
 
+/// Sockets that the program has at most.
+const MOST: usize = 40;
+
 struct World {
     arena: Arena<Shared>,
     wire: Wire,
@@ -193,6 +196,7 @@ impl World {
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
+        let room = self.socks.len() < MOST;
         match input.below(32) {
             0..12 => self.segment(input),
             12 => self.syn(input),
@@ -210,8 +214,8 @@ impl World {
                     self.with(|h| h.run_timers());
                 }
             }
-            19 => self.connect(input),
-            20 => {
+            19 if room => self.connect(input),
+            20 if room => {
                 let l = self.socks[0];
                 if let Ok((s, _)) = self.with(|h| h.accept(l, Owner::default())) {
                     self.socks.push(s);
@@ -301,7 +305,6 @@ impl World {
                 h.lowered(id, over);
             }
         });
-        self.socks.truncate(40);
     }
 
     /// A segment for one of the connections.

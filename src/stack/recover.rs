@@ -129,6 +129,7 @@ impl Host<'_> {
             s.embryonic = false;
             s.tx_pending = false;
             s.has_port &= !s.orphan && (s.listening || s.port_locked);
+            s.listening &= s.has_port;
         }
     }
 

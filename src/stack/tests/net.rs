@@ -8,6 +8,7 @@ use super::program::{Ledger, Program, Reader, Rng, Trying, fill, seeds};
 use super::sequences::assert_empty;
 use super::*;
 use crate::stack::{How, Opt};
+use crate::tcp::Flags;
 use std::collections::BTreeMap;
 
 const HOSTS: usize = 3;
@@ -103,12 +104,15 @@ impl Net {
             double,
             corrupt,
         } = self.weather;
-        if to >= HOSTS || self.rng.chance(loss) {
+        // A RST is not sent again, and the other end might wait for ever.
+        let flags = packet[last + 14];
+        let rst = Flags(flags).has(Flags::RST);
+        if to >= HOSTS || !rst && self.rng.chance(loss) {
             return;
         }
         for _ in 0..1 + usize::from(self.rng.chance(double)) {
             let mut packet = packet.clone();
-            if self.rng.chance(corrupt) {
+            if !rst && self.rng.chance(corrupt) {
                 // Checksums find any single wrong bit.
                 let bit = self.rng.below(packet.len() * 8);
                 packet[bit / 8] ^= 1 << (bit % 8);
