@@ -68,9 +68,6 @@ fn raise(fars: &mut Fars, to_drop: &mut Vec<i32>, id: SockId, old: Ready, new: R
     let Some(far) = fars.of(id) else {
         return false;
     };
-    if new.has(Ready::HUP) {
-        far.shut = true;
-    }
     let fd = far.fd.raw();
     // An end that can't be mirrored to is one whose near end is gone; its event comes.
     if mirror::raise(fd, old, new).is_ok_and(|left| left.close) && to_drop.len() < ROOM {
