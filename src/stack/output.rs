@@ -1,6 +1,7 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
 use super::Host;
+use super::buffers::BufId;
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
 use crate::addr::{Addr, Endpoint};
@@ -13,7 +14,7 @@ use crate::wire;
 pub const LOOPBACK_MTU: u32 = 65536;
 /// Segments that may wait for delivery on the loopback.
 const LOOP_SLOTS: usize = 256;
-/// The most pieces of payload in one write to the device. Every piece but the first and the
+/// The most parts of payload in one write to the device. Every part but the first and the
 /// last fills its buffer, so 64 KiB are never more than 34.
 const MAX_PARTS: usize = link::MAX_PARTS - 1;
 
@@ -216,19 +217,28 @@ impl Host<'_> {
         let mut parts: [&[u8]; MAX_PARTS + 1] = [&[]; MAX_PARTS + 1];
         let mut count = 1;
         let (mut skip, mut left) = (offset as usize, segment.len as usize);
-        let mut i = queue.head;
+        let (mut i, mut last) = (queue.head, (BufId::NONE, 0..0));
         while i != 0 && left > 0 && count <= MAX_PARTS {
-            let bytes = p.bytes(i);
-            if skip >= bytes.len() {
-                skip -= bytes.len();
+            let c = p.chunks[i];
+            if skip >= c.len as usize {
+                skip -= c.len as usize;
             } else {
-                let n = (bytes.len() - skip).min(left);
-                parts[count] = &bytes[skip..skip + n];
+                let n = (c.len as usize - skip).min(left);
+                let start = c.off as usize + skip;
+                // Pieces may be small, and very many, but then they lie side by side.
+                let (buf, range) = &mut last;
+                if *buf == c.buf && range.end == start {
+                    range.end += n;
+                    count -= 1;
+                } else {
+                    last = (c.buf, start..start + n);
+                }
+                parts[count] = p.buffers.bytes(c.buf).get(last.1.clone()).unwrap_or(&[]);
                 count += 1;
                 left -= n;
                 skip = 0;
             }
-            i = p.chunks[i].next;
+            i = c.next;
         }
         if left > 0 {
             // The queue holds less than the connection believes: nothing sane can be sent.

@@ -141,17 +141,22 @@ impl Shared {
     /// The socket listens now, or does no longer: that decides its place among those of its port.
     pub(super) fn listening_changed(&mut self, index: u32) {
         if self.sockets[index].has_port {
-            self.unlink_port(index);
+            self.take_from_port(index);
             self.put_at_port(index);
         }
     }
 
     /// Unlink from the table of bound ports.
     pub(super) fn unlink_port(&mut self, index: u32) {
-        let s = &self.sockets[index];
-        if !s.has_port {
-            return;
+        if self.sockets[index].has_port {
+            self.take_from_port(index);
+            self.sockets[index].has_port = false;
         }
+    }
+
+    /// Out of the list; that the socket has its port stays true, come what may.
+    fn take_from_port(&mut self, index: u32) {
+        let s = &self.sockets[index];
         let (prev, next, p) = (s.port_prev, s.port_next, usize::from(s.local.port));
         match self.sockets.get_mut(prev) {
             Some(s) => s.port_next = next,
@@ -161,7 +166,6 @@ impl Shared {
             s.port_prev = prev;
         }
         let s = &mut self.sockets[index];
-        s.has_port = false;
         (s.port_prev, s.port_next) = (0, 0);
     }
 

@@ -257,8 +257,8 @@ fn aftermath(stack: &Stack, now: Instant, scene: &Scene) {
     // How much of the victim's streams was sent in the end, nobody knows.
     let victims: HashSet<u64> = scene.victim.streams().collect();
     let mut known = others[0].ledger.borrow().clone();
-    for (_, (_, more)) in known.iter_mut().filter(|(id, _)| victims.contains(id)) {
-        *more = true;
+    for id in victims {
+        known.entry(id).or_default().1 = true;
     }
     let known = Ledger::new(known.into());
     for p in &mut others {
