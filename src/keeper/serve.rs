@@ -496,11 +496,11 @@ impl Keeper {
 }
 
 /// Sockets whose far ends are nowhere can't be mirrored to any more: not until a program makes
-/// them a new one.
+/// them a new one. Those that a program holds too it goes on raising itself.
 fn forget_far_ends(host: &mut Host<'_>) {
     for index in 1..=host.sh.sockets.high_water() {
         if let Some(socket) = host.sh.sockets.get_mut(index) {
-            socket.has_far = false;
+            socket.has_far &= socket.watcher != 0;
         }
     }
 }
