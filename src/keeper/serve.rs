@@ -319,6 +319,8 @@ impl Keeper {
     }
 
     fn add_far(&mut self, id: SockId, fd: Fd) {
+        // What was left for it can be raised now.
+        self.again = true;
         let raw = fd.raw();
         if let Some(old) = self.fars.add(id, fd) {
             self.let_go(old);
