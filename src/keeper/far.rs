@@ -10,8 +10,6 @@ pub struct Far {
     pub id: SockId,
     /// The end itself.
     pub fd: Fd,
-    /// We shut it down both ways, so POLLHUP no longer tells that the near end is gone.
-    pub shut: bool,
 }
 
 /// All far ends.
@@ -41,11 +39,7 @@ impl Fars {
             self.by_socket.resize(index + 1, -1);
         }
         self.by_socket[index] = fd.raw();
-        self.by_fd[place] = Some(Far {
-            id,
-            fd,
-            shut: false,
-        });
+        self.by_fd[place] = Some(Far { id, fd });
         self.count += 1;
         old
     }

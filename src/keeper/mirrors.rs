@@ -2,7 +2,7 @@
 
 use super::far::Fars;
 use super::mirror;
-use crate::stack::{Host, Ready, SockId};
+use crate::stack::{Host, Ready, SockId, Socket};
 
 /// Descriptors to mirror in one turn.
 const AT_ONCE: usize = 64;
@@ -42,8 +42,11 @@ impl Mirrors {
 
     /// Raise what the stack asks for; true when there is more.
     pub fn queued(&mut self, host: &mut Host<'_>, fars: &mut Fars) -> bool {
+        let mut left = host.sh.mirror_len;
         for _ in 0..AT_ONCE {
-            let Some((id, old, new)) = host.next_mirror() else {
+            // What a program holds and we don't, since the keeper before us died, is for it.
+            let mine = |id, s: &Socket| s.watcher == 0 || fars.has(id);
+            let Some((id, old, new)) = host.next_mirror_of(&mut left, mine) else {
                 return false;
             };
             let over = old.has(Ready::ERR);
@@ -68,9 +71,6 @@ fn raise(fars: &mut Fars, to_drop: &mut Vec<i32>, id: SockId, old: Ready, new: R
     let Some(far) = fars.of(id) else {
         return false;
     };
-    if new.has(Ready::HUP) {
-        far.shut = true;
-    }
     let fd = far.fd.raw();
     // An end that can't be mirrored to is one whose near end is gone; its event comes.
     if mirror::raise(fd, old, new).is_ok_and(|left| left.close) && to_drop.len() < ROOM {

@@ -78,12 +78,6 @@ mod about {
     pub const FAR: u64 = 5;
 }
 
-/// Whether the other end is gone now.
-fn hangs_up(fd: i32) -> bool {
-    let mut fds = [io::PollFd::new(fd, 0)];
-    io::poll(&mut fds, Some(Duration::ZERO)) == Ok(1) && fds[0].revents & libc::POLLHUP != 0
-}
-
 impl Keeper {
     /// Set up what is still missing.
     pub fn new(parts: Parts) -> sys::Result<Keeper> {
@@ -134,7 +128,7 @@ impl Keeper {
                     }
                     about::CONN => self.hear(fd, flags),
                     about::DEVICE if flags & !(EPOLLIN as u32) != 0 => self.lose_device(),
-                    about::FAR => self.far_ended(fd, flags),
+                    about::FAR => self.far_ended(fd),
                     _ => {}
                 }
             }
@@ -325,6 +319,8 @@ impl Keeper {
     }
 
     fn add_far(&mut self, id: SockId, fd: Fd) {
+        // What was left for it can be raised now.
+        self.again = true;
         let raw = fd.raw();
         if let Some(old) = self.fars.add(id, fd) {
             self.let_go(old);
@@ -341,15 +337,12 @@ impl Keeper {
     }
 
     /// A far end says that its near end is gone.
-    fn far_ended(&mut self, fd: i32, flags: u32) {
+    fn far_ended(&mut self, fd: i32) {
         let Some(far) = self.fars.at(fd) else { return };
-        let (id, shut) = (far.id, far.shut);
-        // Having shut it down ourselves we hear HUP in any case; and RDHUP alone is a near end
-        // that was shut down. Then the name decides.
-        // The event may be of an end that had this number before: an end that is replaced, when a
-        // socket's place is used again, can leave its event in this turn's.
-        let sure = flags & libc::EPOLLHUP as u32 != 0 && !shut && hangs_up(fd);
-        if !sure && !is_gone(&self.parts.runtime, id) {
+        let id = far.id;
+        // We hear HUP too of an end that was shut down, by us or by a program that holds it; and
+        // the event may be of an end that had this number before. So the name decides.
+        if !is_gone(&self.parts.runtime, id) {
             // Or somebody else was just asking the same, and had the name for that moment.
             self.unsure.push((id, 0, sys::now() + UNSURE[0]));
             return;
@@ -505,11 +498,11 @@ impl Keeper {
 }
 
 /// Sockets whose far ends are nowhere can't be mirrored to any more: not until a program makes
-/// them a new one.
+/// them a new one. Those that a program holds too it goes on raising itself.
 fn forget_far_ends(host: &mut Host<'_>) {
     for index in 1..=host.sh.sockets.high_water() {
         if let Some(socket) = host.sh.sockets.get_mut(index) {
-            socket.has_far = false;
+            socket.has_far &= socket.watcher != 0;
         }
     }
 }

@@ -97,7 +97,7 @@ fn of(id: SockId) -> Option<i32> {
 /// Raise the readiness of what is kept here; the rest stays for the keeper.
 pub fn raise(host: &mut Host<'_>) {
     let mut left = host.sh.mirror_len.min(AT_ONCE);
-    while let Some((id, old, new)) = host.next_mirror_of(&mut left, |id| of(id).is_some()) {
+    while let Some((id, old, new)) = host.next_mirror_of(&mut left, |id, _| of(id).is_some()) {
         let Some(far) = of(id) else { continue };
         if new.has(Ready::ERR) && !old.has(Ready::ERR) {
             // Shown by the last holder of the far end that closes it, the keeper, and all at

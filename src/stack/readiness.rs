@@ -167,28 +167,40 @@ impl Host<'_> {
     pub fn next_mirror_of(
         &mut self,
         left: &mut u32,
-        mine: impl Fn(SockId) -> bool,
+        mine: impl Fn(SockId, &Socket) -> bool,
     ) -> Option<(SockId, Ready, Ready)> {
         while *left > 0 && self.sh.mirror_len > 0 {
             *left -= 1;
-            let at = self.sh.mirror_head as usize % MIRROR_QUEUE;
-            let index = self.sh.mirror_queue[at];
-            let generation = self.sh.sockets.get(index).map_or(0, |s| s.generation);
-            if generation != 0 && !mine(SockId { index, generation }) {
+            let index = self.sh.mirror_queue[self.sh.mirror_head as usize % MIRROR_QUEUE];
+            self.sh.mirror_head = (self.sh.mirror_head + 1) % MIRROR_QUEUE as u32;
+            self.sh.mirror_len -= 1;
+            let Some(s) = self.sh.sockets.get_mut(index) else {
+                continue;
+            };
+            let generation = s.generation;
+            let id = SockId { index, generation };
+            if !s.mirror_queued {
+                continue;
+            }
+            if !mine(id, s) {
                 // To the end.
                 let end = (self.sh.mirror_head + self.sh.mirror_len) as usize % MIRROR_QUEUE;
                 self.sh.mirror_queue[end] = index;
-                self.sh.mirror_head = (self.sh.mirror_head + 1) % MIRROR_QUEUE as u32;
+                self.sh.mirror_len += 1;
                 continue;
             }
-            // At most one entry is taken here: the one just looked at.
-            let before = self.sh.mirror_len;
-            let next = self.next_mirror();
-            *left = left.saturating_sub(before - self.sh.mirror_len - 1);
-            match next {
-                Some((id, old, new)) if !mine(id) => self.unmirror(id, old, new),
-                Some(found) => return Some(found),
-                None => {}
+            s.mirror_queued = false;
+            let new = s.mirrored.with(s.ready());
+            // For edge-triggered epoll, IN anew: something came while something was unread.
+            let renew = if core::mem::take(&mut s.edge) {
+                Ready::IN.0
+            } else {
+                0
+            };
+            let old = Ready(s.mirrored.0 & !renew);
+            if old != new && s.has_far && !s.orphan {
+                s.mirrored = new;
+                return Some((id, old, new));
             }
         }
         None
@@ -207,32 +219,8 @@ impl Host<'_> {
     /// The next socket whose descriptor shows too little: raise what is in `.2` and not in `.1`
     /// before the lock is given back; it counts as done.
     pub fn next_mirror(&mut self) -> Option<(SockId, Ready, Ready)> {
-        while self.sh.mirror_len > 0 {
-            let index = self.sh.mirror_queue[self.sh.mirror_head as usize % MIRROR_QUEUE];
-            self.sh.mirror_head = (self.sh.mirror_head + 1) % MIRROR_QUEUE as u32;
-            self.sh.mirror_len -= 1;
-            let Some(s) = self.sh.sockets.get_mut(index) else {
-                continue;
-            };
-            if !s.mirror_queued {
-                continue;
-            }
-            s.mirror_queued = false;
-            let new = s.mirrored.with(s.ready());
-            // For edge-triggered epoll, IN anew: something came while something was unread.
-            let renew = if core::mem::take(&mut s.edge) {
-                Ready::IN.0
-            } else {
-                0
-            };
-            let old = Ready(s.mirrored.0 & !renew);
-            if old != new && s.has_far && !s.orphan {
-                s.mirrored = new;
-                let generation = s.generation;
-                return Some((SockId { index, generation }, old, new));
-            }
-        }
-        None
+        let mut left = self.sh.mirror_len;
+        self.next_mirror_of(&mut left, |_, _| true)
     }
 
     /// What the descriptor shows and should not: of IN, OUT and PRI.

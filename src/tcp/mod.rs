@@ -11,11 +11,11 @@
 //! (in part) and 7323; where Linux (6.18) differs from them, Linux. Known to differ from Linux:
 //!
 //! - the sender counts what is in flight in bytes, not packets, so many short segments may be
-//!   out at once; recovery knows holes, not single segments: no RACK, loss probes, PRR or F-RTO,
+//!   out at once; recovery knows holes, not single segments: no RACK, PRR or F-RTO (there is a tail loss probe),
 //!   and a spurious loss is undone by timestamps only;
 //! - ACKs of out-of-order segments are not compressed;
 //! - what goes beyond the window is trimmed, where Linux may drop the segment;
-//! - no ECN, Fast Open or TCP_DEFER_ACCEPT.
+//! - no ECN or Fast Open (TCP_DEFER_ACCEPT is the host's: `stack/listen.rs`).
 //!
 //! The order of calls: any `on_*`, `app_*`, `close`... first; then [`Tcb::poll_transmit`] until
 //! it gives `None`; then [`Tcb::deadline`] for the next [`Tcb::on_timer`].
