@@ -432,7 +432,7 @@ impl World {
         };
         self.wire.inward.push_back((hdr, packet));
         // Some at a time, now and then.
-        if input.byte() % 8 != 0 || self.wire.inward.len() > 20 {
+        if !input.byte().is_multiple_of(8) || self.wire.inward.len() > 20 {
             self.with(|h| h.receive(64));
         }
     }

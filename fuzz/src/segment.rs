@@ -54,7 +54,7 @@ fn look_at(packet: &[u8], parsed: Packet<'_>) {
         Packet::Other { src, dst, body, .. } => {
             assert!(body.len() <= packet.len());
             if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
-                assert!(n <= 1280 && n >= 36, "an ICMP error of {n} bytes");
+                assert!((36..=1280).contains(&n), "an ICMP error of {n} bytes");
             }
         }
     }
