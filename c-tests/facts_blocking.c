@@ -40,6 +40,8 @@ static void *reader(void *arg)
 {
     char b[4];
     long n = read(*(int *)arg, b, 4);
+    /* Whoever woke it says so first. */
+    ms(20);
     say("thread: read %ld %s", n, n < 0 ? ename(errno) : "");
     return (void *)1;
 }
