@@ -209,12 +209,20 @@ fn since<K: PartialEq>(known: &[(K, Instant)], key: K, now: Instant) -> Instant 
     found.map_or(now, |(_, since)| *since)
 }
 
-/// Whether no process holds the descriptor of socket `id`, which has been given its name.
+/// Whether no process holds the descriptor of socket `id`, which has been given its name. False
+/// too if the lock is not to be had: a program that asks the same under the lock is not to take
+/// us for another that holds it.
 pub fn is_gone(runtime: &Runtime, id: SockId) -> bool {
     let Ok(scratch) = unix::socket(unix::Kind::Stream, false) else {
         return false;
     };
-    unix::bind(scratch.raw(), &runtime.socket_name(id.number())).is_ok()
+    let Some(host) = runtime.enter_until(sys::now() + LOCK_PATIENCE, false) else {
+        return false;
+    };
+    let free = unix::bind(scratch.raw(), &runtime.socket_name(id.number())).is_ok();
+    drop(scratch);
+    drop(host);
+    free
 }
 
 /// The process has ended, though its parent may not have waited for it.

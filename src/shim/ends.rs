@@ -36,19 +36,14 @@ pub fn name(rt: &Runtime, near: c_int, id: SockId) -> Result<()> {
     unix::bind(near, &rt.socket_name(id.number()))
 }
 
-/// Connect a near end to a new far end, and give that to the keeper; tell the stack the
-/// descriptor's inode. Without a far end (no descriptor is left) the socket works, but isn't
-/// seen by epoll.
+/// Connect a near end to a new far end, and give that to the keeper. Without a far end (no
+/// descriptor is left) the socket works, but isn't seen by epoll.
 pub fn connect_far(rt: &Runtime, near: c_int, id: SockId) {
     let far = pair(near, &rt.socket_name(id.number()));
-    let inode = kernel::inode(near);
     {
         let mut host = rt.enter();
         if host.socket(id).is_err() {
             return;
-        }
-        if let Some(s) = host.sh.sockets.get_mut(id.index) {
-            s.owner.inode = inode;
         }
         if host.socket(id).is_ok_and(|s| s.error.is_some()) {
             // It is over already (a refused connect on the loopback): a far end that closes
@@ -168,17 +163,21 @@ pub fn lower(host: &mut Host<'_>, near: c_int, id: SockId) {
 /// is to linger.
 ///
 /// As long as any process refers to the near end, its name is taken. Otherwise binding it
-/// succeeds; a reference that goes later is seen by the keeper.
+/// succeeds; a reference that goes later is seen by the keeper. The keeper asks the same way,
+/// under the lock: who finds the name taken without the lock asks again with it.
 pub fn closed(rt: &Runtime, id: SockId) -> bool {
     let Ok(scratch) = unix::socket(unix::Kind::Stream, false) else {
         return false;
     };
-    if unix::bind(scratch.raw(), &rt.socket_name(id.number())).is_err() {
+    let name = rt.socket_name(id.number());
+    let mut free = unix::bind(scratch.raw(), &name).is_ok();
+    let mut host = rt.enter();
+    free = free || unix::bind(scratch.raw(), &name).is_ok();
+    // Nor should the keeper take us for the program.
+    drop(scratch);
+    if !free {
         return false;
     }
-    // The keeper asks the same way; it should not take us for the program.
-    drop(scratch);
-    let mut host = rt.enter();
     let lingers = host
         .socket(id)
         .is_ok_and(|s| s.options.linger.is_some_and(|l| l > 0));

@@ -31,7 +31,7 @@ pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId,
     let rt = process::stack()?;
     attach::check(rt);
     let near = ends::near(flags)?;
-    let owner = owner();
+    let owner = owner(near.raw());
     let sysctl = sysctl::now();
     let id = {
         let mut host = rt.enter();
@@ -48,12 +48,12 @@ pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId,
     Ok((rt, id, fd))
 }
 
-/// This process; the descriptor's inode comes with its name.
-fn owner() -> Owner {
+/// This process, with a descriptor's near end.
+fn owner(near: c_int) -> Owner {
     Owner {
         pid: pid(),
         uid: euid(),
-        inode: 0,
+        inode: kernel::inode(near),
     }
 }
 
@@ -91,7 +91,7 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
     }
     // The descriptor comes first, as in the kernel: without one the connection stays queued.
     let near = ends::near(flags)?;
-    let owner = owner();
+    let owner = owner(near.raw());
     let nonblock = flags & libc::SOCK_NONBLOCK != 0;
     let attempt = |host: &mut Host<'_>| match host.accept(s.id, owner) {
         Err(Error::WouldBlock) => None,
