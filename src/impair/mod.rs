@@ -149,8 +149,9 @@ enum Draw {
     Bit = 8,
 }
 
-/// One direction of a link. Plain data; zero is a channel that impairs nothing.
-#[derive(Clone, Copy, Debug)]
+/// One direction of a link. Plain data; zero is a channel that impairs nothing. Not `Copy`: it
+/// is large.
+#[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Channel {
     on: bool,

@@ -237,11 +237,7 @@ fn text_is_read_and_written_alike() {
         "loss=2% delay=50ms±10ms rate=20mbit seed=0"
     );
     let s = settings("reorder=1% in.loss=off out.mtu=1400");
-    assert_eq!(
-        s.to_string(),
-        "reorder=1%,5ms out.mtu=1400 seed=0"
-            .replace("reorder=1%,5ms out.mtu=1400", "reorder=1%,5ms out.mtu=1400")
-    );
+    assert_eq!(s.to_string(), "reorder=1%,5ms out.mtu=1400 seed=0");
 }
 
 #[test]

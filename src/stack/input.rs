@@ -1,10 +1,11 @@
 //! Packets in: from the device or the loopback to the connection, listener or RST they get.
 
-use super::buffers::LARGE;
+use super::buffers::{BufId, LARGE};
+use super::impair::attention;
 use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
-use crate::link::{Sent, VnetHdr};
+use crate::link::VnetHdr;
 use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
@@ -46,45 +47,53 @@ impl Host<'_> {
                 break;
             };
             count += 1;
-            let arrived = self.parse(buf, len, &vnet);
-            match arrived {
-                Some(Arrived::Segment {
-                    src,
-                    dst,
-                    segment,
-                    payload,
-                }) => {
-                    self.sh.counters.in_segs += 1;
-                    let payload = self.take_payload(buf, payload, &segment);
-                    self.trace_segment(
-                        0,
-                        Direction::In,
-                        Endpoint::new(src, segment.src_port),
-                        Endpoint::new(dst, segment.dst_port),
-                        &segment,
-                        false,
-                    );
-                    self.segment_arrives(src, dst, &segment, payload);
-                }
-                Some(Arrived::Icmp {
-                    local,
-                    remote,
-                    seq,
-                    kind,
-                }) => {
-                    self.sh.counters.icmp_in += 1;
-                    self.icmp_arrives(local, remote, seq, kind);
-                }
-                Some(Arrived::Answered) | None => {}
+            if self.sh.attention & attention::IN != 0 {
+                self.packet_attended(buf, len, &vnet);
+            } else {
+                self.packet_arrives(buf, len, &vnet);
+                self.sh.buffers.release(buf);
             }
-            self.sh.buffers.release(buf);
             self.deliver_looped();
             self.settled(touched);
         }
         count
     }
 
-    fn parse(&mut self, buf: super::buffers::BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
+    /// Process the packet in `buf`.
+    pub(super) fn packet_arrives(&mut self, buf: BufId, len: usize, vnet: &VnetHdr) {
+        match self.parse(buf, len, vnet) {
+            Some(Arrived::Segment {
+                src,
+                dst,
+                segment,
+                payload,
+            }) => {
+                self.sh.counters.in_segs += 1;
+                let payload = self.take_payload(buf, payload, &segment);
+                self.trace_segment(
+                    0,
+                    Direction::In,
+                    Endpoint::new(src, segment.src_port),
+                    Endpoint::new(dst, segment.dst_port),
+                    &segment,
+                    false,
+                );
+                self.segment_arrives(src, dst, &segment, payload);
+            }
+            Some(Arrived::Icmp {
+                local,
+                remote,
+                seq,
+                kind,
+            }) => {
+                self.sh.counters.icmp_in += 1;
+                self.icmp_arrives(local, remote, seq, kind);
+            }
+            Some(Arrived::Answered) | None => {}
+        }
+    }
+
+    fn parse(&mut self, buf: BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
         let bytes = self.sh.buffers.bytes(buf);
         let packet = bytes.get(..len)?;
         let parsed = match wire::parse(packet, vnet.verified()) {
@@ -127,9 +136,7 @@ impl Host<'_> {
                 if let Some(n) = wire::emit_echo_reply(dst, src, body, &mut out) {
                     self.sh.counters.icmp_in += 1;
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
-                        self.sh.counters.device_drops += 1;
-                    }
+                    self.send_packet(&out[..n]);
                 }
                 Some(Arrived::Answered)
             }
@@ -155,9 +162,7 @@ impl Host<'_> {
                 let mut out = [0u8; 1280];
                 if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
-                        self.sh.counters.device_drops += 1;
-                    }
+                    self.send_packet(&out[..n]);
                 }
                 Some(Arrived::Answered)
             }
@@ -169,7 +174,7 @@ impl Host<'_> {
     }
 
     /// The payload as a queue: small ones copied, large ones by reference.
-    fn take_payload(&mut self, buf: super::buffers::BufId, at: usize, seg: &Segment) -> Queue {
+    fn take_payload(&mut self, buf: BufId, at: usize, seg: &Segment) -> Queue {
         let mut q = Queue::default();
         if seg.len == 0 {
             return q;
