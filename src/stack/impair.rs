@@ -5,11 +5,11 @@
 //! large segments are cut first. The model ([`crate::impair`]) says what becomes of it; here it
 //! is lost, damaged, doubled, or held until it is due ([`super::held`]).
 
-use super::Host;
 use super::buffers::{BufId, LARGE};
 use super::held::{Holding, Load};
 use super::output::Looped;
 use super::queue::{Queue, pools};
+use super::{Host, Shared};
 use crate::addr::Endpoint;
 use crate::impair::{Arrival, Channel, Drop, Fate, Kind, Settings, Stats, Way};
 use crate::link::{Sent, VnetHdr};
@@ -72,17 +72,37 @@ impl Links {
     }
 }
 
+impl Shared {
+    /// See [`Host::impair`]; `now` is the stack's time.
+    pub fn impair(&mut self, settings: &Settings, now: Instant) {
+        let [out, in_, lo] = settings.profiles();
+        self.links.settings = *settings;
+        for (way, profile) in [(Way::Out, out), (Way::In, in_), (Way::Loop, lo)] {
+            let channel = self.links.channel_mut(way);
+            channel.set(profile, settings.seed, way, now);
+        }
+        self.attend(now);
+    }
+
+    /// Say which links need a look at each packet.
+    pub(super) fn attend(&mut self, now: Instant) {
+        let links = &self.links;
+        let of = |way, bit| if links.channel(way).is_on() { bit } else { 0 };
+        let mut attention = of(Way::Out, attention::OUT)
+            | of(Way::In, attention::IN)
+            | of(Way::Loop, attention::LOOP);
+        if self.capture.is_watched(self.pace.real(now)) {
+            attention |= attention::OUT | attention::IN | attention::LOOP;
+        }
+        self.attention = attention;
+    }
+}
+
 impl Host<'_> {
     /// Impair the links from now on like this. Packets are counted anew, from the first; those
     /// that are under way already arrive when they were to.
     pub fn impair(&mut self, settings: &Settings) {
-        let [out, in_, lo] = settings.profiles();
-        let (seed, now) = (settings.seed, self.now);
-        self.sh.links.settings = *settings;
-        for (way, profile) in [(Way::Out, out), (Way::In, in_), (Way::Loop, lo)] {
-            self.sh.links.channel_mut(way).set(profile, seed, way, now);
-        }
-        self.attend();
+        self.sh.impair(settings, self.now);
     }
 
     /// A reader of the capture comes back within [`crate::trace::capture::PATIENCE`].
@@ -98,17 +118,9 @@ impl Host<'_> {
         self.attend();
     }
 
-    /// Say which links need a look at each packet.
+    /// See [`Shared::attend`].
     pub(super) fn attend(&mut self) {
-        let links = &self.sh.links;
-        let of = |way, bit| if links.channel(way).is_on() { bit } else { 0 };
-        let mut attention = of(Way::Out, attention::OUT)
-            | of(Way::In, attention::IN)
-            | of(Way::Loop, attention::LOOP);
-        if self.sh.capture.is_watched(self.sh.pace.real(self.now)) {
-            attention |= attention::OUT | attention::IN | attention::LOOP;
-        }
-        self.sh.attention = attention;
+        self.sh.attend(self.now);
     }
 
     /// A segment for the device, while somebody attends to those.

@@ -3,13 +3,14 @@
 use crate::model::{Event, What};
 use crate::stacks::Stack;
 use crate::trouble::{Result, Trouble};
+use std::rc::Rc;
 use std::time::Duration;
 use utcp_stack::runtime::Runtime;
 use utcp_stack::sys;
 
 /// Switches the stack's trace on, reads it, and switches it off again at the end.
 pub struct Follower {
-    stack: Stack,
+    stack: Rc<Stack>,
     /// The last event read.
     seen: u64,
 }
@@ -19,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Follower {
     /// Follow from now on.
-    pub fn new(stack: Stack) -> Result<Follower> {
+    pub fn new(stack: impl Into<Rc<Stack>>) -> Result<Follower> {
+        let stack = stack.into();
         let seen = {
             let mut session = session(&stack.runtime)?;
             session.sh.trace.tracers = session.sh.trace.tracers.saturating_add(1);
