@@ -1,8 +1,11 @@
 //! `utcp run --pcap`: the stack's packets in a file that Wireshark opens.
 //!
-//! pcapng with one interface for the device and one for the loopback, raw IP packets, times in
-//! nanoseconds. Each packet's comment says whose it is, and what became of it if that is not
-//! the usual; `frame.comment contains "DROPPED"` finds those that impairment lost.
+//! pcapng, raw IP packets, times in nanoseconds. Each packet's comment says whose it is, and what
+//! became of it if that is not the usual; `frame.comment contains "DROPPED"` finds those that
+//! impairment lost.
+//!
+//! There is one interface for device and loopback: tcpdump (libpcap 1.10) refuses a file with
+//! two of link type RAW, taking 101 and its own number for it for different types.
 
 use crate::stacks::Stack;
 use crate::trouble::{Result, Trouble};
@@ -124,21 +127,18 @@ type Written = std::result::Result<(), pcap_file::PcapError>;
 impl<W: Write> CaptureFile<W> {
     fn new(out: W, snap: u32) -> std::result::Result<CaptureFile<W>, pcap_file::PcapError> {
         let mut writer = PcapNgWriter::new(out)?;
-        for (name, what) in [
-            ("utcp", "the stack's TUN device"),
-            ("lo", "the stack's loopback"),
-        ] {
-            writer.write_pcapng_block(InterfaceDescriptionBlock {
-                linktype: DataLink::RAW,
-                snaplen: snap,
-                options: vec![
-                    InterfaceDescriptionOption::IfName(name.into()),
-                    InterfaceDescriptionOption::IfDescription(what.into()),
-                    // Nanoseconds.
-                    InterfaceDescriptionOption::IfTsResol(9),
-                ],
-            })?;
-        }
+        writer.write_pcapng_block(InterfaceDescriptionBlock {
+            linktype: DataLink::RAW,
+            snaplen: snap,
+            options: vec![
+                InterfaceDescriptionOption::IfName("utcp".into()),
+                InterfaceDescriptionOption::IfDescription(
+                    "the stack's TUN device and its loopback".into(),
+                ),
+                // Nanoseconds.
+                InterfaceDescriptionOption::IfTsResol(9),
+            ],
+        })?;
         let clock = crate::capture::clock;
         let epoch = clock(libc::CLOCK_REALTIME).saturating_sub(clock(libc::CLOCK_MONOTONIC));
         Ok(CaptureFile {
@@ -177,7 +177,7 @@ impl<W: Write> CaptureFile<W> {
             options.push(EnhancedPacketOption::DropCount(missed));
         }
         self.writer.write_pcapng_block(EnhancedPacketBlock {
-            interface_id: u32::from(record.link == Link::Loop),
+            interface_id: 0,
             timestamp: Duration::from_nanos(record.time + self.epoch),
             original_len: record.len,
             data,
@@ -272,7 +272,7 @@ mod tests {
         let [lost, late] = &packets[..] else {
             panic!("{packets:?}")
         };
-        assert_eq!((lost.interface_id, lost.original_len), (1, 100));
+        assert_eq!((lost.interface_id, lost.original_len), (0, 100));
         assert_eq!(lost.timestamp, Duration::from_nanos(1_000_000_000_005));
         let EnhancedPacketOption::Comment(text) = &lost.options[0] else {
             panic!("{lost:?}")
