@@ -145,13 +145,20 @@ impl Holding {
         true
     }
 
-    /// The first one, if it is due; it is the caller's then.
-    pub fn take(&mut self, now: Instant) -> Option<Load> {
+    /// The first one, if it is due.
+    pub fn first(&self, now: Instant) -> Option<Load> {
         if self.next_due() > now {
             return None;
         }
+        Some(self.pool.get(self.heap[1])?.load())
+    }
+
+    /// The first one, which there is, is the caller's.
+    pub fn drop_first(&mut self) {
         let index = self.heap[1];
-        let load = self.pool.get(index)?.load();
+        let Some(load) = self.pool.get(index).map(Held::load) else {
+            return;
+        };
         in_this_order();
         self.pool[index].live = false;
         in_this_order();
@@ -160,7 +167,6 @@ impl Holding {
         let count = &mut self.count[load.way() as usize];
         *count = count.saturating_sub(1);
         self.large = self.large.saturating_sub(u32::from(is_large(&load)));
-        Some(load)
     }
 
     /// After a death: what is on the loopback is lost, but for RSTs, as

@@ -378,16 +378,22 @@ impl Host<'_> {
         let touched = self.sh.journal_len;
         // A bound, as for timers.
         for _ in 0..4096 {
-            let Some(load) = self.sh.links.held.take(self.now) else {
+            let Some(load) = self.sh.links.held.first(self.now) else {
                 break;
             };
             match load {
-                Load::Packet { way, buf, len } => self.arrive(way, buf, len, &VnetHdr::PLAIN),
+                Load::Packet { way, buf, len } => {
+                    self.sh.links.held.drop_first();
+                    self.arrive(way, buf, len, &VnetHdr::PLAIN);
+                }
                 Load::Looped(l) => {
                     if self.sh.looped.is_full() {
                         self.deliver_looped();
                     }
+                    // In this order: a RST that death makes come twice is better than one that
+                    // never comes.
                     self.sh.looped.push(l);
+                    self.sh.links.held.drop_first();
                 }
             }
             self.deliver_looped();
