@@ -353,7 +353,7 @@ impl Packet {
 
     /// A number below `end`.
     fn below(&self, what: Draw, end: u64) -> u64 {
-        (u128::from(self.draw(what)) * u128::from(end) >> 64) as u64
+        ((u128::from(self.draw(what)) * u128::from(end)) >> 64) as u64
     }
 }
 

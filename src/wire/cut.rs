@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn pieces_are_whole_packets_and_make_up_the_segment() {
-        let data: Vec<u8> = (0..10_001u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..10_001u32).map(|i| ((i * 31) >> 3) as u8).collect();
         let flags = Flags(Flags::ACK.0 | Flags::PSH.0 | Flags::FIN.0 | Flags::CWR.0);
         for v6 in [false, true] {
             let (big, _) = packet(v6, &data, flags, Checksum::Partial);
