@@ -209,7 +209,7 @@ impl Host<'_> {
         payload.clear(&mut pools!(self.sh));
     }
 
-    fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+    pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
         if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)

@@ -22,6 +22,7 @@
 pub mod buffers;
 mod calls;
 mod check;
+mod cookies;
 mod error;
 mod input;
 mod listen;
