@@ -68,6 +68,16 @@ fn syn_cookies() {
     harness::check("syn_cookies", &Scenario::two_hosts(steps));
 }
 
+/// IP packets in pieces (RFC 791, section 3.2).
+#[test]
+fn fragments() {
+    let steps = [
+        Step::c("hosts_fragments").background(),
+        Step::c("hosts_fragments").args("peer").at_peer(),
+    ];
+    harness::check("fragments", &Scenario::two_hosts(steps));
+}
+
 fn sink(test: &str, address: &str) {
     let steps = [
         Step::c("claim25").args("sink 2").at_peer().background(),

@@ -24,6 +24,7 @@ mod calls;
 mod check;
 mod cookies;
 mod error;
+mod fragments;
 mod input;
 mod listen;
 pub mod options;
