@@ -1,7 +1,7 @@
 //! The keeper when something goes wrong: processes stopped or killed, devices removed, keepers
 //! dead, no privileges, no descriptors.
 
-use super::world::{self, Child, World, eventually};
+use super::world::{Child, World, eventually};
 use super::{AttachError, attach, config, join, names, reattach};
 use crate::runtime::KeeperMode;
 use crate::sys::unix::Kind;
@@ -181,7 +181,7 @@ fn a_new_program_may_be_the_first_to_notice() {
 #[test]
 fn without_privileges_there_is_loopback() {
     World::run(|_| {
-        world::drop_capabilities();
+        crate::worlds::drop_capabilities();
         let member = join();
         let host = member.runtime.enter();
         assert!(!host.sh.config.has_device);
