@@ -94,7 +94,7 @@ fn enter() -> Result<(), String> {
         let why = std::io::Error::last_os_error();
         return Err(format!(
             "no network namespace can be made: {why}; {}",
-            remedy()
+            crate::sys::remedy::namespaces()
         ));
     }
     if uid != 0 {
@@ -104,23 +104,6 @@ fn enter() -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(e) => Err(crate::link::node_error(e).to_string()),
     }
-}
-
-/// The switch that is off, and the command that turns it on.
-fn remedy() -> String {
-    let switches = [
-        ("kernel/unprivileged_userns_clone", "0", "1"),
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
-        ("user/max_user_namespaces", "0", "10000"),
-        ("user/max_net_namespaces", "0", "10000"),
-    ];
-    for (file, off, on) in switches {
-        let value = std::fs::read_to_string(format!("/proc/sys/{file}")).unwrap_or_default();
-        if value.trim() == off {
-            return format!("`sudo sysctl -w {}={on}` allows it", file.replace('/', "."));
-        }
-    }
-    "run the tests as root (in a container, one started with --privileged)".to_owned()
 }
 
 fn pipe() -> (File, File) {
