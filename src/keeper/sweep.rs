@@ -3,7 +3,7 @@
 //! A socket that is merely bound has no far end yet, one that showed an error has none any
 //! more, and a keeper that takes over has none at all. Their descriptors' names tell instead:
 //! a name is there as long as any process holds the descriptor, whatever process that is. It
-//! is the same with waiters and their bells. (Process ids would tell less: descriptors are
+//! is the same with waiters and their bells, and with tracers. (Process ids would tell less: descriptors are
 //! passed on, ids are used again, and mean nothing across pid namespaces.)
 //!
 //! A process that ended may also have been about to ring somebody's bell. So after each end
@@ -102,11 +102,12 @@ impl Sweep {
         let ends = self.far_ends(fars, to_close, &names, now);
         let sockets = self.sockets(runtime, fars, to_close, &names, now);
         let waiters = self.waiters(runtime, ring, &names, now);
+        let tracers = tracers(runtime);
         let spent = sys::now().since(now);
         self.step = (self.step + 1).min(AFTER_AN_END.len());
         self.next = match AFTER_AN_END.get(self.step) {
             Some(after) => self.ended + *after,
-            None if ends || sockets || waiters => now + INTERVAL.max(spent * SHARE),
+            None if ends || sockets || waiters || tracers => now + INTERVAL.max(spent * SHARE),
             None => Instant::NEVER,
         };
     }
@@ -201,6 +202,12 @@ impl Sweep {
         self.mute = mute;
         !self.mute.is_empty()
     }
+}
+
+/// Take the places of dead tracers back; true when others are left.
+fn tracers(runtime: &Runtime) -> bool {
+    let host = runtime.enter_until(sys::now() + LOCK_PATIENCE, false);
+    host.is_none_or(|mut host| host.sh.trace.tracers != 0 && runtime.sweep_tracers(&mut host))
 }
 
 /// Since when it has been known to be missing.

@@ -12,9 +12,11 @@ mod block;
 mod keeper_link;
 pub mod own;
 mod signals;
+mod tracing;
 mod waiter;
 
 pub use block::{Wait, Woken};
+pub use tracing::Tracer;
 
 use crate::arena::{Arena, Guard};
 use crate::link::{Device, Mode, NoDevice, Tun};

@@ -50,6 +50,47 @@ fn the_role_changes_hands() {
 }
 
 #[test]
+fn a_killed_tracer_traces_no_longer() {
+    World::run(|_| {
+        let member = join();
+        let tracers = || member.runtime.enter().sh.trace.tracers;
+        let trace = |member: &super::Member| {
+            let mut host = member.runtime.enter();
+            member.runtime.begin_trace(&mut host).unwrap()
+        };
+        let own = trace(&member);
+        let (read, write) = io::pipe().unwrap();
+        let other = || {
+            let child = Child::fork(|| {
+                let member = join();
+                let _tracer = trace(&member);
+                assert_eq!(io::write(write.raw(), b"x"), Ok(1));
+                io::sleep(Duration::from_secs(60));
+            });
+            assert_eq!(io::read(read.raw(), &mut [0]), Ok(1));
+            child
+        };
+        let child = other();
+        assert_eq!(tracers(), 0b11);
+        child.kill();
+        eventually("the keeper takes its place back", || tracers() == 0b01);
+        // Without a keeper the next tracer does.
+        let child = other();
+        // SAFETY: the keeper that this test started.
+        unsafe { libc::kill(member.keeper() as i32, libc::SIGKILL) };
+        eventually("the keeper is dead", || !member.conn.is_alive());
+        child.kill();
+        assert_eq!(tracers(), 0b11);
+        let third = trace(&member);
+        assert_eq!(tracers(), 0b11);
+        let mut host = member.runtime.enter();
+        member.runtime.end_trace(&mut host, own);
+        member.runtime.end_trace(&mut host, third);
+        assert_eq!(host.sh.trace.tracers, 0);
+    });
+}
+
+#[test]
 fn a_device_may_be_removed() {
     World::run(|world| {
         let member = join();
