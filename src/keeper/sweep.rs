@@ -23,6 +23,8 @@ const SHORT_GRACE: Duration = Duration::from_millis(10);
 pub const INTERVAL: Duration = Duration::from_secs(2);
 /// ... and at the most this part of the time.
 const SHARE: u32 = 200;
+/// The same while processes come and go.
+const BUSY_SHARE: u32 = 20;
 /// After a process's connection ended: its other descriptors are closed right after.
 const AFTER_AN_END: [Duration; 6] = [
     Duration::ZERO,
@@ -44,6 +46,8 @@ pub struct Sweep {
     /// Place in [`AFTER_AN_END`], counted from when `ended`.
     step: usize,
     ended: Instant,
+    /// Not again before this.
+    rest: Instant,
     /// Sockets whose names were missing, since then.
     nameless: Vec<(SockId, Instant)>,
     /// The same of sockets with far ends.
@@ -58,6 +62,7 @@ impl Default for Sweep {
             next: Instant::NEVER,
             step: AFTER_AN_END.len(),
             ended: Instant::NEVER,
+            rest: Instant(0),
             nameless: Vec::new(),
             silent: Vec::new(),
             mute: Vec::new(),
@@ -78,7 +83,7 @@ impl Sweep {
 
     /// Sweep at `at` at the latest.
     pub fn soon(&mut self, at: Instant) {
-        self.next = self.next.min(at);
+        self.next = self.next.min(at.max(self.rest));
     }
 
     /// A process ended, or is just ending.
@@ -104,9 +109,10 @@ impl Sweep {
         let waiters = self.waiters(runtime, ring, &names, now);
         let tracers = tracers(runtime);
         let spent = sys::now().since(now);
+        self.rest = now + spent * BUSY_SHARE;
         self.step = (self.step + 1).min(AFTER_AN_END.len());
         self.next = match AFTER_AN_END.get(self.step) {
-            Some(after) => self.ended + *after,
+            Some(after) => (self.ended + *after).max(self.rest),
             None if ends || sockets || waiters || tracers => now + INTERVAL.max(spent * SHARE),
             None => Instant::NEVER,
         };

@@ -138,6 +138,7 @@ impl Runtime {
     pub fn after_fork_child(&self) {
         self.pid.store(sys::process::pid(), Ordering::Relaxed);
         waiter::forked();
+        self.inherits_keeper();
     }
 
     /// Take the lock, with signals blocked until the session is dropped.
@@ -274,6 +275,13 @@ pub struct Session<'a> {
     host: ManuallyDrop<Host<'a>>,
     guard: ManuallyDrop<Guard<'a, Shared>>,
     restore: Option<Signals>,
+}
+
+impl<'a> Session<'a> {
+    /// Whose lock it is.
+    pub fn runtime(&self) -> &'a Runtime {
+        self.runtime
+    }
 }
 
 impl<'a> Deref for Session<'a> {

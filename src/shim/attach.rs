@@ -1,6 +1,7 @@
 //! How this process gets to its stack, and to its keeper.
 
-use crate::fars;
+use crate::{fars, process};
+use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use utcp_stack::config::Config;
 use utcp_stack::keeper::{self, AttachError, Attachment, Connection};
@@ -33,6 +34,9 @@ struct Link {
 }
 
 static KEEPER: Mutex<Option<Link>> = Mutex::new(None);
+
+/// The connection is the parent's, too.
+static INHERITED: AtomicBool = AtomicBool::new(false);
 
 fn config() -> Result<Config, Failure> {
     Config::from_env().map_err(|mistakes| Failure {
@@ -83,20 +87,48 @@ fn with_link<R>(f: impl FnOnce(&mut Link) -> R) -> Option<R> {
 /// Give the far end of a socket's descriptor to the keeper. Should that have died, a new one
 /// takes over first.
 pub fn send_far(runtime: &Runtime, id: SockId, far: &Fd) {
-    with_link(|link| {
-        if link.connection.send_far(id, far).is_err() && revive(link, runtime) {
+    let revived = with_link(|link| {
+        let lost = link.connection.send_far(id, far).is_err();
+        let revived = lost && revive(link, runtime);
+        if revived {
             let _ = link.connection.send_far(id, far);
         }
+        revived
     });
+    if revived == Some(true) {
+        hand_over(runtime);
+    }
 }
 
-/// See to it that there is a keeper: the next call after its death notices.
+/// A new keeper has no far ends: give it those that this process kept. What it hears by them, and
+/// shows when we are gone, is then as if the old one had lived.
+fn hand_over(runtime: &Runtime) {
+    let mut from = 0;
+    while let Some(portion) = fars::copies(runtime, &mut from) {
+        with_link(|link| {
+            for (id, far) in portion.iter().flatten() {
+                let _ = link.connection.send_far(*id, far);
+            }
+        });
+    }
+}
+
+/// See to it that there is a keeper, and that it hears of this process's end: the next call after
+/// its death notices, and a child of fork's first.
 pub fn check(runtime: &Runtime) {
-    with_link(|link| {
-        if !link.connection.is_alive() {
-            revive(link, runtime);
+    if process::in_vfork_child() {
+        // It would get descriptors that its parent has not.
+        return;
+    }
+    let revived = with_link(|link| {
+        if INHERITED.swap(false, Ordering::Relaxed) && part(link, runtime) {
+            return false;
         }
+        !link.connection.is_alive() && revive(link, runtime)
     });
+    if revived == Some(true) {
+        hand_over(runtime);
+    }
 }
 
 fn revive(link: &mut Link, runtime: &Runtime) -> bool {
@@ -109,6 +141,21 @@ fn revive(link: &mut Link, runtime: &Runtime) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// Get a connection of our own in place of the parent's.
+fn part(link: &mut Link, runtime: &Runtime) -> bool {
+    let Ok(new) = keeper::rejoin(&link.config, &link.connection, runtime.device()) else {
+        return false;
+    };
+    runtime.keeper_is_at(new.raw());
+    let parents = core::mem::replace(&mut link.connection, new);
+    if parents.is_intact(&link.connection) {
+        parents.descriptors().into_iter().for_each(own::remove);
+    } else {
+        retire(parents);
+    }
+    true
 }
 
 /// A connection that is no more use. Its descriptors are left open: they may have been closed
@@ -126,7 +173,10 @@ pub fn before_fork() {
 }
 
 /// See [`before_fork`]; in the parent and in the child.
-pub fn after_fork() {
+pub fn after_fork(child: bool) {
+    if child {
+        INHERITED.store(true, Ordering::Relaxed);
+    }
     // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
     unsafe { KEEPER.force_unlock() };
 }

@@ -67,8 +67,12 @@ pub fn bind(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> {
     };
     let to = given.for_bind(family)?;
     let privileged = to.port != 0 && to.port < limit && kernel::may_bind_low_ports();
-    s.enter()?.bind(s.id, to, privileged).map_err(errno::of)?;
-    Ok(0)
+    let mut host = s.enter()?;
+    let mut bound = host.bind(s.id, to, privileged);
+    if bound == Err(Error::AddrInUse) && ends::close_those_gone(s.rt, &mut host, to.port) {
+        bound = host.bind(s.id, to, privileged);
+    }
+    bound.map(|()| 0).map_err(errno::of)
 }
 
 /// listen(2).

@@ -104,7 +104,7 @@ extern "C" fn in_fork_child() {
 fn release_locks(child: bool) {
     let mask = Signals(FORK_MASK.load(Ordering::Relaxed));
     ends::after_fork(child);
-    attach::after_fork();
+    attach::after_fork(child);
     // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
     unsafe { ATTACHING.force_unlock() };
     set_mask(mask);
