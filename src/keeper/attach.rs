@@ -15,8 +15,6 @@ use crate::time::{Duration, Instant};
 
 /// How long to wait for a keeper, from finding it to its hello.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The same where it does without.
-const LITTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two attempts, while one keeper goes and another comes.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -53,12 +51,12 @@ struct Met {
 
 /// Attach this process to the stack that `config` names; start it if it isn't there.
 pub fn attach(config: &Config) -> Result<Attachment, AttachError> {
-    meet(config, Some(None), PATIENCE).and_then(|met| settle(config, met))
+    meet(config, Some(None)).and_then(|met| settle(config, met))
 }
 
 /// As [`attach`], but only to a stack that is running already.
 pub fn attach_running(config: &Config) -> Result<Option<Attachment>, AttachError> {
-    match meet(config, None, PATIENCE) {
+    match meet(config, None) {
         Ok(met) => settle(config, met).map(Some),
         Err(AttachError::NotRunning) => Ok(None),
         Err(e) => Err(e),
@@ -88,38 +86,16 @@ pub fn reattach(
         arena: &old.memfd,
         device,
     };
-    let met = meet(config, Some(Some(adopt)), PATIENCE)?;
-    let lacks_device = met.device.is_none();
-    let conn = again(config, old, met, device)?;
-    if let (true, Some((fd, mode))) = (lacks_device, device) {
-        conn.send(Request::Device(mode), fd)?;
-    }
-    Ok(conn)
-}
-
-/// A connection of its own for a child of fork, which has its parent's. Starts no keeper: the
-/// child may be another user by now, or in another network namespace, and goes on with what it
-/// has.
-pub fn rejoin(
-    config: &Config,
-    old: &Connection,
-    device: Option<(i32, Mode)>,
-) -> Result<Connection, AttachError> {
-    let met = meet(config, None, LITTLE_PATIENCE)?;
-    again(config, old, met, device)
-}
-
-fn again(
-    config: &Config,
-    old: &Connection,
-    met: Met,
-    device: Option<(i32, Mode)>,
-) -> Result<Connection, AttachError> {
+    let met = meet(config, Some(Some(adopt)))?;
     if met.hello.nonce != old.nonce {
         return Err(AttachError::Replaced);
     }
     survivors::sign(&config.stack, met.fd.raw(), &met.memfd, device);
-    Connection::new(met.fd, met.memfd, met.hello.nonce)
+    let conn = Connection::new(met.fd, met.memfd, met.hello.nonce)?;
+    if let (None, Some((fd, mode))) = (met.device, device) {
+        conn.send(Request::Device(mode), fd)?;
+    }
+    Ok(conn)
 }
 
 impl Connection {
@@ -153,13 +129,6 @@ impl Connection {
         io::poll(&mut fds, Some(Duration::ZERO)) == Ok(0)
     }
 
-    /// Whether all its descriptors are still what they were; `like` is another connection to the
-    /// same stack.
-    pub fn is_intact(&self, like: &Connection) -> bool {
-        let memfd = io::identity(like.memfd.raw());
-        self.is_alive() && memfd.is_ok() && io::identity(self.memfd.raw()) == memfd
-    }
-
     /// The program closed our descriptor and perhaps uses the number itself: don't close it.
     pub fn forget(self) {
         let Connection { fd, memfd, .. } = self;
@@ -170,6 +139,16 @@ impl Connection {
     /// close its own.
     pub fn send_far(&self, id: SockId, far: &Fd) -> Result<(), AttachError> {
         self.send(Request::Far(id), far.raw())
+    }
+
+    /// Have the keeper told when this process ends. That this connection ends tells it too, but
+    /// not of a process that shares it with its parent or its children.
+    pub fn announce(&self) {
+        // A keeper that is so busy (or stopped) that the message has to wait is not waited for.
+        if let Ok(process) = process::pidfd() {
+            let bytes = Request::Process.to_bytes();
+            let _ = unix::send(self.fd.raw(), &bytes, &[process.raw()], libc::MSG_DONTWAIT);
+        }
     }
 
     fn send(&self, request: Request, fd: i32) -> Result<(), AttachError> {
@@ -193,14 +172,10 @@ impl Connection {
 /// A keeper that is going away may still have its name or even take a connection; then there
 /// is no hello, and the next attempt finds the name free. Of two new keepers bind(2) decides,
 /// and the other one's programs find the winner.
-fn meet(
-    config: &Config,
-    start: Option<Option<Adopt<'_>>>,
-    patience: Duration,
-) -> Result<Met, AttachError> {
+fn meet(config: &Config, start: Option<Option<Adopt<'_>>>) -> Result<Met, AttachError> {
     let uid = process::euid();
     let name = names::keeper(uid, &config.stack);
-    let end = sys::now() + patience;
+    let end = sys::now() + PATIENCE;
     loop {
         let fd = high(sequenced()?).map_err(|e| AttachError::System("dup", e))?;
         match unix::connect(fd.raw(), &name) {

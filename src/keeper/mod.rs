@@ -36,7 +36,7 @@ mod survivors;
 mod sweep;
 mod watch;
 
-pub use attach::{Attachment, Connection, attach, attach_running, reattach, rejoin};
+pub use attach::{Attachment, Connection, attach, attach_running, reattach};
 pub use error::AttachError;
 pub use spawn::library_for;
 pub use start::main;

@@ -21,8 +21,8 @@ pub(super) struct KeeperLink {
     revive: Option<fn(&Runtime)>,
     /// When it was looked at last, in nanoseconds.
     looked: AtomicU64,
-    /// It is the parent's; see [`Runtime::inherits_keeper`].
-    inherited: AtomicBool,
+    /// See [`Runtime::shares_keeper`].
+    shared: AtomicBool,
 }
 
 impl Runtime {
@@ -35,11 +35,11 @@ impl Runtime {
         self
     }
 
-    /// This is a child of fork. It shares its parent's connection, so the keeper would not hear of
-    /// the end of either: `revive` is called for one of its own when it first uses the stack.
-    /// (Most children that never do run another program at once.)
-    pub(super) fn inherits_keeper(&self) {
-        self.keeper.inherited.store(true, Ordering::Relaxed);
+    /// There was a fork. Parent and child share the connection, so the keeper would not hear of
+    /// their ends: `revive` is called at the next call into the stack, to announce this process.
+    /// (Most children that make none run another program at once.)
+    pub fn shares_keeper(&self) {
+        self.keeper.shared.store(true, Ordering::Relaxed);
         self.keeper.looked.store(0, Ordering::Relaxed);
     }
 
@@ -73,7 +73,7 @@ impl Runtime {
             return;
         }
         self.keeper.looked.store(now.0, Ordering::Relaxed);
-        if self.keeper.inherited.swap(false, Ordering::Relaxed) {
+        if self.keeper.shared.swap(false, Ordering::Relaxed) {
             self.keeper_died(fd);
             return;
         }

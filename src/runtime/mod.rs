@@ -138,7 +138,6 @@ impl Runtime {
     pub fn after_fork_child(&self) {
         self.pid.store(sys::process::pid(), Ordering::Relaxed);
         waiter::forked();
-        self.inherits_keeper();
     }
 
     /// Take the lock, with signals blocked until the session is dropped.

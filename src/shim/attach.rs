@@ -35,8 +35,10 @@ struct Link {
 
 static KEEPER: Mutex<Option<Link>> = Mutex::new(None);
 
-/// The connection is the parent's, too.
-static INHERITED: AtomicBool = AtomicBool::new(false);
+/// The keeper hears of this process's end by other means than the connection's.
+static ANNOUNCED: AtomicBool = AtomicBool::new(false);
+/// It has to: other processes have the connection too.
+static SHARED: AtomicBool = AtomicBool::new(false);
 
 fn config() -> Result<Config, Failure> {
     Config::from_env().map_err(|mistakes| Failure {
@@ -121,13 +123,18 @@ pub fn check(runtime: &Runtime) {
         return;
     }
     let revived = with_link(|link| {
-        if INHERITED.swap(false, Ordering::Relaxed) && part(link, runtime) {
-            return false;
-        }
-        !link.connection.is_alive() && revive(link, runtime)
+        let revived = !link.connection.is_alive() && revive(link, runtime);
+        announce(link);
+        revived
     });
     if revived == Some(true) {
         hand_over(runtime);
+    }
+}
+
+fn announce(link: &Link) {
+    if SHARED.load(Ordering::Relaxed) && !ANNOUNCED.swap(true, Ordering::Relaxed) {
+        link.connection.announce();
     }
 }
 
@@ -137,25 +144,13 @@ fn revive(link: &mut Link, runtime: &Runtime) -> bool {
             runtime.keeper_is_at(new.raw());
             let old = core::mem::replace(&mut link.connection, new);
             retire(old);
+            // The new connection is nobody else's.
+            SHARED.store(false, Ordering::Relaxed);
+            ANNOUNCED.store(false, Ordering::Relaxed);
             true
         }
         Err(_) => false,
     }
-}
-
-/// Get a connection of our own in place of the parent's.
-fn part(link: &mut Link, runtime: &Runtime) -> bool {
-    let Ok(new) = keeper::rejoin(&link.config, &link.connection, runtime.device()) else {
-        return false;
-    };
-    runtime.keeper_is_at(new.raw());
-    let parents = core::mem::replace(&mut link.connection, new);
-    if parents.is_intact(&link.connection) {
-        parents.descriptors().into_iter().for_each(own::remove);
-    } else {
-        retire(parents);
-    }
-    true
 }
 
 /// A connection that is no more use. Its descriptors are left open: they may have been closed
@@ -175,7 +170,13 @@ pub fn before_fork() {
 /// See [`before_fork`]; in the parent and in the child.
 pub fn after_fork(child: bool) {
     if child {
-        INHERITED.store(true, Ordering::Relaxed);
+        ANNOUNCED.store(false, Ordering::Relaxed);
+    }
+    SHARED.store(true, Ordering::Relaxed);
+    if !ANNOUNCED.load(Ordering::Relaxed)
+        && let Some(runtime) = process::attached()
+    {
+        runtime.shares_keeper();
     }
     // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
     unsafe { KEEPER.force_unlock() };
