@@ -186,10 +186,13 @@ impl Keeper {
             watch,
             to_close,
             mirrors,
+            sweep,
+            epoll,
             lost_fars,
             lost_device,
             ..
         } = self;
+        mirrors.look_after(sys::now());
         let end = sys::now() + LOCK_PATIENCE;
         let Some(mut host) = parts.runtime.enter_until(end, duty.drives) else {
             self.again = true;
@@ -207,16 +210,19 @@ impl Keeper {
         // Under the lock: a program that lowers what we raise does so under it too.
         mirrors.deferred(&mut host, fars);
         let more = mirrors.queued(&mut host, fars);
+        // Closed is shown, so this too is done under the lock.
+        while let Some(fd) = mirrors.next_to_drop() {
+            if let Some(far) = fars.remove(fd) {
+                let _ = io::epoll_ctl(epoll, EPOLL_CTL_DEL, far.fd.raw(), 0, 0);
+            }
+            // Without a far end, only the name tells when the last reference goes.
+            sweep.soon(host.now + Duration::from_secs(1));
+        }
         if duty.drives {
             watch.before_sleep(&parts.runtime, &host);
         }
         drop(host);
         self.again = more;
-        while let Some(fd) = self.mirrors.next_to_drop() {
-            self.drop_far(fd);
-            // Without a far end, only the name tells when the last reference goes.
-            self.sweep.soon(sys::now() + Duration::from_secs(1));
-        }
     }
 
     /// A process wants to attach.

@@ -239,7 +239,7 @@ pub fn is_gone(runtime: &Runtime, id: SockId) -> bool {
 }
 
 /// The process has ended, though its parent may not have waited for it.
-fn has_ended(pid: u32) -> bool {
+pub fn has_ended(pid: u32) -> bool {
     let path = std::ffi::CString::new(format!("/proc/{pid}/stat")).unwrap_or_default();
     let Some(stat) = io::read_file(&path) else {
         return true;

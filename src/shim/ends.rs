@@ -156,6 +156,9 @@ pub fn lower(host: &mut Host<'_>, near: c_int, id: SockId) {
     if over.has(Ready::OUT) {
         mirror::lower_out(near);
     }
+    if over.has(Ready::ERR) {
+        mirror::lower_err(near);
+    }
     host.lowered(id, over);
 }
 

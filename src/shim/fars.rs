@@ -9,7 +9,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use utcp_stack::keeper::mirror;
 use utcp_stack::runtime::{Runtime, Session, high, own};
-use utcp_stack::stack::{Host, Ready, SockId};
+use utcp_stack::stack::{Host, Ready, SockId, Socket};
 use utcp_stack::sys::io::dup_from;
 use utcp_stack::sys::{self, Fd, process, unix};
 
@@ -136,15 +136,22 @@ fn of(id: SockId) -> Option<i32> {
 /// Raise the readiness of what is kept here; the rest stays for the keeper.
 pub fn raise(host: &mut Host<'_>) {
     let mut left = host.sh.mirror_len.min(AT_ONCE);
-    while let Some((id, old, new)) = host.next_mirror_of(&mut left, |id, _| of(id).is_some()) {
-        let Some(far) = of(id) else { continue };
-        if new.has(Ready::ERR) && !old.has(Ready::ERR) {
+    let pid = host.pid;
+    // An error that we hold back is ours to let go of, whether the far end is still here or not.
+    let mine = |id, s: &Socket| of(id).is_some() || s.watcher == pid && s.error_is_held();
+    while let Some((id, old, new)) = host.next_mirror_of(&mut left, mine) {
+        let error = new.has(Ready::ERR) && !old.has(Ready::ERR);
+        match of(id) {
+            Some(far) if !error => {
+                let _ = mirror::raise(far, old, new);
+            }
             // Shown by the last holder of the far end that closes it, the keeper, and all at
             // once: who waits must not see a part of it.
-            forget(host, id);
-            host.unmirror(id, old, new);
-            continue;
+            _ => {
+                forget(host, id);
+                host.set_watcher(id, 0);
+                host.unmirror(id, old, new);
+            }
         }
-        let _ = mirror::raise(far, old, new);
     }
 }
