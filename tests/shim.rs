@@ -42,6 +42,11 @@ fn stdio_fortified() {
 }
 
 #[test]
+fn calls() {
+    check("calls", "shim_calls");
+}
+
+#[test]
 fn ends() {
     check("ends", "shim_ends");
 }
