@@ -48,12 +48,12 @@ pub struct Sweep {
     ended: Instant,
     /// Not again before this.
     rest: Instant,
-    /// Sockets whose names were missing, since then.
-    nameless: Vec<(SockId, Instant)>,
+    /// Sockets whose names were missing ([`SockId::number`]).
+    nameless: Missing<u64>,
     /// The same of sockets with far ends.
-    silent: Vec<(SockId, Instant)>,
-    /// Waiters whose bells were missing, since then: number and process.
-    mute: Vec<((u16, u32), Instant)>,
+    silent: Missing<u64>,
+    /// Waiters whose bells were missing: number and process.
+    mute: Missing<(u16, u32)>,
 }
 
 impl Default for Sweep {
@@ -63,9 +63,9 @@ impl Default for Sweep {
             step: AFTER_AN_END.len(),
             ended: Instant::NEVER,
             rest: Instant(0),
-            nameless: Vec::new(),
-            silent: Vec::new(),
-            mute: Vec::new(),
+            nameless: Missing(Vec::new()),
+            silent: Missing(Vec::new()),
+            mute: Missing(Vec::new()),
         }
     }
 }
@@ -129,14 +129,14 @@ impl Sweep {
     ) -> bool {
         let mut missing = Vec::new();
         for id in fars.ids().filter(|id| !names.has_socket(*id)) {
-            let since = since(&self.silent, id, now);
+            let since = self.silent.since(id.number(), now);
             if now.since(since) >= GRACE {
                 to_close.push(id);
             } else {
-                missing.push((id, since));
+                missing.push((id.number(), since));
             }
         }
-        self.silent = missing;
+        self.silent.replace(missing);
         !self.silent.is_empty()
     }
 
@@ -150,6 +150,14 @@ impl Sweep {
         now: Instant,
     ) -> bool {
         let mut left = false;
+        // A process may leave many.
+        let mut last = (0, false);
+        let mut ended = |pid: u32| {
+            if last.0 != pid {
+                last = (pid, has_ended(pid));
+            }
+            last.1
+        };
         let mut nameless = Vec::new();
         let mut cursor = 1;
         while cursor != 0 {
@@ -162,17 +170,17 @@ impl Sweep {
                     left = true;
                     continue;
                 }
-                let since = since(&self.nameless, id, now);
+                let since = self.nameless.since(id.number(), now);
                 let missing = now.since(since);
-                if missing >= GRACE || missing >= SHORT_GRACE && has_ended(owner) {
+                if missing >= GRACE || missing >= SHORT_GRACE && ended(owner) {
                     to_close.push(id);
                 } else {
-                    nameless.push((id, since));
+                    nameless.push((id.number(), since));
                     left = true;
                 }
             }
         }
-        self.nameless = nameless;
+        self.nameless.replace(nameless);
         left
     }
 
@@ -193,7 +201,7 @@ impl Sweep {
                 if names.has_bell(waiter.0) {
                     continue;
                 }
-                let since = since(&self.mute, waiter, now);
+                let since = self.mute.since(waiter, now);
                 if now.since(since) < GRACE {
                     mute.push((waiter, since));
                 } else if let Some(mut host) =
@@ -205,7 +213,7 @@ impl Sweep {
                 }
             }
         }
-        self.mute = mute;
+        self.mute.replace(mute);
         !self.mute.is_empty()
     }
 }
@@ -216,10 +224,26 @@ fn tracers(runtime: &Runtime) -> bool {
     host.is_none_or(|mut host| host.sh.trace.tracers != 0 && runtime.sweep_tracers(&mut host))
 }
 
-/// Since when it has been known to be missing.
-fn since<K: PartialEq>(known: &[(K, Instant)], key: K, now: Instant) -> Instant {
-    let found = known.iter().find(|(k, _)| *k == key);
-    found.map_or(now, |(_, since)| *since)
+/// What was missing at the last look, since then; sorted, as it may be a hundred thousand sockets.
+#[derive(Debug)]
+struct Missing<K>(Vec<(K, Instant)>);
+
+impl<K: Copy + Ord> Missing<K> {
+    /// Since when it has been known to be missing.
+    fn since(&self, key: K, now: Instant) -> Instant {
+        let found = self.0.binary_search_by_key(&key, |(k, _)| *k);
+        let found = found.ok().and_then(|i| self.0.get(i));
+        found.map_or(now, |(_, since)| *since)
+    }
+
+    fn replace(&mut self, mut new: Vec<(K, Instant)>) {
+        new.sort_unstable();
+        self.0 = new;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// Whether no process holds the descriptor of socket `id`, which has been given its name. False

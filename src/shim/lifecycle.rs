@@ -35,7 +35,16 @@ pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId,
     let sysctl = sysctl::now();
     let id = {
         let mut host = rt.enter();
-        let id = host.create(family, owner, &sysctl).map_err(errno::of)?;
+        let created = host.create(family, owner, &sysctl);
+        if created == Err(Error::NoBuffers) {
+            drop(host);
+            process::complain(
+                "no socket: all of the stack's are in use; `utcp ss -ap` shows whose, and another \
+                 stack (UTCP_STACK=NAME) has its own",
+            );
+            return failed(Error::NoBuffers);
+        }
+        let id = created.map_err(errno::of)?;
         let _ = host.set_nonblock(id, flags & libc::SOCK_NONBLOCK != 0);
         id
     };

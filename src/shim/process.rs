@@ -62,7 +62,7 @@ fn attach_now(
 }
 
 /// One line on stderr, once in a process.
-fn complain(line: &str) {
+pub fn complain(line: &str) {
     static SAID: AtomicU32 = AtomicU32::new(0);
     if SAID.swap(1, Ordering::Relaxed) == 0 {
         let _ = io::write(2, format!("utcp: {line}\n").as_bytes());
