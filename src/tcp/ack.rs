@@ -223,8 +223,19 @@ impl Tcb {
                 srtt_us: self.rtt.srtt8 >> 3,
                 una: self.snd_una,
                 nxt: self.snd_nxt,
+                delivered: self.recovery.delivered,
+                lost: self.recovery.lost,
+                in_flight: self.sent.in_flight(),
+                mss: self.snd_mss.into(),
+                recovering: self.recovering(),
+                after_timeout: self.recovery.ca == CaState::Loss,
+                rate: news.rate,
             };
             self.cc.on_ack(&acked);
+            if self.cc.take_limited() {
+                let out = self.recovery.delivered.wrapping_add(self.sent.in_flight());
+                self.rate.app_limited = out.max(1);
+            }
         }
     }
 

@@ -52,6 +52,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use rate::RateSample;
 pub use segment::{Flags, Options, Segment};
 pub use sent::{Sent, forget_records, rebuild_records, records_in_use};
 pub use seq::SeqNum;

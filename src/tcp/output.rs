@@ -233,6 +233,15 @@ impl Tcb {
         }
     }
 
+    /// What may go at once: at a pace, no more than a millisecond's worth.
+    fn burst(&self, max_payload: u32, mss: u32) -> u32 {
+        let bound = Self::bound(max_payload, mss);
+        match self.pacing_rate() {
+            Some(rate) if bound > mss => bound.min(self.cc.burst(rate, mss).saturating_mul(mss)),
+            _ => bound,
+        }
+    }
+
     /// `max_payload` in whole segments.
     fn bound(max_payload: u32, mss: u32) -> u32 {
         match max_payload {
@@ -272,7 +281,7 @@ impl Tcb {
         self.sent.hint = i;
         self.owes.rexmit = false;
         let mss = self.current_mss();
-        let mut bound = Self::bound(max_payload, mss);
+        let mut bound = self.burst(max_payload, mss);
         if forced && self.timers.retransmits > 0 {
             // A timeout probes with a single segment.
             bound = bound.min(mss);
@@ -403,10 +412,10 @@ impl Tcb {
             if self.nagle_holds(unsent, mss) {
                 return None;
             }
-            unsent.min(Self::bound(max_payload, mss))
+            unsent.min(self.burst(max_payload, mss))
         } else {
             let window = self.window_edge() - self.snd_nxt;
-            let most = Self::bound(max_payload, mss).min(quota.saturating_mul(mss));
+            let most = self.burst(max_payload, mss).min(quota.saturating_mul(mss));
             let needed = unsent.min(window);
             if most <= needed {
                 most
@@ -454,7 +463,9 @@ impl Tcb {
         let idle = self.sent.packets_out == 0;
         self.snd_nxt = end + u32::from(fin);
         if idle && len > 0 {
-            self.cc.on_first_sent(now, self.lsndtime);
+            let short = self.rate.app_limited != 0;
+            self.cc
+                .on_first_sent(now, self.lsndtime, self.snd_mss.into(), short);
         }
         let mut record = Sent {
             start: seq,
@@ -516,7 +527,10 @@ impl Tcb {
 
     /// RFC 5681, section 4.1.
     fn restart_after_idle(&mut self, now: Instant, unsent: u32) {
-        if unsent == 0 || self.snd_una != self.snd_nxt || self.sysctl.tcp_slow_start_after_idle == 0
+        if unsent == 0
+            || self.snd_una != self.snd_nxt
+            || self.sysctl.tcp_slow_start_after_idle == 0
+            || self.cc.is_model_based()
         {
             return;
         }

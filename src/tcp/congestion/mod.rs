@@ -4,12 +4,16 @@
 //! shares and asks the chosen one (by [`Algorithm`], an enum because no vtable may lie in
 //! shared memory) how to grow and how far to fall.
 
+mod bbr;
 mod cubic;
+mod filter;
 mod hystart;
 mod newreno;
 
+use crate::tcp::RateSample;
 use crate::tcp::SeqNum;
 use crate::time::Instant;
+use bbr::Bbr;
 use cubic::Cubic;
 
 /// The initial window (RFC 6928).
@@ -27,18 +31,21 @@ pub enum Algorithm {
     /// RFC 9438 and RFC 9406; Linux's default.
     #[default]
     Cubic = 1,
+    /// BBR, version 1.
+    Bbr = 2,
 }
 
 impl Algorithm {
     /// All there are, the default one first, as `net.ipv4.tcp_available_congestion_control`
     /// lists them.
-    pub const ALL: [Algorithm; 2] = [Algorithm::Cubic, Algorithm::NewReno];
+    pub const ALL: [Algorithm; 3] = [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr];
 
     /// Linux's name.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::NewReno => "reno",
             Algorithm::Cubic => "cubic",
+            Algorithm::Bbr => "bbr",
         }
     }
 
@@ -61,6 +68,7 @@ impl Algorithm {
 enum Own {
     NewReno,
     Cubic(Cubic),
+    Bbr(Bbr),
 }
 
 impl Own {
@@ -68,6 +76,7 @@ impl Own {
         match algorithm {
             Algorithm::NewReno => Own::NewReno,
             Algorithm::Cubic => Own::Cubic(Cubic::default()),
+            Algorithm::Bbr => Own::Bbr(Bbr::default()),
         }
     }
 }
@@ -87,6 +96,20 @@ pub struct Acked {
     pub una: SeqNum,
     /// See `una`.
     pub nxt: SeqNum,
+    /// Segments delivered, and lost, ever; in flight.
+    pub delivered: u32,
+    /// See `delivered`.
+    pub lost: u32,
+    /// See `delivered`.
+    pub in_flight: u32,
+    /// Bytes of a full segment.
+    pub mss: u32,
+    /// Losses are being repaired; after a timeout.
+    pub recovering: bool,
+    /// See `recovering`.
+    pub after_timeout: bool,
+    /// The rate at which segments are delivered.
+    pub rate: RateSample,
 }
 
 /// The congestion window and what moves it.
@@ -109,6 +132,8 @@ pub struct Congestion {
     prior_ssthresh: u32,
     /// The most the window may be (Linux: `snd_cwnd_clamp`).
     clamp: u32,
+    /// The algorithm holds the sender back: rates measured now say little.
+    note_limited: bool,
     own: Own,
 }
 
@@ -130,6 +155,7 @@ impl Congestion {
             prior_cwnd: 0,
             prior_ssthresh: 0,
             clamp: u32::MAX,
+            note_limited: false,
             own: Own::new(algorithm),
         }
     }
@@ -139,6 +165,7 @@ impl Congestion {
         match self.own {
             Own::NewReno => Algorithm::NewReno,
             Own::Cubic(_) => Algorithm::Cubic,
+            Own::Bbr(_) => Algorithm::Bbr,
         }
     }
 
@@ -171,12 +198,15 @@ impl Congestion {
 
     /// The algorithm sets the window itself, in and out of recovery.
     pub fn is_model_based(&self) -> bool {
-        false
+        matches!(self.own, Own::Bbr(_))
     }
 
     /// Bytes a second at which to send, if the algorithm says so.
     pub fn pacing_rate(&self) -> Option<u64> {
-        None
+        match &self.own {
+            Own::Bbr(b) => b.pacing_rate(),
+            _ => None,
+        }
     }
 
     /// More than one SYN was lost: start with one segment (RFC 5681, section 3.1, with Linux's
@@ -210,6 +240,7 @@ impl Congestion {
                     c.on_ack(self, a);
                 }
             }
+            Own::Bbr(b) => b.on_ack(self, a),
         }
         self.own = own;
     }
@@ -225,9 +256,10 @@ impl Congestion {
     pub fn on_timeout(&mut self, _in_flight: u32) {
         self.prior_cwnd = self.cwnd;
         self.ssthresh = self.reduced();
-        let Congestion { own, .. } = self;
-        if let Own::Cubic(c) = own {
-            c.on_timeout();
+        match &mut self.own {
+            Own::NewReno => {}
+            Own::Cubic(c) => c.on_timeout(),
+            Own::Bbr(b) => b.on_timeout(),
         }
     }
 
@@ -271,13 +303,27 @@ impl Congestion {
         if self.prior_ssthresh == 0 {
             return false;
         }
-        self.cwnd = self.cwnd.max(self.prior_cwnd);
-        if let Own::Cubic(c) = &mut self.own {
-            c.on_undo();
+        match &mut self.own {
+            Own::NewReno => self.cwnd = self.cwnd.max(self.prior_cwnd),
+            Own::Cubic(c) => {
+                self.cwnd = self.cwnd.max(self.prior_cwnd);
+                c.on_undo();
+            }
+            Own::Bbr(b) => b.on_undo(),
         }
         let back = self.prior_ssthresh > self.ssthresh;
         self.ssthresh = self.ssthresh.max(self.prior_ssthresh);
         back
+    }
+
+    /// The algorithm holds the sender back by itself, since this was last asked.
+    pub fn take_limited(&mut self) -> bool {
+        core::mem::take(&mut self.note_limited)
+    }
+
+    /// How many segments go at once at a pace.
+    pub fn burst(&self, rate: u64, mss: u32) -> u32 {
+        bbr::tso_segs(rate, mss)
     }
 
     /// Nothing was sent for `idle_rtos` times the RTO (RFC 5681, section 4.1, by halves as RFC
@@ -294,10 +340,14 @@ impl Congestion {
         self.cwnd = self.cwnd.max(restart);
     }
 
-    /// The first segment after nothing was in flight: the time between does not count.
-    pub fn on_first_sent(&mut self, now: Instant, last_sent: Instant) {
-        if let Own::Cubic(c) = &mut self.own {
-            c.on_first_sent(now, last_sent);
+    /// The first segment after nothing was in flight: the time between does not count. `short`:
+    /// there was nothing to send.
+    pub fn on_first_sent(&mut self, now: Instant, last_sent: Instant, mss: u32, short: bool) {
+        match &mut self.own {
+            Own::NewReno => {}
+            Own::Cubic(c) => c.on_first_sent(now, last_sent),
+            Own::Bbr(b) if short => b.on_first_sent(now, mss, self.cwnd),
+            Own::Bbr(_) => {}
         }
     }
 
@@ -311,10 +361,14 @@ impl Congestion {
     }
 
     fn reduced(&mut self) -> u32 {
-        let cwnd = self.cwnd;
+        let (cwnd, ssthresh) = (self.cwnd, self.ssthresh);
         match &mut self.own {
             Own::NewReno => newreno::ssthresh(cwnd),
             Own::Cubic(c) => c.ssthresh(cwnd),
+            Own::Bbr(b) => {
+                b.save_cwnd(cwnd);
+                ssthresh
+            }
         }
     }
 
