@@ -28,6 +28,8 @@ enum Arrived {
         kind: IcmpError,
     },
     Answered,
+    /// A piece of a packet.
+    Piece,
 }
 
 impl Host<'_> {
@@ -61,7 +63,15 @@ impl Host<'_> {
 
     /// Process the packet in `buf`.
     pub(super) fn packet_arrives(&mut self, buf: BufId, len: usize, vnet: &VnetHdr) {
-        match self.parse(buf, len, vnet) {
+        let (mut buf, mut whole) = (buf, BufId::NONE);
+        let mut arrived = self.parse(buf, 0, len, vnet);
+        if matches!(arrived, Some(Arrived::Piece))
+            && let Some(packet) = self.take_piece(buf, len)
+        {
+            (buf, whole) = (packet.buf, packet.buf);
+            arrived = self.parse(buf, packet.start, packet.len, &VnetHdr::PLAIN);
+        }
+        match arrived {
             Some(Arrived::Segment {
                 src,
                 dst,
@@ -89,13 +99,15 @@ impl Host<'_> {
                 self.sh.counters.icmp_in += 1;
                 self.icmp_arrives(local, remote, seq, kind);
             }
-            Some(Arrived::Answered) | None => {}
+            Some(Arrived::Answered | Arrived::Piece) | None => {}
         }
+        self.sh.buffers.release(whole);
     }
 
-    fn parse(&mut self, buf: BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
+    /// The packet that lies in `buf` from `start` on.
+    fn parse(&mut self, buf: BufId, start: usize, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
         let bytes = self.sh.buffers.bytes(buf);
-        let packet = bytes.get(..len)?;
+        let packet = bytes.get(start..start + len)?;
         let parsed = match wire::parse(packet, vnet.verified()) {
             Ok(p) => p,
             Err(Malformed::Checksum) => {
@@ -103,6 +115,7 @@ impl Host<'_> {
                 self.sh.counters.in_errs += 1;
                 return None;
             }
+            Err(Malformed::Fragment) => return Some(Arrived::Piece),
             Err(_) => {
                 self.sh.counters.in_errs += 1;
                 return None;
@@ -125,7 +138,7 @@ impl Host<'_> {
                     src: src.into(),
                     dst,
                     segment,
-                    payload,
+                    payload: start + payload,
                 })
             }
             Packet::Echo { src, dst, body } => {
@@ -169,7 +182,7 @@ impl Host<'_> {
         }
     }
 
-    fn is_ours(&self, a: Addr) -> bool {
+    pub(super) fn is_ours(&self, a: Addr) -> bool {
         !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
     }
 
@@ -214,7 +227,7 @@ impl Host<'_> {
         payload.clear(&mut pools!(self.sh));
     }
 
-    fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+    pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
         if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)
@@ -226,6 +239,7 @@ impl Host<'_> {
             sockets,
             chunks,
             buffers,
+            sent,
             ..
         } = &mut *self.sh;
         let s = &mut sockets[index];
@@ -237,7 +251,7 @@ impl Host<'_> {
             payload,
             pools: Pools { chunks, buffers },
         };
-        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver);
+        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver, sent);
         if let Some(reset) = outcome.reset {
             self.send_stray(local, remote, reset);
         }
@@ -271,7 +285,8 @@ impl Host<'_> {
         };
         self.touch(index);
         let v6 = !remote.addr.is_v4();
-        let s = &mut self.sh.sockets[index];
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        let s = &mut sockets[index];
         let old = s.tcb.state;
         let (error, hard) = match kind {
             IcmpError::TooBig(mtu) => {
@@ -279,7 +294,7 @@ impl Host<'_> {
                 // RFC 1191, section 3: routers that don't tell give 0.
                 let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
                 s.tcb
-                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq);
+                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq, sent);
                 self.output(index);
                 self.deliver_looped();
                 return;

@@ -23,7 +23,9 @@
 pub mod buffers;
 mod calls;
 mod check;
+mod cookies;
 mod error;
+mod fragments;
 mod held;
 mod impair;
 mod input;

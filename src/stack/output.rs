@@ -1,10 +1,10 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
-use super::Host;
 use super::buffers::BufId;
 use super::impair::attention;
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
+use super::{Host, Shared};
 use crate::addr::{Addr, Endpoint};
 use crate::link::{self, Sent, VnetHdr};
 use crate::tcp::{Events, Flags, Outcome, Segment, State, Transmit};
@@ -138,15 +138,25 @@ impl Host<'_> {
                 }
                 break;
             }
-            let Some(tx) = self.sh.sockets[index]
-                .tcb
-                .poll_transmit(self.now, max_payload)
-            else {
+            let Shared { sockets, sent, .. } = &mut *self.sh;
+            let tcb = &mut sockets[index].tcb;
+            let Some(tx) = tcb.poll_transmit(self.now, max_payload, sent) else {
                 break;
             };
             self.transmit(index, local, remote, &tx, loops);
         }
+        if self.sh.sockets[index].tcb.state == State::Closed {
+            self.forget_sent(index);
+        }
         self.arm(index);
+    }
+
+    /// Nothing of the connection is in flight any more, as far as it is concerned.
+    pub(super) fn forget_sent(&mut self, index: u32) {
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        if let Some(s) = sockets.get_mut(index) {
+            s.tcb.forget_sent(sent);
+        }
     }
 
     fn transmit(
@@ -191,6 +201,7 @@ impl Host<'_> {
         } else {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
+            let tos = tos & !3 | segment.ecn;
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
             self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
@@ -286,12 +297,12 @@ impl Host<'_> {
         }
     }
 
-    /// Send a segment that belongs to no connection: a RST.
+    /// Send a segment that belongs to no connection: a RST, or a SYN+ACK that is not remembered.
     pub(super) fn send_stray(&mut self, local: Endpoint, remote: Endpoint, mut segment: Segment) {
         segment.src_port = local.port;
         segment.dst_port = remote.port;
         self.sh.counters.out_segs += 1;
-        self.sh.counters.out_rsts += 1;
+        self.sh.counters.out_rsts += u64::from(segment.flags.has(Flags::RST));
         if self.is_local(remote.addr) {
             self.trace_segment(0, Direction::Loop, local, remote, &segment, false);
             if self.sh.looped.is_full() {

@@ -136,7 +136,9 @@ impl super::Shared {
     /// See [`super::Host::next_deadline`].
     pub fn next_deadline(&self) -> Instant {
         let timer = self.timers.first().map_or(Instant::NEVER, |(at, _)| at);
-        timer.min(self.links.held.next_due())
+        timer
+            .min(self.fragments.deadline())
+            .min(self.links.held.next_due())
     }
 }
 
@@ -186,6 +188,9 @@ impl super::Host<'_> {
     /// packets arrive that modelled links have held until now.
     pub fn run_timers(&mut self) {
         self.release_held();
+        if self.sh.fragments.deadline() <= self.now {
+            self.expire_fragments();
+        }
         let touched = self.sh.journal_len;
         // A bound, so that a timer that re-arms itself in the past can't hold the lock.
         for _ in 0..4096 {
@@ -207,7 +212,8 @@ impl super::Host<'_> {
             }
             self.touch(index);
             let old = self.sh.sockets[index].tcb.state;
-            let outcome = self.sh.sockets[index].tcb.on_timer(self.now);
+            let super::Shared { sockets, sent, .. } = &mut *self.sh;
+            let outcome = sockets[index].tcb.on_timer(self.now, sent);
             self.disarm(index);
             self.settle(index, old, outcome);
             self.deliver_looped();

@@ -7,6 +7,7 @@
 
 mod checksum;
 mod cut;
+pub mod fragment;
 mod icmp;
 mod ip;
 mod tcp;
@@ -106,7 +107,7 @@ pub enum Malformed {
     BadHeader,
     /// IP, TCP or ICMP checksum wrong.
     Checksum,
-    /// A fragment (reassembly is not done here).
+    /// A piece of a packet, for [`fragment::parse`].
     Fragment,
 }
 
@@ -149,7 +150,10 @@ fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malforme
     Ok(Packet::Tcp {
         src: ip.src,
         dst: ip.dst,
-        segment,
+        segment: Segment {
+            ecn: ip.tos & 3,
+            ..segment
+        },
         payload: ip.start + header_len,
         tos: ip.tos,
     })
@@ -304,6 +308,17 @@ pub fn endpoints(packet: &[u8]) -> Option<(Endpoint, Endpoint)> {
     };
     let &[a, b, c, d] = packet.get(at..)?.first_chunk()?;
     Some(((src, be16([a, b])), (dst, be16([c, d]))))
+}
+
+/// Write "time exceeded in reassembly" from `src` to `dst`, quoting the first piece; returns its
+/// length, or `None` when it does not fit (RFC 792; RFC 4443, section 3.3).
+pub fn emit_icmp_reassembly_timeout(
+    src: IpAddr,
+    dst: IpAddr,
+    first: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    icmp::emit_reassembly_timeout(src, dst, first, out)
 }
 
 /// The length of `options` as emitted, padded to a multiple of four.
