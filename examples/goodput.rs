@@ -147,7 +147,10 @@ fn compare(words: &[&str]) -> Result<()> {
         folder.join("libutcp.so")
     });
     if !lib.exists() {
-        return Err(format!("no {}: cargo build --release makes it", lib.display()));
+        return Err(format!(
+            "no {}: cargo build --release makes it",
+            lib.display()
+        ));
     }
     let pairs = Pairs::new(exe, lib)?;
     println!(
@@ -282,7 +285,6 @@ impl Pairs {
         let n = self.stack.fetch_add(1, Ordering::Relaxed);
         let name = format!("goodput-{}-{n}", std::process::id());
         let links = format!("{links} on=tun seed={seed}");
-        // TIME_WAIT would keep the stack, and its device's name, for a minute.
         let keeper = |c: &mut Command| {
             c.env("LD_PRELOAD", &self.lib)
                 .env("UTCP_STACK", &name)
@@ -306,16 +308,17 @@ impl Pairs {
         sender: &dyn Fn(&mut Command),
         seconds: f64,
     ) -> Result<f64> {
-        // The stack's device comes with its first socket; the address with that.
-        if address == UTCP_PEER {
-            let mut c = Command::new(&self.exe);
-            sender(&mut c);
-            let _ = c.args(["send", "127.0.0.1", "0"]).stderr(Stdio::null()).status();
-        }
         let mut c = Command::new(&self.exe);
         receiver(&mut c);
         let mut receiver = c
-            .args(["receive", if address == UTCP_PEER { "0.0.0.0" } else { address }])
+            .args([
+                "receive",
+                if address == UTCP_PEER {
+                    "0.0.0.0"
+                } else {
+                    address
+                },
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| e.to_string())?;
@@ -331,7 +334,10 @@ impl Pairs {
         line.clear();
         let _ = out.read_line(&mut line);
         let _ = receiver.wait();
-        let numbers: Vec<f64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+        let numbers: Vec<f64> = line
+            .split_whitespace()
+            .filter_map(|n| n.parse().ok())
+            .collect();
         match numbers[..] {
             [bytes, took] => Ok(bytes * 8.0 / took / 1e6),
             _ => Err(format!("the transfer to {address} failed: {line}")),
@@ -386,7 +392,8 @@ fn forward(devices: &[std::sync::Mutex<Tun>; 2], settings: &Settings, over: &Ato
                         let mut out = [0; 1280];
                         let mtu = channels[from].profile().mtu;
                         if let Some((src, dst)) = wire::addresses(packet)
-                            && let Some(n) = wire::emit_icmp_too_big(dst, src, mtu, packet, &mut out)
+                            && let Some(n) =
+                                wire::emit_icmp_too_big(dst, src, mtu, packet, &mut out)
                         {
                             put(now, from, out[..n].to_vec());
                         }
@@ -401,8 +408,12 @@ fn forward(devices: &[std::sync::Mutex<Tun>; 2], settings: &Settings, over: &Ato
                 return;
             }
         }
-        let next = under_way.first_key_value().map(|(k, _)| k.0.since(sys::now()));
-        let wait = next.unwrap_or(Duration::from_millis(20)).min(Duration::from_millis(20));
+        let next = under_way
+            .first_key_value()
+            .map(|(k, _)| k.0.since(sys::now()));
+        let wait = next
+            .unwrap_or(Duration::from_millis(20))
+            .min(Duration::from_millis(20));
         let mut fds = [
             io::PollFd::new(devices[0].raw_fd(), libc::POLLIN),
             io::PollFd::new(devices[1].raw_fd(), libc::POLLIN),
@@ -465,6 +476,8 @@ fn ip(args: &str) -> Result<()> {
     match status {
         Ok(s) if s.success() => Ok(()),
         Ok(s) => Err(format!("ip {args}: {s}")),
-        Err(e) => Err(format!("can't run ip: {e}; it comes with the package iproute2")),
+        Err(e) => Err(format!(
+            "can't run ip: {e}; it comes with the package iproute2"
+        )),
     }
 }
