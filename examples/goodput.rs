@@ -1,6 +1,7 @@
 //! Goodput on bad links: utcp and the kernel, under the same impairment and the same seed.
 //!
-//! `cargo run --release --example goodput -- [--seconds S] [--repeats N] [--lib FILE] [FILTER...]`
+//! `cargo run --release --example goodput -- [--cc cubic|bbr|reno] [--seconds S]
+//! [--repeats N] [--lib FILE] [FILTER...]`
 //!
 //! As root, in network namespaces that it makes for itself. In every run one program sends for
 //! some seconds, the other receives and looks at every byte; goodput is what arrived, over the
@@ -18,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -59,7 +61,9 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["send", address, seconds] => send(address, seconds.parse().unwrap_or(1.0)),
+        ["send", address, seconds, algorithm] => {
+            send(address, seconds.parse().unwrap_or(1.0), algorithm)
+        }
         ["receive", address] => receive(address),
         _ => compare(&words),
     };
@@ -77,9 +81,22 @@ fn fill(at: u64, out: &mut [u8]) {
     }
 }
 
-fn send(address: &str, seconds: f64) -> Result<()> {
+fn send(address: &str, seconds: f64, algorithm: &str) -> Result<()> {
     let text = |e: std::io::Error| format!("sending: {e}");
     let mut stream = TcpStream::connect((address, PORT)).map_err(text)?;
+    // SAFETY: the name is valid for the call, and as long as said.
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            algorithm.as_ptr().cast(),
+            algorithm.len() as u32,
+        )
+    };
+    if set != 0 {
+        return Err(format!("{algorithm}: {}", std::io::Error::last_os_error()));
+    }
     let begin = Clock::now();
     let limit = Duration::from_secs_f64(seconds);
     stream.set_write_timeout(Some(limit)).map_err(text)?;
@@ -123,15 +140,19 @@ fn receive(address: &str) -> Result<()> {
 
 fn compare(words: &[&str]) -> Result<()> {
     let (mut seconds, mut repeats, mut lib, mut filters) = (2.0, 5, None, Vec::new());
+    let mut algorithm = "cubic".to_owned();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match *word {
             "--seconds" => seconds = value()?.parse().map_err(|_| "--seconds: no number")?,
             "--repeats" => repeats = value()?.parse().map_err(|_| "--repeats: no number")?,
+            "--cc" => algorithm = (*value()?).to_owned(),
             "--lib" => lib = Some(PathBuf::from(value()?)),
             "--help" | "-h" => {
-                println!("goodput [--seconds S] [--repeats N] [--lib FILE] [FILTER...]");
+                println!(
+                    "goodput [--cc cubic|bbr|reno] [--seconds S] [--repeats N] [--lib FILE] [FILTER...]"
+                );
                 for links in LINKS {
                     println!("  {links}");
                 }
@@ -152,9 +173,9 @@ fn compare(words: &[&str]) -> Result<()> {
             lib.display()
         ));
     }
-    let pairs = Pairs::new(exe, lib)?;
+    let pairs = Pairs::new(exe, lib, algorithm.clone())?;
     println!(
-        "Mbit/s, median of {repeats} (least to most), {seconds} s each; in parentheses relative to \
+        "{algorithm}: Mbit/s, median of {repeats} (least to most), {seconds} s each; then relative to \
          the kernel's own pair in the same direction\n"
     );
     println!(
@@ -195,6 +216,8 @@ fn median(repeats: u64, run: impl Fn(u64) -> Result<f64>) -> Result<[f64; 3]> {
 struct Pairs {
     exe: PathBuf,
     lib: PathBuf,
+    /// Congestion control of both senders.
+    algorithm: String,
     /// Of the second namespace: a process that stays in it.
     second: Child,
     devices: Arc<[std::sync::Mutex<Tun>; 2]>,
@@ -223,7 +246,7 @@ fn device(name: &str, address: &str) -> Result<Tun> {
 }
 
 impl Pairs {
-    fn new(exe: PathBuf, lib: PathBuf) -> Result<Pairs> {
+    fn new(exe: PathBuf, lib: PathBuf, algorithm: String) -> Result<Pairs> {
         unshare()?;
         ip("link set lo up")?;
         let a = device("goodput0", KERNEL_A)?;
@@ -239,6 +262,7 @@ impl Pairs {
         Ok(Pairs {
             exe,
             lib,
+            algorithm,
             second,
             devices: Arc::new([a.into(), b.into()]),
             stack: AtomicU32::new(0),
@@ -262,7 +286,6 @@ impl Pairs {
             unsafe {
                 c.pre_exec(move || {
                     let file = std::fs::File::open(&path)?;
-                    use std::os::fd::AsRawFd;
                     match libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) {
                         0 => Ok(()),
                         _ => Err(std::io::Error::last_os_error()),
@@ -327,7 +350,9 @@ impl Pairs {
         out.read_line(&mut line).map_err(|e| e.to_string())?;
         let mut c = Command::new(&self.exe);
         sender(&mut c);
-        let sent = c.args(["send", address, &seconds.to_string()]).status();
+        let sent = c
+            .args(["send", address, &seconds.to_string(), &self.algorithm])
+            .status();
         if !sent.is_ok_and(|s| s.success()) {
             let _ = receiver.kill();
         }
