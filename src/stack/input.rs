@@ -63,14 +63,19 @@ impl Host<'_> {
 
     /// Process the packet in `buf`.
     pub(super) fn packet_arrives(&mut self, buf: BufId, len: usize, vnet: &VnetHdr) {
-        let (mut buf, mut whole) = (buf, BufId::NONE);
-        let mut arrived = self.parse(buf, 0, len, vnet);
-        if matches!(arrived, Some(Arrived::Piece))
-            && let Some(packet) = self.take_piece(buf, len)
-        {
-            (buf, whole) = (packet.buf, packet.buf);
-            arrived = self.parse(buf, packet.start, packet.len, &VnetHdr::PLAIN);
+        match self.parse(buf, 0, len, vnet) {
+            Some(Arrived::Piece) => {
+                if let Some(whole) = self.take_piece(buf, len) {
+                    let arrived = self.parse(whole.buf, whole.start, whole.len, &VnetHdr::PLAIN);
+                    self.process(whole.buf, arrived);
+                    self.sh.buffers.release(whole.buf);
+                }
+            }
+            arrived => self.process(buf, arrived),
         }
+    }
+
+    fn process(&mut self, buf: BufId, arrived: Option<Arrived>) {
         match arrived {
             Some(Arrived::Segment {
                 src,
@@ -101,7 +106,6 @@ impl Host<'_> {
             }
             Some(Arrived::Answered | Arrived::Piece) | None => {}
         }
-        self.sh.buffers.release(whole);
     }
 
     /// The packet that lies in `buf` from `start` on.

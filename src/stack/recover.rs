@@ -76,8 +76,8 @@ impl Host<'_> {
         self.sh.counters.recoveries += 1;
         let mut suspects = self.suspects();
         self.sh.looped.lose();
-        self.sh.links.held.lose_looped();
         self.sh.fragments.lose();
+        self.sh.links.held.lose_looped();
         self.sh.tx_waiting.clear();
         self.sh.mirror_len = 0;
         self.sh.sockets.rebuild_slots(|s| s.generation != 0);

@@ -137,8 +137,8 @@ impl super::Shared {
     pub fn next_deadline(&self) -> Instant {
         let timer = self.timers.first().map_or(Instant::NEVER, |(at, _)| at);
         timer
-            .min(self.fragments.deadline())
             .min(self.links.held.next_due())
+            .min(self.fragments.deadline())
     }
 }
 
@@ -187,10 +187,10 @@ impl super::Host<'_> {
     /// Run every timer that is due, and deliver what each sends on the loopback. Before that,
     /// packets arrive that modelled links have held until now.
     pub fn run_timers(&mut self) {
-        self.release_held();
         if self.sh.fragments.deadline() <= self.now {
             self.expire_fragments();
         }
+        self.release_held();
         let touched = self.sh.journal_len;
         // A bound, so that a timer that re-arms itself in the past can't hold the lock.
         for _ in 0..4096 {

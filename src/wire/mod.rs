@@ -265,6 +265,17 @@ pub fn emit_icmp_port_unreachable(
     icmp::emit_port_unreachable(src, dst, original, out)
 }
 
+/// Write "time exceeded in reassembly" from `src` to `dst`, quoting the first piece; returns its
+/// length, or `None` when it does not fit (RFC 792; RFC 4443, section 3.3).
+pub fn emit_icmp_reassembly_timeout(
+    src: IpAddr,
+    dst: IpAddr,
+    first: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    icmp::emit_reassembly_timeout(src, dst, first, out)
+}
+
 /// Write what a router says of `original`, a packet too big for its next link of `mtu` bytes:
 /// "fragmentation needed" (RFC 1191, section 4) or "packet too big" (RFC 4443, section 3.2).
 /// `src` is the router, `dst` the packet's source. Returns the length, or `None` when it does
@@ -308,17 +319,6 @@ pub fn endpoints(packet: &[u8]) -> Option<(Endpoint, Endpoint)> {
     };
     let &[a, b, c, d] = packet.get(at..)?.first_chunk()?;
     Some(((src, be16([a, b])), (dst, be16([c, d]))))
-}
-
-/// Write "time exceeded in reassembly" from `src` to `dst`, quoting the first piece; returns its
-/// length, or `None` when it does not fit (RFC 792; RFC 4443, section 3.3).
-pub fn emit_icmp_reassembly_timeout(
-    src: IpAddr,
-    dst: IpAddr,
-    first: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    icmp::emit_reassembly_timeout(src, dst, first, out)
 }
 
 /// The length of `options` as emitted, padded to a multiple of four.
