@@ -1,8 +1,7 @@
 //! SYN cookies (RFC 4987, section 3.6): a handshake that costs no memory. What the SYN said is
 //! kept in the numbers of the SYN+ACK, and comes back with the final ACK.
 //!
-//! In the initial sequence number: two keyed hashes, the minute, and one of four sizes of
-//! segment. In the last bits of the timestamp, if the peer has timestamps: the shift of its
+//! In the initial sequence number: keyed hashes, the minute, and one of four sizes of segment. In the last bits of the timestamp, if the peer has timestamps: the shift of its
 //! window, and whether it knows SACK. Without timestamps those two are lost, as on Linux.
 
 use super::isn::hash;
@@ -15,7 +14,9 @@ const SIZES: [[u16; 4]; 2] = [[536, 1300, 1440, 1460], [1220, 1420, 1440, 8940]]
 const MAX_AGE: u32 = 2;
 /// Bits below the minute.
 const BITS: u32 = 24;
-const MASK: u32 = (1 << BITS) - 1;
+const PROOF: u32 = (1 << BITS) - 1;
+/// Of these, those that say which size.
+const INDEX: u32 = 3;
 
 /// Of the timestamp, the bits that carry options.
 const OPTION_BITS: u32 = 6;
@@ -40,9 +41,8 @@ pub fn make(
     let sizes = &SIZES[usize::from(v6)];
     let index = sizes.iter().rposition(|size| *size <= mss).unwrap_or(0) as u32;
     let minute = minute(now);
-    let low = timed(key, tuple, minute).wrapping_add(index) & MASK;
-    let fixed = hash(key, b'c', tuple).wrapping_add(irs.0);
-    SeqNum(fixed.wrapping_add(minute << BITS).wrapping_add(low))
+    let rest = minute << BITS | proof(key, tuple, irs, minute, index);
+    SeqNum(mask(key, tuple, irs).wrapping_add(rest))
 }
 
 /// The size of segment that was told by the SYN whose cookie this is; none if it is no cookie
@@ -55,24 +55,35 @@ pub fn check(
     cookie: SeqNum,
     v6: bool,
 ) -> Option<u16> {
-    let rest = cookie
-        .0
-        .wrapping_sub(hash(key, b'c', tuple).wrapping_add(irs.0));
+    let rest = cookie.0.wrapping_sub(mask(key, tuple, irs));
     let now = minute(now);
     let age = now.wrapping_sub(rest >> BITS) & (u32::MAX >> BITS);
-    if age >= MAX_AGE {
-        return None;
-    }
-    let index = rest.wrapping_sub(timed(key, tuple, now.wrapping_sub(age))) & MASK;
-    SIZES[usize::from(v6)].get(index as usize).copied()
+    let index = rest & INDEX;
+    let good =
+        age < MAX_AGE && rest & PROOF == proof(key, tuple, irs, now.wrapping_sub(age), index);
+    let size = SIZES[usize::from(v6)].get(index as usize);
+    size.filter(|_| good).copied()
 }
 
-/// The part that changes every minute.
-fn timed(key: &[u8; 16], tuple: &[u8; 36], minute: u32) -> u32 {
-    let mut bytes = [0; 40];
+/// What hides the minute.
+fn mask(key: &[u8; 16], tuple: &[u8; 36], irs: SeqNum) -> u32 {
+    hashed(key, b'c', tuple, [irs.0, 0, 0])
+}
+
+/// The index and what proves it. Every number is hashed: in a sum, as Bernstein and Linux have
+/// it, a segment that is a few bytes further on gives the cookie of another size. It would open a
+/// connection in which these bytes are missing.
+fn proof(key: &[u8; 16], tuple: &[u8; 36], irs: SeqNum, minute: u32, index: u32) -> u32 {
+    hashed(key, b'C', tuple, [irs.0, minute, index]) & PROOF & !INDEX | index
+}
+
+fn hashed(key: &[u8; 16], domain: u8, tuple: &[u8; 36], numbers: [u32; 3]) -> u32 {
+    let mut bytes = [0; 48];
     bytes[..36].copy_from_slice(tuple);
-    bytes[36..].copy_from_slice(&minute.to_be_bytes());
-    hash(key, b'C', &bytes)
+    for (place, n) in bytes[36..].chunks_exact_mut(4).zip(numbers) {
+        place.copy_from_slice(&n.to_be_bytes());
+    }
+    hash(key, domain, &bytes)
 }
 
 /// The timestamp to send instead of `clock`, which tells the time: not later, and with what was
@@ -142,9 +153,12 @@ mod tests {
         let now = Instant(5_000_000_000_000);
         let cookie = make(now, &KEY, &TUPLE, SeqNum(77), 1460, false);
         let good = |guess| check(now, &KEY, &TUPLE, SeqNum(77), guess, false).is_some();
-        // A guess hits four sizes times two minutes of 2^32 numbers.
+        // A guess hits four sizes times two minutes of 2^32 numbers. What is just beside a cookie
+        // is no better: bytes of a connection that was opened with it.
         let hits = (1..1_000_000u32).filter(|n| good(cookie + *n)).count();
         assert_eq!(hits, 0);
+        let seen = |irs| check(now, &KEY, &TUPLE, SeqNum(irs), cookie, false).is_some();
+        assert!((70..77).chain(78..100_000).all(|irs| !seen(irs)));
         assert!(check(now, &KEY, &[4; 36], SeqNum(77), cookie, false).is_none());
         assert!(check(now, &[8; 16], &TUPLE, SeqNum(77), cookie, false).is_none());
     }
