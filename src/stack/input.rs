@@ -233,6 +233,7 @@ impl Host<'_> {
             sockets,
             chunks,
             buffers,
+            sent,
             ..
         } = &mut *self.sh;
         let s = &mut sockets[index];
@@ -244,7 +245,7 @@ impl Host<'_> {
             payload,
             pools: Pools { chunks, buffers },
         };
-        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver);
+        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver, sent);
         if let Some(reset) = outcome.reset {
             self.send_stray(local, remote, reset);
         }
@@ -278,7 +279,8 @@ impl Host<'_> {
         };
         self.touch(index);
         let v6 = !remote.addr.is_v4();
-        let s = &mut self.sh.sockets[index];
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        let s = &mut sockets[index];
         let old = s.tcb.state;
         let (error, hard) = match kind {
             IcmpError::TooBig(mtu) => {
@@ -286,7 +288,7 @@ impl Host<'_> {
                 // RFC 1191, section 3: routers that don't tell give 0.
                 let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
                 s.tcb
-                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq);
+                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq, sent);
                 self.output(index);
                 self.deliver_looped();
                 return;

@@ -1,9 +1,9 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
-use super::Host;
 use super::buffers::BufId;
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
+use super::{Host, Shared};
 use crate::addr::{Addr, Endpoint};
 use crate::link::{self, Sent, VnetHdr};
 use crate::tcp::{Events, Flags, Outcome, Segment, State, Transmit};
@@ -137,15 +137,25 @@ impl Host<'_> {
                 }
                 break;
             }
-            let Some(tx) = self.sh.sockets[index]
-                .tcb
-                .poll_transmit(self.now, max_payload)
-            else {
+            let Shared { sockets, sent, .. } = &mut *self.sh;
+            let tcb = &mut sockets[index].tcb;
+            let Some(tx) = tcb.poll_transmit(self.now, max_payload, sent) else {
                 break;
             };
             self.transmit(index, local, remote, &tx, loops);
         }
+        if self.sh.sockets[index].tcb.state == State::Closed {
+            self.forget_sent(index);
+        }
         self.arm(index);
+    }
+
+    /// Nothing of the connection is in flight any more, as far as it is concerned.
+    pub(super) fn forget_sent(&mut self, index: u32) {
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        if let Some(s) = sockets.get_mut(index) {
+            s.tcb.forget_sent(sent);
+        }
     }
 
     fn transmit(
@@ -190,6 +200,7 @@ impl Host<'_> {
         } else {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
+            let tos = tos & !3 | segment.ecn;
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
             self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
