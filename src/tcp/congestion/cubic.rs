@@ -77,7 +77,7 @@ impl Cubic {
         let target = self.target(c, a);
         let cwnd = u64::from(c.cwnd.max(1));
         // Section 4.4: "cwnd MUST be incremented by (target - cwnd)/cwnd" for each segment.
-        let more = u64::from(target).saturating_sub(cwnd << 10).min(cwnd << 9);
+        let more = target.saturating_sub(cwnd << 10).min(cwnd << 9);
         // Section 4.3: never slower than Reno would be.
         let est = self.w_est.saturating_sub(cwnd << 10);
         self.credit += more.max(est) * u64::from(segs) / cwnd;
@@ -127,7 +127,7 @@ impl Cubic {
         let k = u64::from(self.k);
         let off = t.abs_diff(k);
         // C (t - K)^3: 1024ths times 2^30ths, to 1024ths of a segment.
-        let delta = (u128::from(off).pow(3) * u128::from(C) >> 30).min(1 << 42) as u64;
+        let delta = ((u128::from(off).pow(3) * u128::from(C)) >> 30).min(1 << 42) as u64;
         let origin = u64::from(self.origin) << 10;
         if t < k {
             origin.saturating_sub(delta)
