@@ -12,9 +12,11 @@ mod block;
 mod keeper_link;
 pub mod own;
 mod signals;
+mod tracing;
 mod waiter;
 
 pub use block::{Wait, Woken};
+pub use tracing::Tracer;
 
 use crate::arena::{Arena, Guard};
 use crate::link::{Device, Mode, NoDevice, Tun};
@@ -170,10 +172,11 @@ impl Runtime {
             Link::Tun(t) => t,
             Link::None(n) => n,
         };
+        let now = sh.pace.stack(sys::now());
         let mut host = Host {
             sh,
             device,
-            now: sys::now(),
+            now,
             pid: self.pid.load(Ordering::Relaxed),
             tid: 0,
             wakes: WakeSet::default(),
@@ -274,6 +277,13 @@ pub struct Session<'a> {
     restore: Option<Signals>,
 }
 
+impl<'a> Session<'a> {
+    /// Whose lock it is.
+    pub fn runtime(&self) -> &'a Runtime {
+        self.runtime
+    }
+}
+
 impl<'a> Deref for Session<'a> {
     type Target = Host<'a>;
     fn deref(&self) -> &Host<'a> {
@@ -291,7 +301,7 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.runtime.mirror(&mut self.host);
         self.host.finish();
-        let (wakes, now) = (self.host.wakes, self.host.now);
+        let (wakes, now) = (self.host.wakes, self.host.sh.pace.real(self.host.now));
         // Rare: after a death, or when there are too many to name.
         let everybody = wakes.all.then(|| {
             let mut set = [0u64; MAX_WAITERS / 64 + 1];

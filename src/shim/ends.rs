@@ -59,7 +59,12 @@ pub fn connect_far(rt: &Runtime, near: c_int, id: SockId) {
     }
     if let Ok(far) = far {
         attach::send_far(rt, id, &far);
-        fars::keep(&mut rt.enter(), id, far);
+        let mut host = rt.enter();
+        // A keeper that took over meanwhile may have thought that the far end died with the old.
+        if let Ok((false, shown)) = host.socket(id).map(|s| (s.has_far, s.mirrored)) {
+            let _ = host.has_far(id, shown);
+        }
+        fars::keep(&mut host, id, far);
     }
 }
 
@@ -156,6 +161,9 @@ pub fn lower(host: &mut Host<'_>, near: c_int, id: SockId) {
     if over.has(Ready::OUT) {
         mirror::lower_out(near);
     }
+    if over.has(Ready::ERR) {
+        mirror::lower_err(near);
+    }
     host.lowered(id, over);
 }
 
@@ -184,6 +192,29 @@ pub fn closed(rt: &Runtime, id: SockId) -> bool {
     host.close(id);
     fars::forget(&mut host, id);
     lingers
+}
+
+/// Close the sockets bound to `port` that no process has any more; true if there were any. The
+/// keeper will hear of their ends too, but whoever has waited for a killed process may use its
+/// port at once.
+pub fn close_those_gone(rt: &Runtime, host: &mut Host<'_>, port: u16) -> bool {
+    let mut bound = [SockId::default(); 16];
+    let mut count = 0;
+    for (place, id) in bound.iter_mut().zip(host.sh.bound_at(port)) {
+        *place = id;
+        count += 1;
+    }
+    let mut any = false;
+    for &id in bound.iter().take(count) {
+        let free = unix::socket(unix::Kind::Stream, false)
+            .and_then(|scratch| unix::bind(scratch.raw(), &rt.socket_name(id.number())));
+        if free.is_ok() {
+            host.close(id);
+            fars::forget(host, id);
+            any = true;
+        }
+    }
+    any
 }
 
 /// Close the program's descriptor.

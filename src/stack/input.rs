@@ -1,10 +1,11 @@
 //! Packets in: from the device or the loopback to the connection, listener or RST they get.
 
-use super::buffers::LARGE;
+use super::buffers::{BufId, LARGE};
+use super::impair::attention;
 use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
-use crate::link::{Sent, VnetHdr};
+use crate::link::VnetHdr;
 use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
@@ -27,6 +28,8 @@ enum Arrived {
         kind: IcmpError,
     },
     Answered,
+    /// A piece of a packet.
+    Piece,
 }
 
 impl Host<'_> {
@@ -46,47 +49,69 @@ impl Host<'_> {
                 break;
             };
             count += 1;
-            let arrived = self.parse(buf, len, &vnet);
-            match arrived {
-                Some(Arrived::Segment {
-                    src,
-                    dst,
-                    segment,
-                    payload,
-                }) => {
-                    self.sh.counters.in_segs += 1;
-                    let payload = self.take_payload(buf, payload, &segment);
-                    self.trace_segment(
-                        0,
-                        Direction::In,
-                        Endpoint::new(src, segment.src_port),
-                        Endpoint::new(dst, segment.dst_port),
-                        &segment,
-                        false,
-                    );
-                    self.segment_arrives(src, dst, &segment, payload);
-                }
-                Some(Arrived::Icmp {
-                    local,
-                    remote,
-                    seq,
-                    kind,
-                }) => {
-                    self.sh.counters.icmp_in += 1;
-                    self.icmp_arrives(local, remote, seq, kind);
-                }
-                Some(Arrived::Answered) | None => {}
+            if self.sh.attention & attention::IN != 0 {
+                self.packet_attended(buf, len, &vnet);
+            } else {
+                self.packet_arrives(buf, len, &vnet);
+                self.sh.buffers.release(buf);
             }
-            self.sh.buffers.release(buf);
             self.deliver_looped();
             self.settled(touched);
         }
         count
     }
 
-    fn parse(&mut self, buf: super::buffers::BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
+    /// Process the packet in `buf`.
+    pub(super) fn packet_arrives(&mut self, buf: BufId, len: usize, vnet: &VnetHdr) {
+        match self.parse(buf, 0, len, vnet) {
+            Some(Arrived::Piece) => {
+                if let Some(whole) = self.take_piece(buf, len) {
+                    let arrived = self.parse(whole.buf, whole.start, whole.len, &VnetHdr::PLAIN);
+                    self.process(whole.buf, arrived);
+                    self.sh.buffers.release(whole.buf);
+                }
+            }
+            arrived => self.process(buf, arrived),
+        }
+    }
+
+    fn process(&mut self, buf: BufId, arrived: Option<Arrived>) {
+        match arrived {
+            Some(Arrived::Segment {
+                src,
+                dst,
+                segment,
+                payload,
+            }) => {
+                self.sh.counters.in_segs += 1;
+                let payload = self.take_payload(buf, payload, &segment);
+                self.trace_segment(
+                    0,
+                    Direction::In,
+                    Endpoint::new(src, segment.src_port),
+                    Endpoint::new(dst, segment.dst_port),
+                    &segment,
+                    false,
+                );
+                self.segment_arrives(src, dst, &segment, payload);
+            }
+            Some(Arrived::Icmp {
+                local,
+                remote,
+                seq,
+                kind,
+            }) => {
+                self.sh.counters.icmp_in += 1;
+                self.icmp_arrives(local, remote, seq, kind);
+            }
+            Some(Arrived::Answered | Arrived::Piece) | None => {}
+        }
+    }
+
+    /// The packet that lies in `buf` from `start` on.
+    fn parse(&mut self, buf: BufId, start: usize, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
         let bytes = self.sh.buffers.bytes(buf);
-        let packet = bytes.get(..len)?;
+        let packet = bytes.get(start..start + len)?;
         let parsed = match wire::parse(packet, vnet.verified()) {
             Ok(p) => p,
             Err(Malformed::Checksum) => {
@@ -94,6 +119,7 @@ impl Host<'_> {
                 self.sh.counters.in_errs += 1;
                 return None;
             }
+            Err(Malformed::Fragment) => return Some(Arrived::Piece),
             Err(_) => {
                 self.sh.counters.in_errs += 1;
                 return None;
@@ -116,7 +142,7 @@ impl Host<'_> {
                     src: src.into(),
                     dst,
                     segment,
-                    payload,
+                    payload: start + payload,
                 })
             }
             Packet::Echo { src, dst, body } => {
@@ -127,9 +153,7 @@ impl Host<'_> {
                 if let Some(n) = wire::emit_echo_reply(dst, src, body, &mut out) {
                     self.sh.counters.icmp_in += 1;
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
-                        self.sh.counters.device_drops += 1;
-                    }
+                    self.send_packet(&out[..n]);
                 }
                 Some(Arrived::Answered)
             }
@@ -155,21 +179,19 @@ impl Host<'_> {
                 let mut out = [0u8; 1280];
                 if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
-                        self.sh.counters.device_drops += 1;
-                    }
+                    self.send_packet(&out[..n]);
                 }
                 Some(Arrived::Answered)
             }
         }
     }
 
-    fn is_ours(&self, a: Addr) -> bool {
+    pub(super) fn is_ours(&self, a: Addr) -> bool {
         !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
     }
 
     /// The payload as a queue: small ones copied, large ones by reference.
-    fn take_payload(&mut self, buf: super::buffers::BufId, at: usize, seg: &Segment) -> Queue {
+    fn take_payload(&mut self, buf: BufId, at: usize, seg: &Segment) -> Queue {
         let mut q = Queue::default();
         if seg.len == 0 {
             return q;
@@ -209,7 +231,7 @@ impl Host<'_> {
         payload.clear(&mut pools!(self.sh));
     }
 
-    fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+    pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
         if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)

@@ -12,7 +12,9 @@ use crate::addr::Addr;
 use crate::arena::Root;
 use crate::arena::pool::{Plain, Pool};
 use crate::tcp::Sent;
+use crate::time::Pace;
 use crate::trace::Ring;
+use crate::trace::capture::Capture;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// How many sockets a stack can hold, TIME_WAIT included.
@@ -91,7 +93,13 @@ pub struct Counters {
     pub in_csum_errors: u64,
     pub listen_drops: u64,
     pub listen_overflows: u64,
+    pub syncookies_sent: u64,
+    pub syncookies_recv: u64,
+    pub syncookies_failed: u64,
     pub no_buffers: u64,
+    pub reasm_reqds: u64,
+    pub reasm_oks: u64,
+    pub reasm_fails: u64,
     pub device_drops: u64,
     pub icmp_in: u64,
     pub icmp_out: u64,
@@ -143,8 +151,19 @@ pub struct Shared {
     pub looped: super::output::LoopQueue,
     /// Sockets that wait for room there.
     pub tx_waiting: super::output::TxWaiting,
+    /// Packets that came in pieces, not complete yet.
+    pub fragments: super::fragments::Fragments,
     /// Deadlines.
     pub timers: TimerHeap,
+    /// How the stack's time goes.
+    pub pace: Pace,
+    /// Links on which packets take the long way: impaired ones, and all while somebody
+    /// captures. See [`super::attention`].
+    pub attention: u32,
+    /// The modelled links.
+    pub links: super::Links,
+    /// Packets for a capture.
+    pub capture: Capture,
     /// Threads that wait.
     pub waiters: Pool<Waiter, MAX_WAITERS>,
     /// By process: a waiter that sleeps in poll or epoll; see [`super::wait`].
@@ -159,11 +178,16 @@ pub struct Shared {
     pub trace: Ring,
 }
 
+/// Of what the fields mean: to be raised when that changes and no size does, so that programs of
+/// two days' libraries don't share a stack.
+const REVISION: u64 = 1;
+
 // SAFETY: every field is plain data without pointers whose all-zero pattern is a valid, empty value.
 #[allow(unsafe_code)]
 unsafe impl Root for Shared {
-    const LAYOUT: u64 =
-        (core::mem::size_of::<Shared>() as u64) << 16 | core::mem::size_of::<Socket>() as u64;
+    const LAYOUT: u64 = REVISION << 48
+        | (core::mem::size_of::<Shared>() as u64) << 16
+        | core::mem::size_of::<Socket>() as u64;
 }
 
 impl Shared {

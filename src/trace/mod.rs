@@ -1,6 +1,8 @@
 //! What happened, as events in a ring in shared memory: calls with results, changes of TCP
 //! state, segments. Written only while somebody traces; read by the `utcp` command.
 
+pub mod capture;
+
 use crate::addr::Endpoint;
 use crate::tcp::{Segment, State};
 use crate::time::Instant;
@@ -122,7 +124,8 @@ pub const CAPACITY: usize = 4096;
 /// The ring. `next` is the number of the next event; event `n` is at `n % CAPACITY`.
 #[repr(C)]
 pub struct Ring {
-    /// Events are written while this is not zero (a count of tracers).
+    /// Events are written while this is not zero: a bit for each tracer
+    /// ([`crate::runtime::Tracer`]).
     pub tracers: u32,
     next: u64,
     events: [Option<Event>; CAPACITY],
