@@ -116,7 +116,6 @@ fn absent(level: c_int, name: c_int) -> Option<c_int> {
             libc::TCP_INQ,
             libc::TCP_REPAIR,
             libc::TCP_SAVE_SYN,
-            libc::TCP_THIN_DUPACK,
             TCP_TX_DELAY,
         ],
         libc::SOL_IP => &[
@@ -401,6 +400,13 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
         let algorithm = Algorithm::named(name).ok_or(Errno(libc::ENOENT))?;
         return set_opt(s, Opt::Congestion, algorithm as i64);
     }
+    if name == libc::TCP_THIN_DUPACK {
+        // Without effect in Linux, too, but checked.
+        return match given.int()? {
+            0 | 1 => Ok(()),
+            _ => Err(INVALID),
+        };
+    }
     let opt = tcp_opt(name).ok_or(NO_SUCH)?;
     let value = given.int()?;
     match opt {
@@ -426,6 +432,7 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
             };
             out.put(&tcp_info::encode(state, &info, queue, pmtu));
         }
+        libc::TCP_THIN_DUPACK => out.int(0),
         libc::TCP_CC_INFO => {
             // Only BBR has something to tell.
             if let Some(words) = s.enter()?.congestion_info(s.id).map_err(errno::of)? {
