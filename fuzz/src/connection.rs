@@ -254,7 +254,7 @@ impl World {
         self.with(|h| match what % 16 {
             0..5 => {
                 let oob = what & 0xf0 == 0xf0;
-                let _ = h.send(id, &[IoSlice::new(&buf)], 0, SendFlags { oob });
+                let _ = h.send(id, &[IoSlice::new(&buf)], 0, SendFlags { oob, more: false });
             }
             5..9 => {
                 let flags = RecvFlags {

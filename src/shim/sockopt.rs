@@ -80,6 +80,8 @@ fn tcp_opt(name: c_int) -> Option<Opt> {
         libc::TCP_QUICKACK => Opt::QuickAck,
         libc::TCP_USER_TIMEOUT => Opt::UserTimeout,
         libc::TCP_NOTSENT_LOWAT => Opt::NotSentLowat,
+        libc::TCP_THIN_LINEAR_TIMEOUTS => Opt::ThinLinear,
+        libc::TCP_WINDOW_CLAMP => Opt::WindowClamp,
         _ => return None,
     })
 }
@@ -114,8 +116,6 @@ fn absent(level: c_int, name: c_int) -> Option<c_int> {
             libc::TCP_INQ,
             libc::TCP_REPAIR,
             libc::TCP_SAVE_SYN,
-            libc::TCP_THIN_LINEAR_TIMEOUTS,
-            libc::TCP_THIN_DUPACK,
             TCP_TX_DELAY,
         ],
         libc::SOL_IP => &[
@@ -297,6 +297,17 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
         return match name {
             libc::SO_PRIORITY => set_opt(s, Opt::Priority, given.int()?.into()),
             libc::SO_MARK => set_opt(s, Opt::Mark, given.int()?.into()),
+            libc::SO_MAX_PACING_RATE => {
+                let rate = if given.len as usize == size_of::<u64>() {
+                    given.read::<u64>()?
+                } else {
+                    match given.int()? as u32 {
+                        u32::MAX => u64::MAX,
+                        n => n.into(),
+                    }
+                };
+                set_opt(s, Opt::MaxPacingRate, i64::try_from(rate).unwrap_or(0))
+            }
             _ => Ok(()),
         };
     }
@@ -389,6 +400,13 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
         let algorithm = Algorithm::named(name).ok_or(Errno(libc::ENOENT))?;
         return set_opt(s, Opt::Congestion, algorithm as i64);
     }
+    if name == libc::TCP_THIN_DUPACK {
+        // Without effect in Linux, too, but checked.
+        return match given.int()? {
+            0 | 1 => Ok(()),
+            _ => Err(INVALID),
+        };
+    }
     let opt = tcp_opt(name).ok_or(NO_SUCH)?;
     let value = given.int()?;
     match opt {
@@ -414,11 +432,14 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
             };
             out.put(&tcp_info::encode(state, &info, queue, pmtu));
         }
-        libc::TCP_WINDOW_CLAMP => {
-            let host = s.enter()?;
-            let socket = host.socket(s.id).map_err(errno::of)?;
-            let clamp = socket.options.rcvbuf / 2;
-            out.int(if socket.open { clamp as c_int } else { 0 });
+        libc::TCP_THIN_DUPACK => out.int(0),
+        libc::TCP_CC_INFO => {
+            // Only BBR has something to tell.
+            if let Some(words) = s.enter()?.congestion_info(s.id).map_err(errno::of)? {
+                for word in words {
+                    out.put(&word.to_ne_bytes());
+                }
+            }
         }
         libc::TCP_CONGESTION => {
             let mut name = [0u8; TCP_CA_NAME_MAX];

@@ -146,12 +146,26 @@ fn read() -> Sysctl {
         c"/proc/sys/net/ipv4/tcp_ecn_fallback",
         &mut s.tcp_ecn_fallback,
     );
-    word(
-        c"/proc/sys/net/ipv4/tcp_congestion_control",
-        |name| match Algorithm::named(name) {
-            Some(algorithm) => s.tcp_congestion_control = algorithm,
-            None => {}
-        },
+    word(c"/proc/sys/net/ipv4/tcp_congestion_control", |name| {
+        if let Some(algorithm) = Algorithm::named(name) {
+            s.tcp_congestion_control = algorithm;
+        }
+    });
+    one(
+        c"/proc/sys/net/ipv4/tcp_comp_sack_nr",
+        &mut s.tcp_comp_sack_nr,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_comp_sack_delay_ns",
+        &mut s.tcp_comp_sack_delay_ns,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_thin_linear_timeouts",
+        &mut s.tcp_thin_linear_timeouts,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_notsent_lowat",
+        &mut s.tcp_notsent_lowat,
     );
     one(
         c"/proc/sys/net/ipv4/tcp_slow_start_after_idle",

@@ -23,6 +23,8 @@ pub enum How {
 pub struct SendFlags {
     /// MSG_OOB: the last byte is urgent.
     pub oob: bool,
+    /// MSG_MORE: more follows.
+    pub more: bool,
 }
 
 /// Flags of recv(2) that reach the stack.
@@ -437,6 +439,7 @@ impl Host<'_> {
         if done == 0 && total > 0 {
             return Err(Error::WouldBlock);
         }
+        s.tcb.expect_more(flags.more && !short);
         if flags.oob && !short {
             s.tcb.app_wrote_urgent(self.now, done as u32);
         } else {

@@ -47,6 +47,9 @@ pub enum Opt {
     UserTimeout,
     QuickAck,
     NotSentLowat,
+    ThinLinear,
+    /// 0 only where there is no connection.
+    WindowClamp,
     /// The number of a [`crate::tcp::congestion::Algorithm`].
     Congestion,
     /// Bytes a second; 0 and below, and what does not fit: no limit.
@@ -153,7 +156,24 @@ impl Host<'_> {
             Opt::Linger2 => t.linger2 = if value < 0 { -1 } else { value.min(120) as i32 },
             Opt::DeferAccept => o.defer_accept = value.max(0) as u32,
             Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
-            Opt::QuickAck => {}
+            Opt::QuickAck => {
+                if s.open {
+                    s.tcb.set_quickack(value as i32);
+                }
+            }
+            Opt::ThinLinear => t.thin_linear = within(value, 0, 1)? != 0,
+            Opt::WindowClamp if s.open && s.tcb.state != State::Closed => {
+                if value == 0 {
+                    return Err(Error::Invalid);
+                }
+                s.tcb.set_window_clamp(value as u32);
+            }
+            Opt::WindowClamp => {
+                t.window_clamp = match value as u32 {
+                    0 => 0,
+                    n => n.max(1152),
+                };
+            }
             Opt::NotSentLowat => o.notsent_lowat = value as u32,
             Opt::Congestion => {
                 let chosen = u8::try_from(value).ok().and_then(Algorithm::numbered);
@@ -215,7 +235,10 @@ impl Host<'_> {
             Opt::Linger2 => or(t.linger2 as u32, sys.tcp_fin_timeout),
             Opt::DeferAccept => o.defer_accept.into(),
             Opt::UserTimeout => t.user_timeout.into(),
-            Opt::QuickAck => 1,
+            Opt::QuickAck => (!s.open || s.tcb.quickack()).into(),
+            Opt::ThinLinear => t.thin_linear.into(),
+            Opt::WindowClamp if s.open => s.tcb.window_clamp().into(),
+            Opt::WindowClamp => t.window_clamp.into(),
             Opt::NotSentLowat => o.notsent_lowat.into(),
             Opt::Congestion => {
                 let default = sys.tcp_congestion_control;
@@ -251,6 +274,16 @@ impl Host<'_> {
             state => state,
         };
         Ok((state, info))
+    }
+
+    /// `struct tcp_bbr_info` behind TCP_CC_INFO; other algorithms have nothing to tell.
+    pub fn congestion_info(&self, id: SockId) -> Result<Option<[u32; 5]>> {
+        let s = self.socket(id)?;
+        Ok(if s.open {
+            s.tcb.congestion_info()
+        } else {
+            None
+        })
     }
 
     /// Linux's tcp_init_buffer_space and tcp_sndbuf_expand: a send buffer that is not the

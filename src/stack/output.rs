@@ -388,7 +388,10 @@ impl Host<'_> {
         }
         if new == State::Closed {
             self.connection_over(index, old);
-        } else if e.0 & !(Events::STATE.0) != 0 || old != new {
+        } else if e.0 & !(Events::STATE.0) != 0
+            || old != new
+            || self.sh.sockets[index].options.notsent_lowat != 0
+        {
             self.notify(index);
         }
         self.arm(index);

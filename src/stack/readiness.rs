@@ -42,6 +42,8 @@ impl Socket {
         let tail = unsent.min(self.tx.tail_skb);
         if tail > 0 && tail < goal {
             (goal - tail, false)
+        } else if u64::from(unsent) >= u64::from(self.notsent_lowat()) {
+            (0, true)
         } else if self.wmem_queued() < self.options.sndbuf.saturating_add(ONE_MORE.min(goal)) {
             (goal, true)
         } else {
@@ -49,10 +51,25 @@ impl Socket {
         }
     }
 
+    /// TCP_NOTSENT_LOWAT: no more than so much waits to be sent.
+    fn notsent_lowat(&self) -> u32 {
+        match self.options.notsent_lowat {
+            0 => self.sysctl.tcp_notsent_lowat,
+            n => n,
+        }
+    }
+
     /// sk_stream_is_writable: a third of the buffer is free.
     fn writable(&self) -> bool {
         let used = self.wmem_queued();
+        let unsent = if self.open {
+            let in_flight = self.tcb.snd_nxt() - self.tcb.snd_una();
+            self.tx.bytes.saturating_sub(in_flight)
+        } else {
+            0
+        };
         self.options.sndbuf.saturating_sub(used) >= used / 2
+            && (unsent == 0 || u64::from(unsent) * 2 < u64::from(self.notsent_lowat()))
     }
 
     /// What poll(2) reports (Linux: tcp_poll).

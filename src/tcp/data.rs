@@ -85,8 +85,9 @@ impl Tcb {
         if self.fin_at == Some(self.rcv_nxt) {
             self.take_fin(now, out);
         } else if start.gt(expected) && self.rcv_nxt == expected {
-            // Out of order (even a lone FIN): RFC 5681, section 4.2.
-            self.delack.now = true;
+            // Out of order: RFC 5681, section 4.2, with `compress_ack`. A lone FIN has no block
+            // that would tell.
+            self.delack.now |= end.le(start);
         }
         true
     }
@@ -112,6 +113,11 @@ impl Tcb {
             let mut blocks = [(SeqNum(0), SeqNum(0)); 4];
             let n = rx.sack_blocks(next, &mut blocks).min(blocks.len());
             let had = self.rcv_sack_len > 0;
+            let full = usize::from(self.rcv_sack_len) == blocks.len() && n == blocks.len();
+            if full && self.delack.compressed > 0 && blocks[3] != self.rcv_sack[3] {
+                // A block is pushed out that was held back.
+                self.delack.now = true;
+            }
             self.rcv_sack = blocks;
             self.rcv_sack_len = n as u8;
             if had && n == 0 {

@@ -4,7 +4,7 @@
 //! slow start. A connection that answers what it receives (*pingpong*) waits, so that the ACK
 //! rides on the answer. Every second full segment is acknowledged at once in any case.
 
-use super::{Flags, Segment, State, Tcb};
+use super::{Flags, Segment, SeqNum, State, Tcb};
 use crate::time::{Duration, Instant};
 
 /// Linux: `TCP_MAX_QUICKACKS`.
@@ -43,6 +43,13 @@ pub(super) struct DelayedAck {
     pub lrcvtime: Instant,
     /// The delayed ACK timer.
     pub at: Instant,
+    /// SACKs that were held back, and duplicates sent since `rcv_nxt` was `dup_nxt` (Linux:
+    /// `compressed_ack`, `dup_ack_counter`).
+    pub compressed: u8,
+    dups: u8,
+    dup_nxt: SeqNum,
+    /// When what is held back goes.
+    pub compress_at: Instant,
 }
 
 impl DelayedAck {
@@ -59,6 +66,10 @@ impl DelayedAck {
             ato: 0,
             lrcvtime: now,
             at: Instant::NEVER,
+            compressed: 0,
+            dups: 0,
+            dup_nxt: SeqNum(0),
+            compress_at: Instant::NEVER,
         }
     }
 
@@ -69,6 +80,8 @@ impl DelayedAck {
         self.pushed = false;
         self.pushed2 = false;
         self.at = Instant::NEVER;
+        self.compressed = 0;
+        self.compress_at = Instant::NEVER;
     }
 
     fn in_quickack(&self) -> bool {
@@ -179,11 +192,72 @@ impl Tcb {
             && self.window_to_offer() >= self.rcv_wnd;
         // RFC 5681, section 4.2: "a TCP receiver SHOULD send an immediate duplicate ACK when an
         // out-of-order segment arrives".
-        if two_segments || self.delack.in_quickack() || self.delack.now || self.rcv_sack_len > 0 {
+        if two_segments || self.delack.in_quickack() || self.delack.now {
             self.owes.ack = true;
+        } else if self.rcv_sack_len > 0 {
+            self.compress_ack(now);
         } else {
             self.delay_ack(now);
         }
+    }
+
+    /// The first three duplicate ACKs of a hole go at once, so that the peer sees the loss; what
+    /// follows may be told in one (Linux: tcp_comp_sack_nr and its kin).
+    fn compress_ack(&mut self, now: Instant) {
+        const THRESHOLD: u8 = 3;
+        let most = self.sysctl.tcp_comp_sack_nr;
+        if !self.sack_ok || self.delack.compressed >= most {
+            self.owes.ack = true;
+            return;
+        }
+        if self.delack.dup_nxt != self.rcv_nxt {
+            self.delack.dup_nxt = self.rcv_nxt;
+            self.delack.dups = 0;
+        }
+        if self.delack.dups < THRESHOLD {
+            self.delack.dups += 1;
+            self.owes.ack = true;
+            return;
+        }
+        self.delack.compressed += 1;
+        if self.delack.compress_at != Instant::NEVER {
+            return;
+        }
+        // A twentieth of the round-trip time, but no more than tcp_comp_sack_delay_ns.
+        let mut rtt8 = self.drs.rtt8();
+        if self.rtt.srtt8 > 0 && (rtt8 == 0 || self.rtt.srtt8 < rtt8) {
+            rtt8 = self.rtt.srtt8;
+        }
+        let delay = (u64::from(rtt8) * 125 / 20).min(self.sysctl.tcp_comp_sack_delay_ns.into());
+        self.delack.compress_at = now + Duration::from_nanos(delay);
+    }
+
+    /// What was held back goes.
+    pub(super) fn on_compress_timer(&mut self) {
+        self.delack.compress_at = Instant::NEVER;
+        if self.delack.compressed > 0 {
+            self.owes.ack = true;
+        }
+    }
+
+    /// TCP_QUICKACK (Linux: `__tcp_sock_set_quickack`).
+    pub fn set_quickack(&mut self, value: i32) {
+        if value == 0 {
+            self.delack.pingpong = true;
+            return;
+        }
+        self.delack.pingpong = false;
+        if self.delack.scheduled && matches!(self.state, State::Established | State::CloseWait) {
+            self.owes.ack = true;
+            if value & 1 == 0 {
+                self.delack.pingpong = true;
+            }
+        }
+    }
+
+    /// What getsockopt tells of TCP_QUICKACK.
+    pub fn quickack(&self) -> bool {
+        !self.delack.pingpong
     }
 
     /// Linux's `tcp_send_delayed_ack`.

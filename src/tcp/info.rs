@@ -130,6 +130,12 @@ impl Tcb {
         self.cc.cwnd()
     }
 
+    /// BBR's bandwidth in bytes a second (low half, high half), its least round-trip time in
+    /// microseconds, its gains for rate and window in 256ths; nothing for other algorithms.
+    pub fn congestion_info(&self) -> Option<[u32; 5]> {
+        self.cc.model(self.snd_mss.into())
+    }
+
     /// What TCP_INFO tells.
     pub fn info(&self, now: Instant) -> Info {
         let mss = u32::from(self.snd_mss).max(1);

@@ -11,7 +11,6 @@
 //! 6069, 6298, 6528, 6582, 6937, 7323, 8985, 9406 and 9438; where Linux (6.18) differs from
 //! them, Linux. Known to differ from Linux:
 //!
-//! - ACKs of out-of-order segments are not compressed;
 //! - what goes beyond the window is trimmed, where Linux may drop the segment;
 //! - no Fast Open (TCP_DEFER_ACCEPT is the host's: `stack/listen.rs`).
 //!
@@ -244,6 +243,10 @@ pub struct Sysctl {
     pub tcp_ecn: u8,
     pub tcp_ecn_fallback: u8,
     pub tcp_congestion_control: congestion::Algorithm,
+    pub tcp_comp_sack_nr: u8,
+    pub tcp_comp_sack_delay_ns: u32,
+    pub tcp_thin_linear_timeouts: u8,
+    pub tcp_notsent_lowat: u32,
     pub tcp_slow_start_after_idle: u8,
     pub tcp_rfc1337: u8,
     pub tcp_abort_on_overflow: u8,
@@ -295,6 +298,10 @@ impl Default for Sysctl {
             tcp_ecn: 2,
             tcp_ecn_fallback: 1,
             tcp_congestion_control: congestion::Algorithm::Cubic,
+            tcp_comp_sack_nr: 44,
+            tcp_comp_sack_delay_ns: 1_000_000,
+            tcp_thin_linear_timeouts: 0,
+            tcp_notsent_lowat: u32::MAX,
             tcp_slow_start_after_idle: 1,
             tcp_rfc1337: 0,
             tcp_abort_on_overflow: 0,
@@ -348,6 +355,10 @@ pub struct TcpOptions {
     pub linger2: i32,
     /// TCP_CONGESTION; none: tcp_congestion_control.
     pub congestion: Option<congestion::Algorithm>,
+    /// TCP_THIN_LINEAR_TIMEOUTS.
+    pub thin_linear: bool,
+    /// TCP_WINDOW_CLAMP, as set before the connection was opened.
+    pub window_clamp: u32,
     /// SO_MAX_PACING_RATE, bytes a second.
     pub max_pacing_rate: u64,
 }

@@ -105,6 +105,7 @@ impl Tcb {
             snd_wnd: 0,
             snd_wl1: SeqNum(0),
             max_window: 0,
+            more: false,
             fin_queued: false,
             fin_received: false,
             fin_at: None,
@@ -163,7 +164,10 @@ impl Tcb {
 
     fn choose_window(&mut self, mss: u32) {
         let space = window::win_from_space(self.rcv_buf, self.scaling_ratio);
-        let clamp = if self.rcv_buf_locked { space.max(1) } else { 0 };
+        let mut clamp = self.options.window_clamp;
+        if self.rcv_buf_locked && (clamp == 0 || clamp > space) {
+            clamp = space.max(1);
+        }
         let limits = (self.sysctl.tcp_rmem[2], self.sysctl.rmem_max);
         let chosen = window::select_initial_window(space, mss, clamp, self.wscale_ok, limits);
         self.rcv_wnd = chosen.wnd;

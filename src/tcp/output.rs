@@ -46,6 +46,11 @@ impl Tcb {
         }
     }
 
+    /// MSG_MORE: more follows what was written; a short segment waits for it.
+    pub fn expect_more(&mut self, more: bool) {
+        self.more = more;
+    }
+
     /// `n` bytes were written with MSG_OOB: they are appended as [`Tcb::app_wrote`] does, and
     /// the urgent pointer is now at their end.
     pub fn app_wrote_urgent(&mut self, now: Instant, n: u32) {
@@ -507,7 +512,7 @@ impl Tcb {
         if !partial || self.fin_queued || self.snd_up.gt(self.snd_una) {
             return false;
         }
-        if self.options.cork {
+        if self.options.cork || self.more {
             return true;
         }
         !self.options.nodelay

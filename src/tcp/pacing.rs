@@ -6,6 +6,10 @@ use crate::time::{Duration, Instant};
 /// Linux's `SK_PACING_SHIFT`'s room for what goes at once: the first segments of a connection.
 const UNPACED: u32 = 10;
 
+/// So much too early is no harm: waking up would take as long. (The rate is kept all the same,
+/// for what went early is counted.)
+const SLACK: Duration = Duration::from_micros(200);
+
 /// When the next segment may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -48,7 +52,7 @@ impl Tcb {
 
     /// Nothing may be sent now: the pacing timer runs.
     pub(super) fn paced(&mut self, now: Instant) -> bool {
-        let wait = self.pacing.next > now && self.pacing_rate().is_some();
+        let wait = self.pacing.next > now + SLACK && self.pacing_rate().is_some();
         self.pacing.waits = wait;
         wait
     }

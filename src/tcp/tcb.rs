@@ -72,6 +72,8 @@ pub struct Tcb {
     pub(super) snd_wl1: SeqNum,
     /// The largest window the peer ever offered.
     pub(super) max_window: u32,
+    /// The program said that more follows (MSG_MORE).
+    pub(super) more: bool,
     /// The program is done writing: a FIN follows `snd_end`.
     pub(super) fin_queued: bool,
 

@@ -9,6 +9,11 @@ const MODEL_RTO_MIN_MS: u64 = 200;
 /// Linux's `TCP_TIMEOUT_INIT`.
 const MODEL_RTO_INIT_MS: u64 = 1000;
 
+/// Linux's `tcp_stream_is_thin`: fewer packets are out.
+const THIN: u32 = 4;
+/// Linux's `TCP_THIN_LINEAR_RETRIES`.
+const THIN_LINEAR_RETRIES: u8 = 6;
+
 /// Which of two timers, never both on, the retransmission slot holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -100,6 +105,7 @@ impl Tcb {
             .rexmit_at
             .min(self.timers.long_at)
             .min(self.delack.at)
+            .min(self.delack.compress_at)
             .min(pace_at)
     }
 
@@ -112,6 +118,9 @@ impl Tcb {
         if self.pacing.next <= now {
             // What waited is polled now.
             self.pacing.waits = false;
+        }
+        if self.delack.compress_at <= now {
+            self.on_compress_timer();
         }
         if self.delack.at <= now {
             self.on_delack_timer();
@@ -267,6 +276,19 @@ impl Tcb {
     }
 
     fn back_off(&mut self, now: Instant) {
+        // A thin stream has nothing that would clock out a fast retransmit: its timeouts stay
+        // as they are for a while (Linux: TCP_THIN_LINEAR_TIMEOUTS).
+        let asked = self.options.thin_linear || self.sysctl.tcp_thin_linear_timeouts != 0;
+        if asked
+            && self.state == State::Established
+            && self.sent.packets_out < THIN
+            && self.cc.ssthresh() < super::congestion::NO_SSTHRESH
+            && self.timers.retransmits <= THIN_LINEAR_RETRIES
+        {
+            self.timers.backoff = 0;
+            self.rtt.set_backed_off(0);
+            return self.arm_backed_off(now);
+        }
         // RFC 6298, section 5.5.
         self.timers.backoff = self.timers.backoff.saturating_add(1);
         self.rtt.back_off();

@@ -85,6 +85,13 @@ pub(super) fn select_initial_window(
     }
 }
 
+impl Autotune {
+    /// Eight times the round-trip time as a receiver sees it, microseconds; 0: unknown.
+    pub(super) fn rtt8(&self) -> u32 {
+        self.rtt8
+    }
+}
+
 impl Tcb {
     /// What is left of the advertised window (Linux: `tcp_receive_window`).
     pub(super) fn receive_window(&self) -> u32 {
@@ -187,6 +194,23 @@ impl Tcb {
                 .min(super::congestion::INITIAL_WINDOW * advmss),
             ..Autotune::default()
         };
+    }
+
+    /// TCP_WINDOW_CLAMP on a connection (Linux: `tcp_set_window_clamp`).
+    pub fn set_window_clamp(&mut self, value: u32) {
+        let new = value.max(1152);
+        let old = self.window_clamp;
+        self.window_clamp = new;
+        if new < old {
+            self.rcv_ssthresh = self.rcv_ssthresh.min(new);
+        } else {
+            self.rcv_ssthresh = self.rcv_ssthresh.max(self.rcv_wnd.min(new));
+        }
+    }
+
+    /// TCP_WINDOW_CLAMP.
+    pub fn window_clamp(&self) -> u32 {
+        self.window_clamp
     }
 
     /// A segment of `len` bytes came in order: the window may open further (Linux:

@@ -105,6 +105,19 @@ impl Bbr {
         (self.rate > 0).then_some(self.rate)
     }
 
+    /// `struct tcp_bbr_info`.
+    pub(super) fn info(&self, mss: u32) -> [u32; 5] {
+        let bw = (u128::from(self.bandwidth()) * u128::from(mss) * 1_000_000) >> BW_SCALE;
+        let bw = u64::try_from(bw).unwrap_or(u64::MAX);
+        [
+            bw as u32,
+            (bw >> 32) as u32,
+            self.min_rtt,
+            self.pacing_gain(),
+            self.cwnd_gain(),
+        ]
+    }
+
     fn max_bw(&self) -> u32 {
         self.bw.get()
     }

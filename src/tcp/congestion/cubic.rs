@@ -11,6 +11,10 @@ const C: u64 = 410;
 /// alpha_cubic, 3 (1 - beta) / (1 + beta), in 1024ths (section 4.3).
 const ALPHA: u64 = 3 * (1024 - BETA) * 1024 / (1024 + BETA);
 
+/// Windows are computed in parts of a segment of this many bits, for an ACK may raise a window of
+/// thousands by little.
+const FINE: u32 = 20;
+
 /// Section 4.1.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -25,9 +29,9 @@ pub(super) struct Cubic {
     k: u32,
     /// `cwnd_prior`.
     cwnd_prior: u32,
-    /// `W_est`, in 1024ths of a segment.
+    /// `W_est`, in parts of a segment.
     w_est: u64,
-    /// Parts of a segment by which the window is to grow, in 1024ths.
+    /// Parts of a segment by which the window is to grow.
     credit: u64,
     /// Before the last reduction, for [`Cubic::on_undo`].
     before: (u32, u32),
@@ -76,31 +80,35 @@ impl Cubic {
         }
         let target = self.target(c, a);
         let cwnd = u64::from(c.cwnd.max(1));
-        // Section 4.4: "cwnd MUST be incremented by (target - cwnd)/cwnd" for each segment.
-        let more = u64::from(target).saturating_sub(cwnd << 10).min(cwnd << 9);
-        // Section 4.3: never slower than Reno would be.
-        let est = self.w_est.saturating_sub(cwnd << 10);
-        self.credit += more.max(est) * u64::from(segs) / cwnd;
-        if more == 0 && est == 0 {
-            // Linux: a hundredth of the window each round trip, so that the curve's flat part
-            // is left at last.
-            self.credit += 1024 * u64::from(segs) / (100 * cwnd);
+        // Section 4.3: where Reno would be faster, its window counts.
+        let est = u32::try_from(self.w_est >> FINE).unwrap_or(u32::MAX);
+        if est > c.cwnd && target < self.w_est {
+            c.cwnd = est;
+        } else {
+            // Section 4.4: "cwnd MUST be incremented by (target - cwnd)/cwnd" for each segment,
+            // the target being no more than half a window away.
+            let most = cwnd << (FINE - 1);
+            let mut more = target.saturating_sub(cwnd << FINE).min(most);
+            if self.w_max == 0 {
+                // Nothing was lost yet: a twentieth each round trip at least, as in Linux.
+                more = more.max((cwnd << FINE) / 20);
+            }
+            // And a hundredth of a segment, so that the flat part is left at last.
+            more = more.max((1 << FINE) / 100);
+            self.credit += more * u64::from(segs) / cwnd;
+            let whole = u32::try_from(self.credit >> FINE).unwrap_or(0);
+            self.credit &= (1 << FINE) - 1;
+            c.cwnd = c.cwnd.saturating_add(whole);
         }
-        let whole = u32::try_from(self.credit >> 10).unwrap_or(0);
-        self.credit &= 1023;
-        c.cwnd = c
-            .cwnd
-            .saturating_add(whole)
-            .min(c.clamp)
-            .min(super::NO_SSTHRESH);
+        c.cwnd = c.cwnd.min(c.clamp).min(super::NO_SSTHRESH);
     }
 
-    /// `W_cubic(t + RTT)`, in 1024ths of a segment; `W_est` moves on (sections 4.2 and 4.3).
+    /// `W_cubic(t + RTT)`, in parts of a segment; `W_est` moves on (sections 4.2 and 4.3).
     fn target(&mut self, c: &Congestion, a: &Acked) -> u64 {
         let cwnd = c.cwnd.max(1);
         if self.epoch == Instant(0) {
             self.epoch = a.now;
-            self.w_est = u64::from(cwnd) << 10;
+            self.w_est = u64::from(cwnd) << FINE;
             self.credit = 0;
             if self.cwnd_prior == 0 {
                 self.cwnd_prior = cwnd;
@@ -116,19 +124,19 @@ impl Cubic {
             }
         }
         // Section 4.3, with alpha 1 once the old window is reached again.
-        let alpha = if self.w_est >> 10 >= u64::from(self.cwnd_prior) {
+        let alpha = if self.w_est >> FINE >= u64::from(self.cwnd_prior) {
             1024
         } else {
             ALPHA
         };
-        self.w_est += alpha * u64::from(a.segs) / u64::from(cwnd);
+        self.w_est += ((alpha * u64::from(a.segs)) << (FINE - 10)) / u64::from(cwnd);
         let elapsed = a.now.since(self.epoch).as_micros() as u64 + u64::from(a.srtt_us);
         let t = ((elapsed << 10) / 1_000_000).min(1 << 20);
         let k = u64::from(self.k);
         let off = t.abs_diff(k);
-        // C (t - K)^3: 1024ths times 2^30ths, to 1024ths of a segment.
-        let delta = (u128::from(off).pow(3) * u128::from(C) >> 30).min(1 << 42) as u64;
-        let origin = u64::from(self.origin) << 10;
+        // C (t - K)^3: 1024ths times 2^30ths, to parts of a segment.
+        let delta = ((u128::from(off).pow(3) * u128::from(C)) >> (40 - FINE)).min(1 << 52) as u64;
+        let origin = u64::from(self.origin) << FINE;
         if t < k {
             origin.saturating_sub(delta)
         } else {

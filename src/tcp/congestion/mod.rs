@@ -321,6 +321,14 @@ impl Congestion {
         core::mem::take(&mut self.note_limited)
     }
 
+    /// See [`crate::tcp::Tcb::congestion_info`].
+    pub fn model(&self, mss: u32) -> Option<[u32; 5]> {
+        match &self.own {
+            Own::Bbr(b) => Some(b.info(mss)),
+            _ => None,
+        }
+    }
+
     /// How many segments go at once at a pace.
     pub fn burst(&self, rate: u64, mss: u32) -> u32 {
         bbr::tso_segs(rate, mss)

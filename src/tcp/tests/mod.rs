@@ -1,6 +1,7 @@
 //! Tests of the connection: rules one by one, and two endpoints over a simulated link.
 
 mod closing;
+mod control;
 mod hostile;
 mod matrix;
 mod opening;

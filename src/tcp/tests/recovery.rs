@@ -2,7 +2,7 @@
 
 use super::solo::*;
 use crate::tcp::congestion::Algorithm;
-use crate::tcp::{Info, Segment, SeqNum, State, Sysctl, TcpOptions};
+use crate::tcp::{Flags, Info, Segment, SeqNum, State, Sysctl, TcpOptions};
 use crate::time::Duration;
 
 const MSS: u32 = 1460;
@@ -294,4 +294,117 @@ fn the_records_of_a_tcb_may_run_out() {
     t.give(sack(&t, 0, &[(1, 5)]));
     t.gets(ACK, 1, at(50), 0);
     assert_eq!(info(&t).unacked, 0);
+}
+
+#[test]
+fn sacks_are_compressed_after_the_third() {
+    let mut t = far(&reno(), false);
+    // Two segments in order, so that the handshake's quick ACKs are no matter.
+    t.tcb.delack.quick = 0;
+    let mut acks = Vec::new();
+    for n in 1..12 {
+        t.tcb.delack.quick = 0;
+        t.gets(ACK, 1 + n * 100, 1, 100);
+        acks.push(t.polled().len());
+    }
+    assert_eq!(acks, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let start = t.now;
+    t.now = t.tcb.deadline();
+    assert_eq!(t.now.since(start).as_micros(), 1000);
+    t.fire();
+    let all = t.polled();
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].segment.options.sack[0].1, SeqNum(IRS) + 1201);
+    // The hole is filled: at once.
+    t.gets(ACK, 1, 1, 100);
+    assert_eq!(t.polled().len(), 1);
+}
+
+#[test]
+fn ecn_is_agreed_upon_and_heeded() {
+    let s = Sysctl {
+        tcp_ecn: 1,
+        ..reno()
+    };
+    let mut t = Solo::connecting(TcpOptions::default(), &s, super::pair::path());
+    let syn = t.polled()[0].segment;
+    assert!(syn.flags.has(Flags::ECE.with(Flags::CWR)) && syn.ecn == 0);
+    t.pass(RTT);
+    let mut answer = t.peer(SYN.with(ACK).with(Flags::ECE), 0, 1, 0);
+    answer.options = offers();
+    t.give(answer);
+    assert!(t.polled().iter().all(|a| a.segment.ecn == 0));
+    assert!(info(&t).ecn);
+    t.write(40 * MSS);
+    let out = t.polled();
+    assert!(out.iter().all(|d| d.segment.ecn == 2));
+    t.pass(RTT);
+    // The peer saw CE: half the window, once a round trip, and CWR with the next new data.
+    t.gets(ACK.with(Flags::ECE), 1, at(2), 0);
+    let i = info(&t);
+    assert_eq!((i.ca_state, i.snd_ssthresh), (2, 5));
+    let mut cwr = 0;
+    for n in 3..11 {
+        t.gets(ACK.with(Flags::ECE), 1, at(n), 0);
+        let out = t.polled();
+        cwr += out
+            .iter()
+            .filter(|d| d.segment.flags.has(Flags::CWR))
+            .count();
+    }
+    assert_eq!((cwr, info(&t).snd_ssthresh), (1, 5));
+    assert_eq!(info(&t).total_retrans, 0);
+    // The other way: CE is echoed until CWR comes.
+    let mut seg = t.peer(ACK, 1, at(10), 100);
+    seg.ecn = 3;
+    t.give(seg);
+    assert!(t.polled()[0].segment.flags.has(Flags::ECE));
+    let mut seg = t.peer(ACK.with(Flags::CWR), 101, at(10), 100);
+    seg.ecn = 2;
+    t.give(seg);
+    assert!(t.polled().iter().all(|a| !a.segment.flags.has(Flags::ECE)));
+}
+
+#[test]
+fn a_thin_stream_does_not_back_off() {
+    let mut t = far(&reno(), false);
+    t.tcb.options.thin_linear = true;
+    // Past the first slow start.
+    t.tcb.cc.keep_ssthresh();
+    t.write(100);
+    t.polled();
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let before = t.now;
+        t.now = t.tcb.deadline();
+        waits.push(t.now.since(before).as_millis());
+        t.fire();
+        t.polled();
+    }
+    // The loss probe, the timer, and six more at the same distance.
+    assert_eq!(waits[2], waits[6], "{waits:?}");
+    assert!(waits[8] > waits[6], "{waits:?}");
+}
+
+#[test]
+fn more_is_waited_for() {
+    let mut t = far(&reno(), false);
+    t.tcb.expect_more(true);
+    t.write(100);
+    assert_eq!(t.polled().len(), 0);
+    t.tcb.expect_more(false);
+    t.write(100);
+    assert_eq!(t.polled()[0].segment.len, 200);
+}
+
+#[test]
+fn quickack_and_pingpong() {
+    let mut t = far(&reno(), false);
+    t.tcb.set_quickack(0);
+    assert!(!t.tcb.quickack());
+    t.gets(ACK, 1, 1, 100);
+    assert_eq!(t.polled().len(), 0, "waits for an answer to ride on");
+    t.tcb.set_quickack(1);
+    assert!(t.tcb.quickack());
+    assert_eq!(t.polled().len(), 1);
 }

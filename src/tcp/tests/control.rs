@@ -1,0 +1,137 @@
+//! Congestion control, rule by rule.
+
+use super::sim::{Link, Sim};
+use crate::tcp::congestion::{Acked, Algorithm, Congestion};
+use crate::tcp::{RateSample, SeqNum, Sysctl};
+use crate::time::{Duration, Instant};
+
+fn ack(now: Instant, segs: u32) -> Acked {
+    Acked {
+        now,
+        segs,
+        rtt_us: Some(100_000),
+        srtt_us: 100_000,
+        una: SeqNum(1),
+        nxt: SeqNum(1000),
+        delivered: segs,
+        lost: 0,
+        in_flight: 10,
+        mss: 1460,
+        recovering: false,
+        after_timeout: false,
+        rate: RateSample::default(),
+    }
+}
+
+fn at_window(algorithm: Algorithm, cwnd: u32) -> Congestion {
+    let mut c = Congestion::new(algorithm);
+    c.set_cwnd(cwnd);
+    c.on_sent(cwnd, true, true);
+    c
+}
+
+#[test]
+fn names_are_linuxs() {
+    for a in Algorithm::ALL {
+        assert_eq!(Algorithm::named(a.name().as_bytes()), Some(a));
+        assert_eq!(Algorithm::numbered(a as u8), Some(a));
+    }
+    assert_eq!(Algorithm::named(b"vegas"), None);
+    assert_eq!(Sysctl::default().tcp_congestion_control.name(), "cubic");
+}
+
+/// RFC 9438, section 4.2: back at W_max after K seconds, flat there, and then beyond.
+#[test]
+fn cubic_follows_its_curve() {
+    let mut c = at_window(Algorithm::Cubic, 1000);
+    c.reduce(1000);
+    c.end_reduction();
+    assert_eq!((c.cwnd(), c.ssthresh()), (700, 700));
+    // K = cubic_root(300 / 0.4) = 9.1 s.
+    let mut now = Instant(1_000_000_000);
+    let mut at = Vec::new();
+    for _ in 0..14 {
+        for _ in 0..10 {
+            now = now + Duration::from_millis(100);
+            c.on_sent(c.cwnd(), true, true);
+            c.on_ack(&ack(now, c.cwnd()));
+        }
+        at.push(c.cwnd());
+    }
+    assert!((960..=985).contains(&at[4]), "{at:?}");
+    assert!((995..=1003).contains(&at[8]), "{at:?}");
+    assert!((1030..=1070).contains(&at[13]), "{at:?}");
+    assert!(at.is_sorted(), "{at:?}");
+}
+
+/// Section 4.7: a second reduction below the first leaves room for others.
+#[test]
+fn cubic_converges_fast_and_undoes() {
+    let mut c = at_window(Algorithm::Cubic, 1000);
+    c.remember_ssthresh(false);
+    c.reduce(1000);
+    c.end_reduction();
+    assert!(c.undo());
+    assert_eq!(c.cwnd(), 1000);
+    c.forget_prior();
+    assert!(!c.undo(), "once");
+}
+
+#[test]
+fn reno_grows_by_one_each_round_trip() {
+    let mut c = at_window(Algorithm::NewReno, 20);
+    c.reduce(20);
+    c.end_reduction();
+    for _ in 0..10 {
+        c.on_sent(c.cwnd(), true, true);
+        c.on_ack(&ack(Instant(5), c.cwnd()));
+    }
+    assert_eq!(c.cwnd(), 20);
+    // Not while the window is not in use (RFC 7661).
+    c.on_sent(3, false, true);
+    c.on_ack(&ack(Instant(6), 30));
+    assert_eq!(c.cwnd(), 20);
+}
+
+/// RFC 9406: slow start that turns cautious overruns the queue by far less than NewReno's.
+#[test]
+fn hystart_spares_the_queue() {
+    let link = Link {
+        rate: 20_000_000,
+        rtt: Duration::from_millis(80),
+        queue: 280,
+        ..Link::default()
+    };
+    let first_seconds = |algorithm| {
+        let mut sim = Sim::new(1, link);
+        sim.flow(algorithm, Duration::ZERO);
+        sim.run(Duration::from_secs(3));
+        (
+            sim.dropped,
+            sim.goodput(0, Duration::from_secs(1), Duration::from_secs(3)),
+        )
+    };
+    let (dropped, goodput) = first_seconds(Algorithm::Cubic);
+    let (reno, _) = first_seconds(Algorithm::NewReno);
+    assert!(dropped * 2 < reno, "{dropped} {reno}");
+    assert!(goodput > 0.75 * link.rate as f64, "{goodput}");
+}
+
+/// BBR keeps the queue short where a loss-based algorithm fills it.
+#[test]
+fn bbr_keeps_the_queue_short() {
+    let link = Link {
+        rate: 10_000_000,
+        rtt: Duration::from_millis(40),
+        queue: 400,
+        ..Link::default()
+    };
+    let smoothed = |algorithm| {
+        let mut sim = Sim::new(1, link);
+        sim.flow(algorithm, Duration::ZERO);
+        sim.run(Duration::from_secs(15));
+        sim.info(0).rtt_us
+    };
+    let (bbr, reno) = (smoothed(Algorithm::Bbr), smoothed(Algorithm::NewReno));
+    assert!(bbr < 100_000 && reno > 150_000, "{bbr} {reno}");
+}
