@@ -4,6 +4,7 @@ mod closing;
 mod hostile;
 mod opening;
 mod pair;
+mod rules;
 mod sending;
 mod seqnum;
 mod solo;
