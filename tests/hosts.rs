@@ -247,18 +247,21 @@ fn ping() {
 }
 
 /// MSS 1460 at MTU 1500.
+// RFC 9293 MUST-67
 #[test]
 fn claim25_segment_size() {
     sink("claim25_segment_size", PEER);
 }
 
 /// MSS 1440 with IPv6.
+// RFC 9293 MUST-67
 #[test]
 fn claim25_segment_size_v6() {
     sink("claim25_segment_size_v6", PEER6);
 }
 
 /// What sockets make of ICMP errors that a router sends.
+// RFC 9293 MUST-54, MUST-47, SHLD-25
 #[test]
 fn claim40_icmp() {
     let addresses = format!(

@@ -260,6 +260,7 @@ impl Host<'_> {
         }
     }
 
+    // RFC 9293 MUST-54
     fn icmp_arrives(&mut self, local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError) {
         let Some(index) = self.sh.find_connection(local, remote) else {
             return;
@@ -288,6 +289,7 @@ impl Host<'_> {
             IcmpError::Prohibited if v6 => (TcpError::Prohibited, true),
             IcmpError::Prohibited => (TcpError::HostUnreachable, false),
             IcmpError::ParameterProblem => (TcpError::Protocol, true),
+            // RFC 9293 MUST-55
             IcmpError::Other => return,
         };
         let outcome = s.tcb.on_icmp(self.now, error, hard, seq);

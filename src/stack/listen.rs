@@ -158,7 +158,10 @@ impl Host<'_> {
             iss
         };
         let path = self.path(&l, local, remote);
-        let tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
+        let mut tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
+        if !remote.addr.is_v4() && seg.options.mss.is_none() {
+            tcb.set_default_mss(super::calls::DEFAULT_MSS_V6);
+        }
         let now = self.now;
         let c = &mut self.sh.sockets[child];
         let generation = c.generation;

@@ -17,6 +17,7 @@ impl Tcb {
             return false;
         }
         // RFC 1122, section 4.2.2.13: data after the program closed is answered by a RST.
+        // RFC 9293 SHLD-3
         if self.rcv_shutdown
             && matches!(
                 self.state,
@@ -91,6 +92,7 @@ impl Tcb {
         true
     }
 
+    // RFC 9293 SHLD-31
     fn keep(
         &mut self,
         now: Instant,
@@ -144,6 +146,7 @@ impl Tcb {
         self.fin_received = true;
         self.rcv_sack_len = 0;
         self.delack.scheduled = true;
+        // RFC 9293 MUST-12
         out.events.add(Events::PEER_FIN);
         match self.state {
             State::SynReceived | State::Established => {

@@ -163,6 +163,7 @@ impl Tcb {
     }
 
     /// After a segment: acknowledge now or later (Linux: `__tcp_ack_snd_check`).
+    // RFC 9293 MUST-58, SHLD-19
     pub(super) fn check_ack(&mut self, now: Instant) {
         if !self.delack.scheduled && !self.delack.now {
             return;
@@ -181,6 +182,7 @@ impl Tcb {
     }
 
     /// Linux's `tcp_send_delayed_ack`.
+    // RFC 9293 SHLD-18, MUST-40
     fn delay_ack(&mut self, now: Instant) {
         let mut ato = self.delack.ato;
         if ato > ATO_MIN {

@@ -27,6 +27,7 @@ impl Tcb {
             return out;
         }
         match self.state {
+            // RFC 9293 SHLD-26
             State::SynSent => self.fail(error, &mut out),
             State::SynReceived => {
                 let ends = !self.passive
@@ -48,6 +49,7 @@ impl Tcb {
                 if unreachable && quoted == self.snd_una {
                     self.revert_backoff(now);
                 }
+                // RFC 9293 MUST-47, MUST-56, SHLD-25
                 self.soft_error = Some(error);
                 out.events.add(Events::SOFT_ERROR);
             }

@@ -82,6 +82,7 @@ impl Tcb {
         self.max_window = self.snd_wnd;
         self.sync_mss();
         self.init_rcv_mss();
+        // RFC 9293 MUST-10
         self.enter(State::SynReceived, out);
         self.owes.syn = true;
     }
@@ -277,6 +278,7 @@ impl Tcb {
 
     /// The acceptability test of section 3.4, with Linux's leniency: what begins in the window
     /// and does not end before the last ACK is looked at, even if the window is closed.
+    // RFC 9293 MUST-66
     fn acceptable(&self, seg: &Segment) -> bool {
         let edge = self.rcv_nxt + self.receive_window();
         seg.end().ge(self.rcv_wup) && seg.seq.le(edge)
@@ -300,6 +302,7 @@ impl Tcb {
     }
 
     /// "If the RST bit is set": section 3.10.7.4, second check.
+    // RFC 9293 MUST-12, SHLD-2
     pub(super) fn reset_by_peer(&mut self, out: &mut Outcome) {
         let error = match self.state {
             State::SynSent => TcpError::Refused,
@@ -425,6 +428,7 @@ impl Tcb {
 
     /// The urgent pointer (RFC 9293, section 3.8.5; Linux's `tcp_check_urg`, which takes it to
     /// point just past the urgent byte).
+    // RFC 9293 MUST-30, MUST-31, MUST-32, MUST-62
     fn take_urgent(&mut self, seg: &Segment, out: &mut Outcome) {
         if !seg.flags.has(Flags::URG) || self.fin_received {
             return;

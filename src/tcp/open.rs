@@ -133,7 +133,9 @@ impl Tcb {
     }
 
     /// The MSS of a peer whose SYN tells none: 536, unless this is called with 1220 for IPv6
-    /// (RFC 9293, section 3.7.1) straight after [`Tcb::connect`] or [`Tcb::accept`].
+    /// (RFC 9293, section 3.7.1) straight after [`Tcb::connect`], or after [`Tcb::accept`] of a
+    /// SYN that tells none.
+    // RFC 9293 MUST-15
     pub fn set_default_mss(&mut self, mss: u16) {
         if self.mss_clamp == DEFAULT_MSS {
             self.mss_clamp = mss;
@@ -162,6 +164,7 @@ impl Tcb {
     /// What both sides want is agreed.
     pub(super) fn take_syn_options(&mut self, now: Instant, seg: &Segment) {
         let o = &seg.options;
+        // RFC 9293 MUST-14
         if let Some(mss) = o.mss.filter(|&mss| mss > 0) {
             self.mss_clamp = match self.options.maxseg {
                 0 => mss,
@@ -199,6 +202,7 @@ impl Tcb {
     }
 
     /// The size of our segments follows path, peer, options and window (Linux: `tcp_sync_mss`).
+    // RFC 9293 MUST-16
     pub(super) fn sync_mss(&mut self) {
         let floor = self.sysctl.tcp_min_snd_mss.max(TIMESTAMPS_LEN + 8);
         let mut mss = self.path_mss.min(self.mss_clamp).max(floor);

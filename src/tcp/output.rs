@@ -78,6 +78,7 @@ impl Tcb {
         let answer = self.state == State::SynReceived;
         let offers = |agreed: bool, sysctl: u8| if answer { agreed } else { sysctl != 0 };
         let options = Options {
+            // RFC 9293 MUST-14, MUST-65, SHLD-5
             mss: Some(self.advmss),
             wscale: self.wscale_ok.then_some(self.rcv_wscale),
             sack_permitted: offers(self.sack_ok, self.sysctl.tcp_sack),
@@ -156,6 +157,7 @@ impl Tcb {
             ..Segment::default()
         };
         // RFC 9293, section 3.8.5, with the pointer just past the urgent byte (RFC 6093).
+        // RFC 9293 MUST-30, MUST-31, MUST-62
         if self.snd_up.gt(self.snd_una) && seq.lt(self.snd_up) {
             let ahead = self.snd_up - seq;
             if ahead <= 0xffff {
@@ -213,6 +215,7 @@ impl Tcb {
 
     /// A number the peer finds in its window (Linux: `tcp_acceptable_seq`): `snd_nxt`, unless
     /// the window was shrunk below it.
+    // RFC 9293 MUST-34
     fn acceptable_seq(&self) -> SeqNum {
         let edge = self.window_edge();
         if edge.ge(self.snd_nxt)
@@ -260,6 +263,7 @@ impl Tcb {
             bound = bound.min(mss);
         }
         // The peer's window may have shrunk under what was sent.
+        // RFC 9293 SHLD-16
         let window = self.window_edge().diff(start);
         if window <= 0 {
             if start != self.snd_una {
@@ -306,6 +310,7 @@ impl Tcb {
 
     /// Whether the segment at `snd_nxt` fits into the window whole (Linux: `tcp_snd_wnd_test`),
     /// which is the sender's silly-window avoidance (RFC 9293, section 3.8.6.2.1).
+    // RFC 9293 MUST-38, SHLD-15
     pub(super) fn first_segment_fits(&self) -> bool {
         let unsent = self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs();
         let mss = self.current_mss();
@@ -314,6 +319,7 @@ impl Tcb {
     }
 
     /// Data that was never sent, and the FIN.
+    // RFC 9293 SHLD-27, SHLD-28
     fn new_data(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {
         if self.fin_sent() {
             return None;
@@ -366,6 +372,7 @@ impl Tcb {
         let end = seq + len;
         let mut flags = Flags::NONE;
         // PSH at the end of what was written, and every half window (Linux: `forced_push`).
+        // RFC 9293 MUST-61
         let half = self.max_window / 2;
         if len > 0
             && (push || end == self.snd_end || (end.diff(self.snd_pushed) as i64) > half.into())
@@ -396,6 +403,7 @@ impl Tcb {
 
     /// Nagle (RFC 9293, section 3.7.4) in Minshall's form: a short segment waits only while a
     /// short one is unacknowledged. CORK holds it in any case.
+    // RFC 9293 SHLD-7, MUST-60
     fn nagle_holds(&self, tail: u32, mss: u32) -> bool {
         let partial = tail > 0 && tail < mss;
         if !partial || self.fin_queued || self.snd_up.gt(self.snd_una) {
@@ -404,6 +412,7 @@ impl Tcb {
         if self.options.cork {
             return true;
         }
+        // RFC 9293 MUST-17
         !self.options.nodelay
             && self.snd_una != self.snd_nxt
             && self.snd_sml.gt(self.snd_una)
@@ -451,6 +460,7 @@ impl Tcb {
             return Some(self.send_new(now, len, fin, true));
         }
         // "<SEQ=SND.UNA-1>", without data: the peer must answer (RFC 9293, section 3.8.4).
+        // RFC 9293 SHLD-12
         let seq = SeqNum(self.snd_una.0.wrapping_sub(1));
         Some(self.transmit(self.snd_una(), false, |tcb| {
             tcb.segment(now, seq, Flags::NONE, 0)

@@ -81,6 +81,7 @@ impl RttEstimator {
 
     /// Everything from `start` to `end` was retransmitted: an acknowledgment of it no longer
     /// tells which copy it is for (Karn; RFC 6298, section 3).
+    // RFC 9293 MUST-18
     pub fn retransmitted(&mut self, start: SeqNum, end: SeqNum) {
         if start.lt(self.timed.1) {
             self.ambiguous = true;
@@ -118,6 +119,7 @@ impl RttEstimator {
     }
 
     /// A measurement: RFC 6298, sections 2.2 and 2.3, as `tcp_rtt_estimator` has it.
+    // RFC 9293 MUST-18
     pub fn sample(&mut self, us: u32, una: SeqNum, nxt: SeqNum) {
         let us = us.min(self.rto_max).max(1);
         self.min_rtt = self.min_rtt.min(us);

@@ -141,6 +141,7 @@ impl Tcb {
 
     /// Section 3.8.6.1 of RFC 9293 and Linux's `tcp_check_probe_timer`: queued data that nothing
     /// in flight will clock out needs a timer.
+    // RFC 9293 MUST-36, SHLD-29
     pub(super) fn check_persist(&mut self, now: Instant) {
         let waiting = self.snd_nxt.lt(self.snd_end) || (self.fin_queued && !self.fin_sent());
         if waiting && self.snd_una == self.snd_nxt && self.timers.rexmit_at == Instant::NEVER {
@@ -154,6 +155,7 @@ impl Tcb {
     }
 
     /// The interval to the next probe: doubled each time, as RFC 9293, section 3.8.6.1 asks.
+    // RFC 9293 SHLD-30
     fn probe_interval(&self) -> Duration {
         let doubled = self
             .probe_base()
@@ -213,6 +215,7 @@ impl Tcb {
             }
             _ => {
                 // "Receiver dastardly shrinks window": its answers keep the connection alive.
+                // RFC 9293 MUST-35, SHLD-17
                 let persist = self.snd_wnd == 0 && !self.orphan;
                 let expired = if persist {
                     self.closed_window_expired(now)
@@ -241,6 +244,7 @@ impl Tcb {
         }
     }
 
+    // RFC 9293 MUST-19
     fn back_off(&mut self, now: Instant) {
         // RFC 6298, section 5.5.
         self.timers.backoff = self.timers.backoff.saturating_add(1);
@@ -276,6 +280,7 @@ impl Tcb {
         self.timers.rexmit_at = now + self.rtt.rto();
     }
 
+    // RFC 9293 MUST-22, MUST-23
     fn syn_expired(&self, now: Instant) -> bool {
         let retries = match self.options.syncnt {
             0 => self.sysctl.tcp_syn_retries,
@@ -289,6 +294,7 @@ impl Tcb {
             || self.retransmits_timed_out(now, u32::from(retries), MODEL_RTO_INIT_MS)
     }
 
+    // RFC 9293 MUST-20, SHLD-11
     fn data_expired(&self, now: Instant) -> bool {
         let mut retries = u32::from(self.sysctl.tcp_retries2);
         if self.orphan {
@@ -333,6 +339,7 @@ impl Tcb {
         let Some(since) = self.timers.retrans_stamp else {
             return false;
         };
+        // RFC 9293 MUST-21
         let limit = match self.options.user_timeout {
             0 => self.model_timeout(boundary, base_ms),
             ms => u64::from(ms),
@@ -370,6 +377,7 @@ impl Tcb {
         }
         // RFC 9293, section 3.8.6.1: a connection stays open as long as probes are answered;
         // their answers reset `probes_out`.
+        // RFC 9293 MUST-37
         let mut most = u32::from(self.sysctl.tcp_retries2);
         if self.orphan {
             let alive = self.probe_interval() < self.rtt.rto_max();
@@ -389,6 +397,7 @@ impl Tcb {
         self.arm_persist(now);
     }
 
+    // RFC 9293 MUST-27, MUST-28
     pub(super) fn keepidle(&self) -> Duration {
         secs(match self.options.keepidle {
             0 => self.sysctl.tcp_keepalive_time,
@@ -410,6 +419,7 @@ impl Tcb {
     }
 
     /// `options` was changed by the owner: re-arm keepalive, try to send what Nagle or CORK held.
+    // RFC 9293 MUST-24, MUST-25
     pub fn options_changed(&mut self, now: Instant) {
         if matches!(
             self.state,
@@ -426,6 +436,7 @@ impl Tcb {
     }
 
     /// Linux's `tcp_keepalive_timer`.
+    // RFC 9293 MUST-26, MUST-29
     fn on_keepalive_timer(&mut self, now: Instant, out: &mut Outcome) {
         if !self.options.keepalive || matches!(self.state, State::SynSent | State::TimeWait) {
             return;

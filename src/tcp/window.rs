@@ -102,6 +102,7 @@ impl Tcb {
 
     /// The window we would advertise now, were it not for the promise made (Linux:
     /// `__tcp_select_window`). Receiver's silly-window avoidance: RFC 9293, section 3.8.6.2.2.
+    // RFC 9293 MUST-39
     pub(super) fn window_to_offer(&mut self) -> u32 {
         let allowed = self.full_space();
         let full = self.window_clamp.min(allowed);
@@ -140,6 +141,7 @@ impl Tcb {
         let mut window = self.window_to_offer();
         if window < current {
             // RFC 9293, section 3.8.6: "a TCP receiver SHOULD NOT shrink the window".
+            // RFC 9293 SHLD-14
             window = align(current, self.rcv_wscale);
         }
         window = window.min(65_535 << self.rcv_wscale);

@@ -90,6 +90,7 @@ fn parse_v4(packet: &[u8]) -> Result<Ip<'_>, Malformed> {
 
 /// Options are passed over, but must be well-formed, and source routes are refused (RFC 7126,
 /// sections 4.3 and 4.4; Linux's `accept_source_route` is 0).
+// RFC 9293 MUST-50
 fn check_v4_options(mut rest: &[u8]) -> Result<(), Malformed> {
     const END: u8 = 0;
     const NOP: u8 = 1;
@@ -203,8 +204,9 @@ fn check_v6_options(mut rest: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// No TCP segment may come from or go to `address`: RFC 9293, section 3.9.2.3 (MUST-57,
-/// MUST-63), and Linux's "martian" zero network.
+/// No TCP segment may come from or go to `address`: RFC 9293, section 3.9.2.3, and
+/// Linux's "martian" zero network.
+// RFC 9293 MUST-57, MUST-63
 #[inline]
 pub(super) fn not_unicast(address: IpAddr) -> bool {
     match address {

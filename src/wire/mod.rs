@@ -130,6 +130,7 @@ pub fn parse(packet: &[u8], verified: bool) -> Result<Packet<'_>, Malformed> {
     }
 }
 
+// RFC 9293 MUST-3
 #[inline]
 fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malformed> {
     if ip::not_unicast(ip.src) || ip::not_unicast(ip.dst) {
@@ -211,6 +212,7 @@ pub fn emit_tcp(
 
     let mut sum = Sum::new();
     add_pseudo_header(&mut sum, src, dst, body_len);
+    // RFC 9293 MUST-2
     let sum = match checksum {
         Checksum::Partial => sum.fold(),
         Checksum::Full => {

@@ -129,6 +129,7 @@ fn syn() -> Segment {
 
 // --- the layout of options is Linux's -------------------------------------------------------
 
+// RFC 9293 MUST-68, MUST-69
 #[test]
 fn syn_options_are_laid_out_as_linux_does() {
     assert_eq!(
@@ -222,6 +223,7 @@ fn syn_options_count_in_syn_only() {
     assert!(options.sack_permitted);
 }
 
+// RFC 9293 MUST-4, MUST-6, MUST-7, MUST-64
 #[test]
 fn odd_options_are_read_as_linux_does() {
     let read = |raw| parse_options(raw, Flags::SYN);
@@ -264,6 +266,7 @@ fn truncated_at_any_length() {
     }
 }
 
+// RFC 9293 MUST-2, MUST-3
 #[test]
 fn every_flipped_bit_of_a_segment_is_noticed() {
     for (src, dst) in [(A4, B4), (A6, B6)] {
@@ -323,6 +326,7 @@ fn bad_ip_headers() {
     assert!(matches!(parse(&short, true), Err(Malformed::Truncated)));
 }
 
+// RFC 9293 MUST-57, MUST-63
 #[test]
 fn impossible_addresses() {
     let bad4 = [
@@ -356,6 +360,7 @@ fn impossible_addresses() {
 
 // --- IPv4 options, IPv6 extension headers ---------------------------------------------------
 
+// RFC 9293 MUST-50
 #[test]
 fn ipv4_options() {
     let plain = packet(A4, B4, &syn(), &[b"hello"]);
@@ -472,6 +477,7 @@ fn echo_and_its_reply() {
     assert_eq!(emit_echo_reply(A4, B4, &[0; 65535], &mut [0; 70000]), None);
 }
 
+// RFC 9293 MUST-54, MUST-55
 #[test]
 fn errors_about_a_segment() {
     use IcmpError::*;

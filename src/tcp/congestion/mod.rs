@@ -94,6 +94,7 @@ impl Congestion {
     }
 
     /// `bytes` were newly acknowledged outside of fast recovery.
+    // RFC 9293 MUST-19
     pub fn on_ack(&mut self, bytes: u32, mss: u32) {
         self.acked_bytes = self.acked_bytes.saturating_add(bytes);
         let segments = self.acked_bytes / mss.max(1);

@@ -12,6 +12,7 @@ fn syn_of(p: Path) -> Segment {
     t.polled()[0].segment
 }
 
+// RFC 9293 MUST-14, MUST-67, SHLD-5
 #[test]
 fn syn_as_linux_sends_it() {
     // tcpdump, 6.18, MTU 1500: win 64240, options [mss 1460,sackOK,TS,nop,wscale 10].
@@ -115,6 +116,7 @@ fn loopback_segments_are_half_a_window() {
     assert!((47_000..48_000).contains(&p.end(0).tcb.mss()));
 }
 
+// RFC 9293 MUST-15
 #[test]
 fn options_are_used_only_if_both_offer_them() {
     let t = Solo::open_with(
@@ -151,6 +153,7 @@ fn default_mss_for_ipv6() {
     assert_eq!(t.tcb.mss(), 1220);
 }
 
+// RFC 9293 MUST-14
 #[test]
 fn maxseg_bounds_both_ways() {
     let o = TcpOptions {
@@ -191,6 +194,7 @@ fn bad_ack_in_syn_sent_is_reset() {
     assert_eq!(t.tcb.state, State::SynSent);
 }
 
+// RFC 9293 MUST-23
 #[test]
 fn a_silent_host_is_given_up_on_linux_schedule() {
     // Measured on 6.18: SYNs 1, 2, 3, 4, 5, 7, 11, 19, 35, 67 s after the first; ETIMEDOUT at 131.
@@ -260,6 +264,7 @@ fn child() -> Solo {
     t
 }
 
+// RFC 9293 MUST-11
 #[test]
 fn a_child_and_what_may_come() {
     // The SYN again: SYN+ACK again, but not more than twice a second.
@@ -294,6 +299,7 @@ fn a_child_and_what_may_come() {
     assert_eq!(t.tcb.state, State::Closed);
 }
 
+// RFC 9293 MUST-10, MUST-11
 #[test]
 fn both_open_at_once() {
     for seed in 0..200 {
@@ -359,6 +365,7 @@ fn connect_to_oneself() {
     assert!(o.events.has(Events::READABLE) && o.acked == 0);
 }
 
+// RFC 9293 SHLD-26
 #[test]
 fn icmp_while_connecting() {
     let mut t = Solo::connecting(TcpOptions::default(), &Sysctl::default(), path());
@@ -385,6 +392,7 @@ fn a_lost_syn_means_three_seconds() {
     assert_eq!(t.tcb.info(t.now).snd_cwnd, 10);
 }
 
+// RFC 9293 MUST-8, SHLD-1, MUST-9
 #[test]
 fn initial_numbers() {
     use crate::tcp::{initial_seq, timestamp_offset};

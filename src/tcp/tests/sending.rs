@@ -19,6 +19,7 @@ fn runs(t: &mut Solo) -> Vec<(u32, u32)> {
     t.sends().iter().map(|s| (s.1, s.3)).collect()
 }
 
+// RFC 9293 SHLD-7, MUST-17, SHLD-27, MUST-60, MUST-61
 #[test]
 fn nagle_and_nodelay() {
     let mut t = Solo::open();
@@ -73,6 +74,7 @@ fn cork_holds_for_200_ms() {
     assert_eq!(t.sends(), [(PA, 1501, 1, 9)]);
 }
 
+// RFC 9293 SHLD-28, MUST-19
 #[test]
 fn ten_segments_to_begin_with() {
     let mut t = Solo::open();
@@ -213,6 +215,7 @@ fn nonsense_in_sack_is_ignored() {
     }
 }
 
+// RFC 9293 MUST-19
 #[test]
 fn a_timeout_sends_one_and_starts_slowly() {
     let mut t = Solo::open();
@@ -294,6 +297,7 @@ fn idle_shrinks_the_window() {
     assert_eq!(t.tcb.info(t.now).snd_cwnd, 10);
 }
 
+// RFC 9293 MUST-16
 #[test]
 fn packet_too_big() {
     let mut t = Solo::open();
@@ -317,6 +321,7 @@ fn a_tiny_mss_is_not_believed() {
     assert_eq!(t.tcb.mss(), 48);
 }
 
+// RFC 9293 MUST-30, MUST-32, MUST-62
 #[test]
 fn urgent_data() {
     let mut t = Solo::open();
@@ -335,6 +340,7 @@ fn urgent_data() {
     assert!(s.iter().all(|s| !s.segment.flags.has(Flags::URG)));
 }
 
+// RFC 9293 SHLD-31
 #[test]
 fn out_of_order_is_acknowledged_with_sack() {
     let mut t = Solo::open();
@@ -373,6 +379,7 @@ fn a_fin_ahead_of_its_turn_waits() {
     assert_eq!(t.tcb.rcv_nxt(), SeqNum(IRS) + 112);
 }
 
+// RFC 9293 MUST-39
 #[test]
 fn the_receiver_trims_to_its_window() {
     let mut t = Solo::open();

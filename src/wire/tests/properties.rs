@@ -59,6 +59,7 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
 }
 
 proptest! {
+    // RFC 9293 MUST-5
     #[test]
     fn what_is_emitted_is_parsed(
         (src, dst) in addresses(),
@@ -143,6 +144,7 @@ proptest! {
 
     /// The device completes a partial checksum as virtio says: sum from the transport header
     /// on, the field included, and put the complement into the field.
+    // RFC 9293 MUST-2
     #[test]
     fn partial_checksum_completes_to_the_full_one(
         (src, dst) in addresses(),
