@@ -9,6 +9,9 @@ use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
 
+/// What every IPv6 link carries (RFC 8200, section 5).
+const IPV6_MIN_MTU: u32 = 1280;
+
 /// Payload up to this size is copied out of the buffer that the device wrote it to.
 const COPY_BREAK: u32 = 2048;
 
@@ -149,7 +152,8 @@ impl Host<'_> {
                 src, dst, proto, ..
             } => {
                 const UDP: u8 = 17;
-                if proto != UDP || !self.is_ours(dst.into()) {
+                // RFC 1122 S3.2.2-5, S3.2.2-6, S3.2.2-8
+                if proto != UDP || !self.is_ours(dst.into()) || !self.may_be_answered(src.into()) {
                     return None;
                 }
                 let mut out = [0u8; 1280];
@@ -162,6 +166,11 @@ impl Host<'_> {
                 Some(Arrived::Answered)
             }
         }
+    }
+
+    /// Another host's own address.
+    fn may_be_answered(&self, a: Addr) -> bool {
+        !a.is_any() && !a.is_multicast() && !self.is_broadcast(a) && !self.is_local(a)
     }
 
     fn is_ours(&self, a: Addr) -> bool {
@@ -270,6 +279,8 @@ impl Host<'_> {
         let s = &mut self.sh.sockets[index];
         let old = s.tcb.state;
         let (error, hard) = match kind {
+            // RFC 8201 S4-2, S4-3
+            IcmpError::TooBig(mtu) if v6 && mtu < IPV6_MIN_MTU => return,
             IcmpError::TooBig(mtu) => {
                 let headers = if v6 { 60 } else { 40 };
                 // RFC 1191, section 3: routers that don't tell give 0.

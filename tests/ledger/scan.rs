@@ -105,10 +105,8 @@ impl Scan {
             }
             let (found, strays) = parse(&block);
             for (line, id) in strays {
-                self.strays.push(format!(
-                    "{name}:{}: {id} of which RFC?",
-                    first + line + 1
-                ));
+                self.strays
+                    .push(format!("{name}:{}: {id} of which RFC?", first + line + 1));
             }
             for (line, mut c) in found {
                 c.file = name.to_string();
@@ -315,10 +313,22 @@ mod form {
     #[test]
     fn citations_are_read() {
         let is = |n, s: &str, i: &str| (n, s.to_string(), i.to_string());
-        assert_eq!(one("RFC 9293 MUST-12, MUST-13"), is(9293, "", "MUST-12 MUST-13"));
-        assert_eq!(one("A word (RFC 7323 S2.2-1), more"), is(7323, "", "S2.2-1"));
-        assert_eq!(one("RFC 9293, section 3.10.7.4. So"), is(9293, "3.10.7.4", ""));
-        assert_eq!(one("RFC 6298, sections 5.1 and\n 5.3), or"), is(6298, "5.1 5.3", ""));
+        assert_eq!(
+            one("RFC 9293 MUST-12, MUST-13"),
+            is(9293, "", "MUST-12 MUST-13")
+        );
+        assert_eq!(
+            one("A word (RFC 7323 S2.2-1), more"),
+            is(7323, "", "S2.2-1")
+        );
+        assert_eq!(
+            one("RFC 9293, section 3.10.7.4. So"),
+            is(9293, "3.10.7.4", "")
+        );
+        assert_eq!(
+            one("RFC 6298, sections 5.1 and\n 5.3), or"),
+            is(6298, "5.1 5.3", "")
+        );
         assert_eq!(one("RFC 7323, appendix A)."), is(7323, "A", ""));
         assert_eq!(one("RFC 9293, 3.10.7): 5"), is(9293, "3.10.7", ""));
         assert_eq!(one("RFC 8985, section 7: 12"), is(8985, "7", ""));

@@ -63,7 +63,10 @@ pub fn render(ledger: &Ledger, scan: &Scan) -> String {
                 None => String::new(),
                 Some((v, why)) => format!("**{}**: {why}", name(*v)),
             };
-            let level = if r.id.starts_with(|c: char| c == 'S' && !r.id.starts_with("SHLD")) {
+            let level = if r
+                .id
+                .starts_with(|c: char| c == 'S' && !r.id.starts_with("SHLD"))
+            {
                 format!("{} {}", r.id, r.level)
             } else {
                 r.id.clone()

@@ -81,7 +81,12 @@ fn connected(host: &mut TestHost, prepare: impl FnOnce(&mut Host<'_>, SockId)) -
 #[test]
 fn no_connection_to_a_group() {
     host().with(|h| {
-        let groups = [[224, 0, 0, 1], [255; 4], [10, 0, 0, 255], [127, 255, 255, 255]];
+        let groups = [
+            [224, 0, 0, 1],
+            [255; 4],
+            [10, 0, 0, 255],
+            [127, 255, 255, 255],
+        ];
         for group in groups {
             let c = create(h);
             let to = Endpoint::new(v4(group), 80);
@@ -204,4 +209,228 @@ fn a_peer_without_mss_takes_the_least() {
         let (s, _) = h.accept(l, Owner::default()).unwrap();
         assert_eq!(h.info(s).unwrap().1.snd_mss, 1220);
     });
+}
+
+/// An IPv4 packet to this host's address.
+fn packet4(from: [u8; 4], to: [u8; 4], proto: u8, ttl: u8, body: &[u8]) -> Vec<u8> {
+    let len = (20 + body.len()) as u16;
+    let mut p = vec![
+        0x45,
+        0,
+        (len >> 8) as u8,
+        len as u8,
+        0,
+        9,
+        0,
+        0,
+        ttl,
+        proto,
+        0,
+        0,
+    ];
+    p.extend(from);
+    p.extend(to);
+    let mut sum = wire::Sum::new();
+    sum.add(&p);
+    p[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+    p.extend(body);
+    p
+}
+
+/// An ICMP message whose checksum is right.
+fn icmp(mut message: Vec<u8>) -> Vec<u8> {
+    let mut sum = wire::Sum::new();
+    sum.add(&message);
+    message[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
+    message
+}
+
+/// What the host sends when `packet` arrives.
+fn answers(host: &mut TestHost, packet: Vec<u8>) -> Vec<Vec<u8>> {
+    host.wire.inward.push_back(packet);
+    host.with(|h| h.receive(10));
+    host.wire.out.drain(..).collect()
+}
+
+const UDP: [u8; 8] = [0x10, 0, 0x20, 0, 0, 8, 0, 0];
+
+// RFC 1122 S3.2.2-5, S3.2.2-6, S3.2.2-7, S3.2.2-8, S3.3.8-1
+#[test]
+fn icmp_errors_answer_what_they_may() {
+    let mut host = host();
+    let (peer, own) = ([10, 0, 0, 9], [10, 0, 0, 1]);
+    let told = answers(&mut host, packet4(peer, own, 17, 64, &UDP));
+    assert_eq!(
+        (told.len(), told[0][9], told[0][20], told[0][21]),
+        (1, 1, 3, 3)
+    );
+    assert_eq!((&told[0][12..16], &told[0][16..20]), (&own[..], &peer[..]));
+    for nobody in [
+        [0; 4],
+        [127, 0, 0, 1],
+        own,
+        [10, 0, 0, 255],
+        [224, 0, 0, 1],
+        [255; 4],
+    ] {
+        let none = answers(&mut host, packet4(nobody, own, 17, 64, &UDP));
+        assert!(none.is_empty(), "{nobody:?}");
+    }
+    for group in [[10, 0, 0, 255], [224, 0, 0, 1], [255; 4]] {
+        let none = answers(&mut host, packet4(peer, group, 17, 64, &UDP));
+        assert!(none.is_empty(), "{group:?}");
+    }
+    let mut fragment = packet4(peer, own, 17, 64, &UDP);
+    fragment[7] = 5;
+    fragment[10..12].fill(0);
+    let mut sum = wire::Sum::new();
+    sum.add(&fragment[..20]);
+    fragment[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+    assert!(answers(&mut host, fragment).is_empty());
+    // An error about a datagram nobody sent.
+    let error = icmp([&[3, 3, 0, 0, 0, 0, 0, 0][..], &told[0]].concat());
+    assert!(answers(&mut host, packet4(peer, own, 1, 64, &error)).is_empty());
+}
+
+// RFC 1122 S3.1-1, S3.2.2-1, S3.2.2.6-1, S3.2.2.6-2, S3.2.2.6-3
+#[test]
+fn echo_is_answered_and_the_unknown_is_not() {
+    let mut host = host();
+    let (peer, own) = ([10, 0, 0, 9], [10, 0, 0, 1]);
+    let ask = icmp(vec![8, 0, 0, 0, 1, 2, 3, 4, 5, 6]);
+    let told = answers(&mut host, packet4(peer, own, 1, 64, &ask));
+    assert_eq!(told.len(), 1);
+    assert_eq!((&told[0][12..16], told[0][20]), (&own[..], 0));
+    assert_eq!(told[0][24..], ask[4..]);
+    let unknown = icmp(vec![200, 0, 0, 0, 1, 2, 3, 4]);
+    assert!(answers(&mut host, packet4(peer, own, 1, 64, &unknown)).is_empty());
+}
+
+// RFC 1122 S3.1-2, S3.2.1.3-2, S3.2.1.7-2
+#[test]
+fn packets_that_are_not_for_us() {
+    let mut host = host();
+    let syn = Segment {
+        src_port: 4000,
+        dst_port: 9000,
+        flags: Flags::SYN,
+        ..Segment::default()
+    };
+    give(
+        &mut host,
+        PEER.into(),
+        Ipv4Addr::new(10, 0, 0, 77).into(),
+        syn,
+    );
+    assert!(host.wire.out.is_empty());
+    // A TTL of 1 is enough to arrive.
+    let mut segment = [0; wire::MAX_HEADERS];
+    let own = Ipv4Addr::new(10, 0, 0, 1);
+    let full = wire::Checksum::Full;
+    let (len, _) = wire::emit_tcp(
+        PEER.into(),
+        own.into(),
+        &syn,
+        &[],
+        0,
+        1,
+        1,
+        full,
+        &mut segment,
+    );
+    let told = answers(&mut host, segment[..len].to_vec());
+    assert_eq!(told.len(), 1, "a RST");
+    // What is damaged is counted.
+    let before = host.with(|h| h.sh.counters.in_errs);
+    assert!(answers(&mut host, segment[..len - 1].to_vec()).is_empty());
+    assert_eq!(host.with(|h| h.sh.counters.in_errs), before + 1);
+}
+
+// RFC 1122 S3.2.1.7-1, S3.3.1.1-1, S3.3.1.2-1
+#[test]
+fn routes_and_ttls() {
+    host().with(|h| {
+        let c = create(h);
+        assert_eq!(h.set_option(c, Opt::Ttl, 0), Err(Error::Invalid));
+        let far = Endpoint::new(v4([192, 0, 2, 1]), 80);
+        assert_eq!(h.connect(c, far), Err(Error::NetUnreachable));
+        h.sh.config.gateway4 = v4([10, 0, 0, 254]);
+        assert_eq!(h.connect(c, far), Err(Error::InProgress));
+        let c = create(h);
+        let near = Endpoint::new(Addr::v4(PEER), 80);
+        assert_eq!(h.connect(c, near), Err(Error::InProgress));
+    });
+}
+
+// RFC 1191 S3-4, S5-1
+#[test]
+fn df_is_set_and_a_silent_router_is_believed() {
+    let mut host = host();
+    let c = host.with(|h| {
+        let c = create(h);
+        let to = Endpoint::new(Addr::v4(PEER), 80);
+        assert_eq!(h.connect(c, to), Err(Error::InProgress));
+        c
+    });
+    let syn = sent(&mut host).pop().unwrap();
+    assert_eq!(syn.1[6] & 0x40, 0x40);
+    let offers = Options {
+        mss: Some(1460),
+        ..Options::default()
+    };
+    let own = Ipv4Addr::new(10, 0, 0, 1);
+    give(&mut host, PEER.into(), own.into(), answer(&syn.0, offers));
+    host.with(|h| send(h, c, &[0; 4000]).unwrap());
+    let data = sent(&mut host);
+    assert!(data.iter().all(|s| s.1[6] & 0x40 != 0));
+    // "Fragmentation needed", without a word how much.
+    let quoted = &data.last().unwrap().1[..28];
+    let error = icmp([&[3, 4, 0, 0, 0, 0, 0, 0][..], quoted].concat());
+    answers(
+        &mut host,
+        packet4([10, 0, 0, 254], [10, 0, 0, 1], 1, 64, &error),
+    );
+    assert_eq!(host.with(|h| h.info(c).unwrap().1.snd_mss), 536);
+}
+
+// RFC 8201 S4-1, S4-2, S4-3, S4-4
+#[test]
+fn packet_too_big_within_reason() {
+    let mut host = host();
+    let c = host.with(|h| {
+        let c = h
+            .create(Family::V6, Owner::default(), &Sysctl::default())
+            .unwrap();
+        let to = Endpoint::new(Addr::v6(PEER6), 80);
+        assert_eq!(h.connect(c, to), Err(Error::InProgress));
+        c
+    });
+    let syn = sent(&mut host).pop().unwrap().0;
+    let offers = Options {
+        mss: Some(1440),
+        ..Options::default()
+    };
+    give(&mut host, PEER6.into(), OWN6.into(), answer(&syn, offers));
+    host.with(|h| send(h, c, &[0; 3000]).unwrap());
+    let data = sent(&mut host).pop().unwrap().1;
+    let mut too_big = |mtu: u32| {
+        let mut m = vec![2, 0, 0, 0];
+        m.extend(mtu.to_be_bytes());
+        m.extend(&data[..60]);
+        let mut sum = wire::Sum::new();
+        sum.add_pseudo_header(&PEER6.octets(), &OWN6.octets(), 58, m.len());
+        sum.add(&m);
+        m[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
+        let mut p = vec![0x60, 0, 0, 0, 0, m.len() as u8, 58, 64];
+        p.extend(PEER6.octets());
+        p.extend(OWN6.octets());
+        p.extend(m);
+        answers(&mut host, p);
+        host.with(|h| h.info(c).unwrap().1.snd_mss)
+    };
+    assert_eq!(too_big(1279), 1440);
+    assert_eq!(too_big(68), 1440);
+    assert_eq!(too_big(1400), 1340);
+    assert_eq!(too_big(1450), 1340);
+    assert_eq!(too_big(1280), 1220);
 }

@@ -1,12 +1,13 @@
 //! What the RFCs ask and no other test shows, rule by rule.
 
 use super::solo::*;
-use crate::tcp::{Events, Flags, SeqNum, State, Sysctl, TcpError, TcpOptions};
+use crate::tcp::{Events, Flags, Options, SeqNum, State, Sysctl, TcpError, TcpOptions};
 use crate::time::Duration;
 
 const PA: Flags = PSH.with(ACK);
 
 // RFC 9293 MUST-65
+// RFC 2018 S2-1
 #[test]
 fn an_mss_option_is_for_syns() {
     let mut t = Solo::connecting(
@@ -235,4 +236,255 @@ fn syns_are_given_up_by_the_same_rule() {
     let at = t.timeline(start, start + Duration::from_secs(600));
     assert_eq!(at, [0, 1000, 3000]);
     assert_eq!(t.tcb.error(), Some(TcpError::TimedOut));
+}
+
+/// ESTABLISHED with timestamps; the peer's clock says 10,000 and echoes what our SYN said.
+fn stamped() -> Solo {
+    let mut t = Solo::connecting(
+        TcpOptions::default(),
+        &Sysctl::default(),
+        super::pair::path(),
+    );
+    let ours = t.polled()[0].segment.options.timestamps.unwrap().0;
+    t.peer_options.timestamps = Some((10_000, ours));
+    let mut syn = t.peer(SYN.with(ACK), 0, 1, 0);
+    syn.options = Options {
+        timestamps: t.peer_options.timestamps,
+        ..offers()
+    };
+    t.give(syn);
+    t.polled();
+    t
+}
+
+// RFC 7323 S3.2-1, S3.2-2, S3.2-6
+#[test]
+fn timestamps_are_in_every_segment() {
+    let mut t = stamped();
+    t.write(3000);
+    t.tcb.shutdown_write(t.now);
+    let mut sent = t.polled();
+    t.gets(PA, 1, 1, 10);
+    t.gets(PA, 5000, 1, 10);
+    sent.extend(t.polled());
+    t.tcb.abort(t.now);
+    sent.extend(t.polled());
+    assert!(sent.len() >= 5 && sent.last().unwrap().segment.flags.has(RST));
+    for tx in sent {
+        assert_eq!(tx.segment.options.timestamps.map(|o| o.1), Some(10_000));
+    }
+}
+
+// RFC 7323 S3.2-3, S3.2-4
+#[test]
+fn a_segment_may_lack_its_timestamps() {
+    let mut t = stamped();
+    t.peer_options.timestamps = None;
+    assert!(t.gets(PA, 1, 1, 10).events.has(Events::READABLE));
+    assert_eq!(t.tcb.state, State::Established);
+}
+
+// RFC 7323 S3.2-7
+#[test]
+fn timestamps_that_were_not_agreed_say_nothing() {
+    let mut t = Solo::open();
+    for (i, stamp) in [5000, 1, 0xffff_0000].into_iter().enumerate() {
+        t.peer_options.timestamps = Some((stamp, 77));
+        let o = t.gets(PA, 1 + 10 * i as u32, 1, 10);
+        assert!(o.events.has(Events::READABLE));
+        assert!(
+            t.polled()
+                .iter()
+                .all(|s| s.segment.options.timestamps.is_none())
+        );
+    }
+}
+
+// RFC 7323 S3.2-5
+#[test]
+fn the_echo_counts_only_in_an_ack() {
+    let mut t = Solo::connecting(
+        TcpOptions::default(),
+        &Sysctl::default(),
+        super::pair::path(),
+    );
+    let ours = t.polled()[0].segment.options.timestamps.unwrap().0;
+    let mut syn = t.peer(SYN, 0, 0, 0);
+    syn.options = offers();
+    syn.options.timestamps = Some((5, ours.wrapping_add(1_000_000)));
+    t.give(syn);
+    assert_eq!(t.tcb.state, State::SynReceived);
+    assert_eq!(t.tcb.info(t.now).rtt_us, 0);
+}
+
+// RFC 7323 S4.1-1
+#[test]
+fn only_an_ack_of_something_new_measures() {
+    let mut t = stamped();
+    t.write(10);
+    let ours = t.polled()[0].segment.options.timestamps.unwrap().0;
+    let before = t.tcb.info(t.now).rtt_us;
+    t.pass(ms(150));
+    t.peer_options.timestamps = Some((10_001, ours));
+    t.gets(ACK, 1, 1, 0);
+    t.gets(PA, 1, 1, 10);
+    assert_eq!(t.tcb.info(t.now).rtt_us, before);
+    t.gets(ACK, 11, 11, 0);
+    assert!(t.tcb.info(t.now).rtt_us > before);
+}
+
+// RFC 7323 S5.2-2
+#[test]
+fn a_resets_timestamp_is_not_remembered() {
+    let mut t = stamped();
+    t.peer_options.timestamps = Some((10_500, 0));
+    t.gets(RST, 5, 0, 0);
+    let challenge = t.polled()[0].segment;
+    assert_eq!(challenge.options.timestamps.map(|o| o.1), Some(10_000));
+}
+
+// RFC 7323 S5.4-1, S5.4-2, S5.4-3
+#[test]
+fn the_clock_of_timestamps_ticks_each_millisecond() {
+    let mut t = stamped();
+    let stamp = |t: &mut Solo| {
+        t.gets(ACK, 5000, 1, 10);
+        t.polled()[0].segment.options.timestamps.unwrap().0
+    };
+    let before = stamp(&mut t);
+    t.pass(Duration::from_secs(100));
+    assert_eq!(stamp(&mut t), before.wrapping_add(100_000));
+}
+
+// RFC 6298 S2.2-1, S2.4-1, S4-1
+#[test]
+fn the_first_measurement_and_many_equal_ones() {
+    let mut t = no_probes();
+    let exchange = |t: &mut Solo, at: u32| {
+        t.write(10);
+        t.sends();
+        t.pass(ms(100));
+        t.gets(ACK, 1, at + 10, 0);
+    };
+    let rtt = |t: &Solo| (t.tcb.info(t.now).rtt_us, t.tcb.info(t.now).rto_us);
+    // The handshake took no time; from there SRTT moves by an eighth.
+    exchange(&mut t, 1);
+    let first = rtt(&t);
+    assert!((12_000..13_000).contains(&first.0), "{first:?}");
+    for i in 1..200 {
+        exchange(&mut t, 1 + 10 * i);
+    }
+    let (srtt, rto) = rtt(&t);
+    assert!((99_000..=100_000).contains(&srtt), "{srtt}");
+    assert!(rto >= srtt + 200_000 && rto < 2_000_000, "{rto}");
+}
+
+/// Without SACK, and so without tail loss probes.
+fn no_probes() -> Solo {
+    let s = Sysctl {
+        tcp_sack: 0,
+        ..Sysctl::default()
+    };
+    Solo::open_with(TcpOptions::default(), &s, offers())
+}
+
+// RFC 6298 S3-2, S5.1-1, S5.2-1, S5.3-1
+// RFC 6928 S9-1
+#[test]
+fn the_retransmission_timer_runs_while_data_is_in_flight() {
+    let mut t = no_probes();
+    assert_eq!(t.tcb.deadline(), crate::time::Instant::NEVER);
+    t.write(2920);
+    assert_eq!(t.sends().len(), 2);
+    let first = t.tcb.deadline();
+    assert!(first > t.now);
+    // More data leaves it as it is.
+    t.pass(ms(50));
+    t.write(1460);
+    t.sends();
+    assert_eq!(t.tcb.deadline(), first);
+    let before = t.tcb.info(t.now).rtt_us;
+    t.gets(ACK, 1, 1461, 0);
+    assert!(t.tcb.info(t.now).rtt_us > before, "measured");
+    assert!(t.tcb.deadline() > first);
+    assert!(t.tcb.deadline().since(t.now).as_micros() >= u128::from(t.tcb.info(t.now).rto_us));
+    t.gets(ACK, 1, 4381, 0);
+    assert_eq!(t.tcb.deadline(), crate::time::Instant::NEVER);
+}
+
+// RFC 6298 S5-1, S5.4-1, S5.5-1, S5.6-1
+#[test]
+fn each_timeout_sends_the_first_segment_and_doubles() {
+    let mut t = no_probes();
+    t.write(2920);
+    t.sends();
+    let mut gaps = Vec::new();
+    for _ in 0..6 {
+        let before = t.now;
+        t.now = t.tcb.deadline();
+        t.tcb.on_timer(t.now);
+        let sent = t.sends();
+        assert_eq!((sent.len(), sent[0].1), (1, 1), "{sent:?}");
+        gaps.push(t.now.since(before).as_millis());
+    }
+    assert!(gaps.windows(2).all(|w| w[1] == 2 * w[0]), "{gaps:?}");
+}
+
+// RFC 5681 S3.1-3, S3.1-5
+#[test]
+fn the_handshake_leaves_the_windows_as_they_begin() {
+    let t = Solo::open();
+    let i = t.tcb.info(t.now);
+    assert_eq!(i.snd_cwnd, 10);
+    assert!(i.snd_ssthresh > 1 << 20);
+}
+
+// RFC 5681 S4.2-4
+#[test]
+fn a_segment_gets_one_ack_at_most() {
+    let mut t = Solo::open();
+    let starts = [1, 1001, 3001, 5001, 3001, 2001, 1, 4001, 6001, 9001];
+    for at in starts {
+        t.gets(PA, at, 1, 1000);
+        assert!(t.sends().len() <= 1);
+        t.tcb.app_read(t.now, 1000);
+        t.sends();
+    }
+}
+
+// RFC 1191 S3-2, S3-3
+#[test]
+fn a_path_is_never_found_wider_or_absurdly_narrow() {
+    let mut t = Solo::open();
+    t.write(2920);
+    t.sends();
+    t.tcb.on_packet_too_big(t.now, 1000, SeqNum(ISS) + 1);
+    t.tcb.on_packet_too_big(t.now, 1400, SeqNum(ISS) + 1);
+    assert_eq!(t.tcb.mss(), 1000);
+    t.tcb.on_packet_too_big(t.now, 28, SeqNum(ISS) + 1);
+    assert_eq!(t.tcb.mss(), 512);
+}
+
+// RFC 5961 S3.2-1, S3.2-2
+#[test]
+fn a_reset_counts_where_it_should() {
+    let mut t = Solo::open();
+    t.gets(RST, 0x3000_0000, 0, 0);
+    assert_eq!((t.sends(), t.tcb.state), (vec![], State::Established));
+    t.gets(RST, 1, 0, 0);
+    assert_eq!((t.sends(), t.tcb.state), (vec![], State::Closed));
+}
+
+// RFC 2018 S4-1, S4-2
+#[test]
+fn sacks_go_where_they_are_permitted() {
+    let mut t = no_probes();
+    t.gets(ACK, 1001, 1, 100);
+    assert_eq!(t.polled()[0].segment.options.sack_len, 0);
+    let mut t = Solo::open();
+    t.gets(ACK, 1001, 1, 100);
+    assert_eq!(t.polled()[0].segment.options.sack_len, 1);
+    // Also on segments with data.
+    t.write(10);
+    assert_eq!(t.polled()[0].segment.options.sack_len, 1);
 }
