@@ -227,6 +227,7 @@ fn write_noise(path: &std::path::Path, mib: usize) {
 }
 
 /// Both addresses answer to ping.
+// RFC 1122 S3.1-1, S3.2.2.6-1
 #[test]
 fn ping() {
     let count = |address: &str| {

@@ -357,6 +357,7 @@ impl Host<'_> {
 
     /// The source address for a destination, by Linux's routing of a host with lo and one
     /// device.
+    // RFC 1122 S3.2.1.3-1, S3.3.1.1-1, S3.3.1.2-1
     pub(super) fn source_for(&self, to: Addr) -> Result<Addr> {
         let c = &self.sh.config;
         // RFC 9293 MUST-46

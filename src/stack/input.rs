@@ -92,6 +92,7 @@ impl Host<'_> {
         let packet = bytes.get(..len)?;
         let parsed = match wire::parse(packet, vnet.verified()) {
             Ok(p) => p,
+            // RFC 1122 S3.1-2
             Err(Malformed::Checksum) => {
                 self.sh.counters.in_csum_errors += 1;
                 self.sh.counters.in_errs += 1;
@@ -173,6 +174,7 @@ impl Host<'_> {
         !a.is_any() && !a.is_multicast() && !self.is_broadcast(a) && !self.is_local(a)
     }
 
+    // RFC 1122 S3.2.1.3-2
     fn is_ours(&self, a: Addr) -> bool {
         !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
     }
@@ -270,6 +272,7 @@ impl Host<'_> {
     }
 
     // RFC 9293 MUST-54
+    // RFC 1122 S3.2.2-3
     fn icmp_arrives(&mut self, local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError) {
         let Some(index) = self.sh.find_connection(local, remote) else {
             return;
@@ -284,6 +287,7 @@ impl Host<'_> {
             IcmpError::TooBig(mtu) => {
                 let headers = if v6 { 60 } else { 40 };
                 // RFC 1191, section 3: routers that don't tell give 0.
+                // RFC 1191 S5-1
                 let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
                 s.tcb
                     .on_packet_too_big(self.now, (mtu - headers) as u16, seq);
@@ -401,6 +405,7 @@ impl RecvQueue for Receiver<'_, '_> {
         self.ooo.cut(&mut self.pools, end);
     }
 
+    // RFC 2018 S4-5, S4-7, S8-2
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
         // Collect the ranges in order, then put the one that changed last first.
         let mut n = 0;

@@ -193,6 +193,7 @@ impl Host<'_> {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
             // RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22
+            // RFC 1122 S3.2.1.6-1, S3.2.1.7-1, S3.2.1.7-3
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
             self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,

@@ -25,6 +25,7 @@ impl Tcb {
         if ack.lt(before) {
             // RFC 5961, section 5.2: "The ACK value is considered acceptable only if it is in
             // the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT)".
+            // RFC 5961 S5.2-1, S5.2-2
             let span = u64::from(self.max_window).min(self.bytes_acked) as u32;
             if before - ack > span {
                 self.challenge(now);
@@ -48,6 +49,8 @@ impl Tcb {
         if acked > 0 {
             let payload_from = self.snd_una();
             self.snd_una = ack;
+            // RFC 2018 S8-3
+            // RFC 6675 S4-1
             out.acked = self.snd_una() - payload_from;
             self.bytes_acked = self.bytes_acked.saturating_add(u64::from(out.acked));
             if out.acked > 0 {
@@ -70,6 +73,7 @@ impl Tcb {
             return AckResult::Good;
         }
         if acked > 0 {
+            // RFC 7323 S4.1-1
             self.measure_rtt(now, seg);
             if !self.recovering() {
                 self.timers.retrans_stamp = None;
@@ -80,6 +84,7 @@ impl Tcb {
                 self.timers.retrans_stamp = None;
             }
             // RFC 6298, sections 5.2 and 5.3.
+            // RFC 6928 S9-1
             self.rearm_probe(now);
         }
         // RFC 5681, section 2: no data, no window update, nothing new acknowledged.
@@ -116,6 +121,7 @@ impl Tcb {
     }
 
     /// What the peer holds beyond `snd_una` (RFC 2018); true if it told something new.
+    // RFC 2018 S5-1
     fn take_sacks(&mut self, now: Instant, seg: &Segment) -> bool {
         if !self.sack_ok {
             return false;

@@ -116,6 +116,7 @@ impl Tcb {
             let had = self.rcv_sack_len > 0;
             self.rcv_sack = blocks;
             self.rcv_sack_len = n as u8;
+            // RFC 5681 S3.2-2, S4.2-6
             if had && n == 0 {
                 // RFC 5681, section 4.2: at once "when the incoming segment fills in all or
                 // part of a gap in the sequence space".

@@ -50,6 +50,7 @@ impl Tcb {
                     self.revert_backoff(now);
                 }
                 // RFC 9293 MUST-47, MUST-56, SHLD-25
+                // RFC 1122 S3.2.2.1-3
                 self.soft_error = Some(error);
                 out.events.add(Events::SOFT_ERROR);
             }
@@ -58,6 +59,8 @@ impl Tcb {
     }
 
     /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
+    // RFC 1191 S3-1, S3-2, S3-3, S6.4-1, S6.4-2
+    // RFC 8201 S4-1, S4-4
     pub fn on_packet_too_big(&mut self, _now: Instant, mtu_mss: u16, quoted: SeqNum) {
         if matches!(self.state, State::Closed | State::Listen | State::TimeWait)
             || quoted.lt(self.snd_una)

@@ -73,6 +73,7 @@ impl Tcb {
             self.syn_acked(now, seg, out);
             return;
         }
+        // RFC 7323 S3.2-5
         if flags.has(Flags::RST) || !flags.has(Flags::SYN) {
             return;
         }
@@ -227,6 +228,7 @@ impl Tcb {
         match self.paws(now, seg) {
             Paws::Fine => {}
             // "Reset is accepted even if it did not pass PAWS."
+            // RFC 7323 S5.2-1, S5.2-2
             _ if flags.has(Flags::RST) => {}
             _ if flags.has(Flags::SYN) => {
                 self.challenge(now);
@@ -240,6 +242,7 @@ impl Tcb {
         }
         if !self.acceptable(seg) {
             if flags.has(Flags::RST) {
+                // RFC 5961 S3.2-1
                 if self.rst_after_fin(seg) {
                     self.reset_by_peer(out);
                 }
@@ -253,6 +256,7 @@ impl Tcb {
         if flags.has(Flags::RST) {
             // RFC 5961, section 3.2: exactly RCV.NXT resets; elsewhere in the window, a
             // challenge. Linux takes the end of the highest block held as exact, too.
+            // RFC 5961 S3.2-2, S3.2-3, S3.2-4
             if seg.seq == self.rcv_nxt || self.rst_after_fin(seg) || self.at_highest_block(seg.seq)
             {
                 self.reset_by_peer(out);
@@ -268,6 +272,7 @@ impl Tcb {
                 && seg.seq_len() == 1
                 && seg.seq + 1 == self.rcv_nxt
                 && seg.ack == self.snd_nxt;
+            // RFC 5961 S4.2-1, S4.2-2
             if !crossed {
                 self.challenge(now);
             }
@@ -318,6 +323,7 @@ impl Tcb {
     }
 
     /// The timestamp is older than TS.Recent by more than one tick (Linux's `TCP_PAWS_WINDOW`).
+    // RFC 7323 S3.2-4, S3.2-7
     pub(super) fn paws_rejects(&self, now: Instant, seg: &Segment) -> bool {
         let Some((tsval, _)) = seg.options.timestamps else {
             return false;
@@ -329,6 +335,7 @@ impl Tcb {
     }
 
     /// RFC 7323, section 5.3, rule R1, with Linux's exception for reordered duplicate ACKs.
+    // RFC 7323 S5.3-1
     fn paws(&self, now: Instant, seg: &Segment) -> Paws {
         if !self.paws_rejects(now, seg) {
             return Paws::Fine;
@@ -379,6 +386,7 @@ impl Tcb {
         self.answer_allowed(now)
     }
 
+    // RFC 5961 S7-1
     fn answer_allowed(&mut self, now: Instant) -> bool {
         if self.oow_at.is_some_and(|at| now.since(at) < OOW_INTERVAL) {
             return false;

@@ -46,6 +46,7 @@ impl Tcb {
         }
         tcb.take_syn(syn);
         // The window of a SYN is never scaled (RFC 7323, section 2.2).
+        // RFC 7323 S2.2-3
         tcb.max_window = u32::from(syn.window);
         tcb.owes.syn = true;
         tcb
@@ -173,6 +174,7 @@ impl Tcb {
         }
         match o.wscale {
             // RFC 7323, section 2.3: more than 14 is taken for 14.
+            // RFC 7323 S2.2-1, S2.3-2
             Some(shift) if self.wscale_ok => self.snd_wscale = shift.min(MAX_WSCALE),
             _ => self.without_scaling(),
         }
@@ -231,9 +233,12 @@ impl Tcb {
         self.init_buffer_space(now);
         if self.rtt.srtt8 == 0 {
             // RFC 6298, section 5.7.
+            // RFC 6298 S5.7-1
             self.rtt.fall_back();
         }
         // RFC 5681, section 3.1: a lost SYN means a small start. Linux forgives one.
+        // RFC 5681 S3.1-3, S3.1-4
+        // RFC 6928 S2-1
         if self.timers.retransmits > 1 {
             self.cc.start_small();
         }

@@ -61,6 +61,7 @@ impl Tcb {
         u32::from(self.snd_mss).saturating_sub(sack).max(8)
     }
 
+    // RFC 2018 S4-1, S4-2, S4-3, S4-6
     fn sack_blocks_to_send(&self) -> usize {
         if !self.sack_ok {
             return 0;
@@ -81,6 +82,7 @@ impl Tcb {
             // RFC 9293 MUST-14, MUST-65, SHLD-5
             mss: Some(self.advmss),
             wscale: self.wscale_ok.then_some(self.rcv_wscale),
+            // RFC 2018 S2-1
             sack_permitted: offers(self.sack_ok, self.sysctl.tcp_sack),
             timestamps: offers(self.ts_ok, self.sysctl.tcp_timestamps)
                 .then(|| (self.ts_now(now), self.ts_recent)),
@@ -106,6 +108,7 @@ impl Tcb {
             segment: Segment {
                 seq: self.iss,
                 ack: if answer { self.rcv_nxt } else { SeqNum(0) },
+                // RFC 3168 S6.1.1-6
                 flags: if answer {
                     Flags::SYN.with(Flags::ACK)
                 } else {
@@ -113,6 +116,7 @@ impl Tcb {
                 },
                 // "The window field in a segment where the SYN bit is set ... MUST NOT be
                 // scaled" (RFC 7323, section 2.2).
+                // RFC 7323 S2.2-3
                 window: self.rcv_wnd.min(65_535) as u16,
                 options,
                 ..Segment::default()
@@ -133,6 +137,7 @@ impl Tcb {
         };
         let mut options = Options::default();
         if self.ts_ok {
+            // RFC 7323 S3.2-1, S3.2-2, S3.2-6
             options.timestamps = Some((self.ts_now(now), self.ts_recent));
         }
         // Before the options are settled: what decides the size of the pieces on the wire.
@@ -216,6 +221,7 @@ impl Tcb {
     /// A number the peer finds in its window (Linux: `tcp_acceptable_seq`): `snd_nxt`, unless
     /// the window was shrunk below it.
     // RFC 9293 MUST-34
+    // RFC 7323 S2.4-1
     fn acceptable_seq(&self) -> SeqNum {
         let edge = self.window_edge();
         if edge.ge(self.snd_nxt)
@@ -311,6 +317,7 @@ impl Tcb {
     /// Whether the segment at `snd_nxt` fits into the window whole (Linux: `tcp_snd_wnd_test`),
     /// which is the sender's silly-window avoidance (RFC 9293, section 3.8.6.2.1).
     // RFC 9293 MUST-38, SHLD-15
+    // RFC 7323 S2.4-4
     pub(super) fn first_segment_fits(&self) -> bool {
         let unsent = self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs();
         let mss = self.current_mss();
@@ -429,6 +436,7 @@ impl Tcb {
     }
 
     /// RFC 5681, section 4.1.
+    // RFC 5681 S4.1-1
     fn restart_after_idle(&mut self, now: Instant, unsent: u32) {
         if unsent == 0 || self.snd_una != self.snd_nxt || self.sysctl.tcp_slow_start_after_idle == 0
         {

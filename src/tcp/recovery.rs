@@ -59,6 +59,8 @@ impl Recovery {
 impl Tcb {
     /// Bytes in flight: sent, less what was acknowledged in any way, less what is lost and not
     /// sent again (RFC 6675, section 4, `pipe`).
+    // RFC 5681 S3.2-3, S3.2-4, S3.2-8, S3.2-9
+    // RFC 3042 S2-1, S2-2
     pub(super) fn in_flight(&self) -> u32 {
         let out = self.snd_nxt - self.snd_una;
         let held = if self.sack_ok {
@@ -84,6 +86,7 @@ impl Tcb {
     }
 
     /// An ACK moved `snd_una` by `acked`.
+    // RFC 6675 S5-1
     pub(super) fn recover_on_ack(&mut self, acked: u32, tsecr: Option<u32>) {
         let una = self.snd_una;
         self.recovery.dupacks = 0;
@@ -139,6 +142,7 @@ impl Tcb {
     }
 
     /// An ACK came that is a duplicate (RFC 5681, section 2) or brought SACKs.
+    // RFC 2018 S5.1-1
     pub(super) fn recover_on_duplicate(&mut self, now: Instant, sacked: bool) {
         if self.snd_una == self.snd_nxt {
             return;

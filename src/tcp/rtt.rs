@@ -50,6 +50,7 @@ impl RttEstimator {
             mdev_max: INITIAL_US,
             rttvar: INITIAL_US,
             rtt_seq: SeqNum(0),
+            // RFC 6298 S2.1-1
             rto: INITIAL_US,
             min_rtt: u32::MAX,
             rto_min: rto_min_ms.saturating_mul(1000).max(1000),
@@ -71,6 +72,7 @@ impl RttEstimator {
     }
 
     /// Time the segment `[start, end)`, unless another is being timed.
+    // RFC 6298 S3-2
     pub fn start(&mut self, now: Instant, start: SeqNum, end: SeqNum) {
         if self.timed_at.is_none() {
             self.timed_at = Some(now);
@@ -82,6 +84,7 @@ impl RttEstimator {
     /// Everything from `start` to `end` was retransmitted: an acknowledgment of it no longer
     /// tells which copy it is for (Karn; RFC 6298, section 3).
     // RFC 9293 MUST-18
+    // RFC 6298 S3-1
     pub fn retransmitted(&mut self, start: SeqNum, end: SeqNum) {
         if start.lt(self.timed.1) {
             self.ambiguous = true;
@@ -120,6 +123,7 @@ impl RttEstimator {
 
     /// A measurement: RFC 6298, sections 2.2 and 2.3, as `tcp_rtt_estimator` has it.
     // RFC 9293 MUST-18
+    // RFC 6298 S2.2-1, S2.3-1, S2.3-2, S2.4-1, S4-1
     pub fn sample(&mut self, us: u32, una: SeqNum, nxt: SeqNum) {
         let us = us.min(self.rto_max).max(1);
         self.min_rtt = self.min_rtt.min(us);

@@ -41,6 +41,7 @@ impl Tcb {
         }
         // A new SYN that cannot be an old duplicate: its number is beyond, or its clock is.
         // RFC 9293 SHLD-4
+        // RFC 6191 S2-1, S2-2
         let later = self.ts_ok
             && seg
                 .options

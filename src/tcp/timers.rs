@@ -125,6 +125,7 @@ impl Tcb {
 
     /// Start the retransmission timer (RFC 6298, sections 5.1 and 5.3), or stop it when all is
     /// acknowledged (5.2).
+    // RFC 6298 S5-1, S5.1-1, S5.2-1, S5.3-1
     pub(super) fn rearm_retransmit(&mut self, now: Instant) {
         self.timers.pending = Pending::Retransmit;
         self.timers.rexmit_at = if self.snd_una == self.snd_nxt {
@@ -201,6 +202,8 @@ impl Tcb {
         self.fail(self.soft_error.unwrap_or(TcpError::TimedOut), out);
     }
 
+    // RFC 6298 S5.4-1
+    // RFC 2018 S5-3
     fn on_retransmit_timer(&mut self, now: Instant, out: &mut Outcome) {
         if self.snd_una == self.snd_nxt {
             return;
@@ -245,6 +248,7 @@ impl Tcb {
     }
 
     // RFC 9293 MUST-19
+    // RFC 6298 S5.5-1, S5.6-1
     fn back_off(&mut self, now: Instant) {
         // RFC 6298, section 5.5.
         self.timers.backoff = self.timers.backoff.saturating_add(1);

@@ -115,6 +115,7 @@ pub enum Malformed {
 /// unspecified where an answer would go to it; whether the addresses fit the interface
 /// (127.0.0.1 from outside, a subnet's broadcast) is for the caller to say.
 #[inline]
+// RFC 1122 S3.1-1
 pub fn parse(packet: &[u8], verified: bool) -> Result<Packet<'_>, Malformed> {
     let ip = ip::parse(packet)?;
     match (ip.proto, ip.src) {

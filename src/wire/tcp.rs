@@ -89,6 +89,7 @@ fn parse_options(mut rest: &[u8], syn: bool) -> Options {
                     options.mss = Some(mss);
                 }
             }
+            // RFC 7323 S2.2-2
             (WSCALE, &[shift]) if syn => options.wscale = Some(shift.min(MAX_WSCALE)),
             (SACK_PERMITTED, []) if syn => options.sack_permitted = true,
             (TIMESTAMPS, &[v0, v1, v2, v3, e0, e1, e2, e3]) => {

@@ -178,6 +178,7 @@ fn data_options_are_laid_out_as_linux_does() {
     );
 }
 
+// RFC 2018 S4-6
 #[test]
 fn sack_blocks_that_do_not_fit_are_left_out() {
     let mut options = Options {
@@ -212,6 +213,7 @@ fn parse_options(raw: &[u8], flags: Flags) -> Options {
     }
 }
 
+// RFC 7323 S2.2-2
 #[test]
 fn syn_options_count_in_syn_only() {
     let raw = [2, 4, 5, 0xb4, 4, 2, 1, 3, 3, 7];
@@ -224,6 +226,7 @@ fn syn_options_count_in_syn_only() {
 }
 
 // RFC 9293 MUST-4, MUST-6, MUST-7, MUST-64
+// RFC 7323 S2.3-2
 #[test]
 fn odd_options_are_read_as_linux_does() {
     let read = |raw| parse_options(raw, Flags::SYN);
@@ -288,6 +291,7 @@ fn every_flipped_bit_of_a_segment_is_noticed() {
     }
 }
 
+// RFC 1122 S3.2.1.2-1
 #[test]
 fn verified_skips_the_transport_checksum_alone() {
     let mut whole = packet(A4, B4, &syn(), &[b"hello"]);
@@ -299,6 +303,7 @@ fn verified_skips_the_transport_checksum_alone() {
     assert!(matches!(parse(&whole, true), Err(Malformed::Checksum)));
 }
 
+// RFC 1122 S3.2.1.1-1, S3.2.2-7
 #[test]
 fn bad_ip_headers() {
     let good = packet(A4, B4, &syn(), &[b"hello"]);
@@ -327,6 +332,7 @@ fn bad_ip_headers() {
 }
 
 // RFC 9293 MUST-57, MUST-63
+// RFC 1122 S3.2.1.3-3
 #[test]
 fn impossible_addresses() {
     let bad4 = [
@@ -361,6 +367,7 @@ fn impossible_addresses() {
 // --- IPv4 options, IPv6 extension headers ---------------------------------------------------
 
 // RFC 9293 MUST-50
+// RFC 1122 S3.2.1.8-3, S3.2.1.8-4
 #[test]
 fn ipv4_options() {
     let plain = packet(A4, B4, &syn(), &[b"hello"]);
@@ -444,6 +451,7 @@ fn ipv6_extension_headers() {
 
 // --- ICMP -----------------------------------------------------------------------------------
 
+// RFC 1122 S3.2.2.6-1, S3.2.2.6-3
 #[test]
 fn echo_and_its_reply() {
     let body = [0x12, 0x34, 0, 1, b'a', b'b', b'c'];
@@ -478,6 +486,7 @@ fn echo_and_its_reply() {
 }
 
 // RFC 9293 MUST-54, MUST-55
+// RFC 1122 S3.2.2-3, S3.2.2.1-2, S3.2.2.4-1, S3.2.2.5-2
 #[test]
 fn errors_about_a_segment() {
     use IcmpError::*;
@@ -553,6 +562,7 @@ fn errors_about_a_segment() {
     }
 }
 
+// RFC 1122 S3.2.2-2, S3.2.2.1-1
 #[test]
 fn port_unreachable_quotes_the_datagram() {
     let long = [0x55; 3000];

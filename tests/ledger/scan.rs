@@ -170,7 +170,8 @@ fn symbol(lines: &[&str], first: usize, after: usize) -> Option<String> {
         if line.trim().is_empty() || indent(line) >= depth {
             continue;
         }
-        depth = indent(line);
+        // The end of a signature of several lines stands as far left as its beginning.
+        depth = indent(line) + usize::from(line.trim().starts_with(')'));
         if let Some(name) = item(line.trim()) {
             return Some(name);
         }

@@ -54,7 +54,7 @@ pub fn render(ledger: &Ledger, scan: &Scan) -> String {
     for rfc in with_rows(ledger) {
         let _ = write!(
             out,
-            "\n## RFC {}\n\n{}.\n\n| | section | asks | code | test | |\n|---|---|---|---|---|---|\n",
+            "\n## RFC {}\n\n{}.\n\n| | section | level | asks | code | test | |\n|---|---|---|---|---|---|---|\n",
             rfc.number, rfc.title
         );
         for r in &rfc.requirements {

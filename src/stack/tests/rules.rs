@@ -122,6 +122,7 @@ fn a_port_of_a_half_open_connection_can_be_listened_at() {
 }
 
 // RFC 9293 MUST-43, MUST-44, MUST-45
+// RFC 1122 S3.2.1.3-1
 #[test]
 fn the_local_address_is_chosen_once() {
     let mut host = host();
@@ -146,6 +147,7 @@ fn the_local_address_is_chosen_once() {
 }
 
 // RFC 9293 MUST-48, SHLD-21, SHLD-22, MUST-49
+// RFC 1122 S3.2.1.6-1, S3.2.1.7-3
 #[test]
 fn diffserv_and_ttl_are_the_programs() {
     let mut host = host();

@@ -49,6 +49,7 @@ impl Default for Congestion {
             algorithm: Algorithm::NewReno,
             limited: false,
             cwnd: INITIAL_WINDOW,
+            // RFC 5681 S3.1-5
             ssthresh: NO_SSTHRESH,
             cwnd_cnt: 0,
             max_out: 0,
@@ -95,6 +96,7 @@ impl Congestion {
 
     /// `bytes` were newly acknowledged outside of fast recovery.
     // RFC 9293 MUST-19
+    // RFC 5681 S3.1-1
     pub fn on_ack(&mut self, bytes: u32, mss: u32) {
         self.acked_bytes = self.acked_bytes.saturating_add(bytes);
         let segments = self.acked_bytes / mss.max(1);
@@ -113,6 +115,7 @@ impl Congestion {
 
     /// A loss was found by duplicate ACKs: the window becomes `ssthresh` (RFC 6582, section 3.2,
     /// step 2; in-flight accounting does what inflating the window did).
+    // RFC 5681 S3.2-6, S3.2-7, S3.2-10
     pub fn on_fast_retransmit(&mut self) {
         self.remember();
         self.ssthresh = self.reduced();
@@ -122,6 +125,7 @@ impl Congestion {
 
     /// The retransmission timer ran out. `first`: not a repetition without progress, for which
     /// `ssthresh` is left as it is (RFC 5681, section 3.1).
+    // RFC 5681 S3.1-10, S3.1-11
     pub fn on_timeout(&mut self, first: bool) {
         if first {
             self.remember();

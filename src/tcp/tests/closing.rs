@@ -207,6 +207,7 @@ fn errors_of_a_reset() {
     assert_eq!(t.tcb.error(), Some(TcpError::BrokenPipe));
 }
 
+// RFC 5961 S3.2-1, S3.2-3, S3.2-4, S4.2-1, S4.2-2, S7-1
 #[test]
 fn blind_resets_and_syns_are_challenged() {
     // RFC 5961: in the window but not exact: a challenge ACK; outside: nothing.
@@ -227,6 +228,7 @@ fn blind_resets_and_syns_are_challenged() {
     assert_eq!(t.tcb.state, State::Established);
 }
 
+// RFC 5961 S5.2-1, S5.2-2, S7-1
 #[test]
 fn acks_that_are_not_believed() {
     let mut t = Solo::open();
@@ -256,6 +258,7 @@ fn in_time_wait() -> Solo {
     t
 }
 
+// RFC 6191 S2-2, S2-4
 #[test]
 fn time_wait_and_what_may_come() {
     // The FIN again: acknowledged, and the wait starts over.
@@ -281,6 +284,7 @@ fn time_wait_and_what_may_come() {
 }
 
 // RFC 9293 SHLD-4
+// RFC 6191 S2-1
 #[test]
 fn time_wait_reopens_by_timestamp() {
     let with = Options {
@@ -323,6 +327,7 @@ fn orphans_give_up_sooner() {
 }
 
 // RFC 9293 MUST-47, MUST-56, SHLD-25
+// RFC 1122 S3.2.2.1-3
 #[test]
 fn icmp_is_soft_once_open() {
     let mut t = Solo::open();

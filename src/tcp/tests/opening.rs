@@ -13,6 +13,8 @@ fn syn_of(p: Path) -> Segment {
 }
 
 // RFC 9293 MUST-14, MUST-67, SHLD-5
+// RFC 7323 S2.3-1
+// RFC 3168 S6.1.1-6
 #[test]
 fn syn_as_linux_sends_it() {
     // tcpdump, 6.18, MTU 1500: win 64240, options [mss 1460,sackOK,TS,nop,wscale 10].
@@ -42,6 +44,7 @@ fn syn_of_a_small_locked_buffer() {
     assert_eq!((syn.window, syn.options.wscale), (2920, Some(0)));
 }
 
+// RFC 7323 S2.2-3
 #[test]
 fn windows_of_a_handshake_as_linux_has_them() {
     let mut p = Pair::new(
@@ -117,6 +120,7 @@ fn loopback_segments_are_half_a_window() {
 }
 
 // RFC 9293 MUST-15
+// RFC 7323 S2.2-1
 #[test]
 fn options_are_used_only_if_both_offer_them() {
     let t = Solo::open_with(
@@ -229,6 +233,7 @@ fn syncnt_and_user_timeout_shorten_it() {
     assert_eq!(t.now.since(start).as_millis(), 2500);
 }
 
+// RFC 6298 S2.1-1
 #[test]
 fn a_child_is_given_up_after_five_synacks() {
     let mut t = Solo::connecting(TcpOptions::default(), &Sysctl::default(), path());
@@ -379,6 +384,9 @@ fn icmp_while_connecting() {
     assert_eq!(t.tcb.error(), Some(TcpError::HostUnreachable));
 }
 
+// RFC 6298 S5.7-1
+// RFC 5681 S3.1-4
+// RFC 6928 S2-1
 #[test]
 fn a_lost_syn_means_three_seconds() {
     // RFC 6298, section 5.7: without a measurement RTO is 3 s when data flows.
@@ -393,6 +401,7 @@ fn a_lost_syn_means_three_seconds() {
 }
 
 // RFC 9293 MUST-8, SHLD-1, MUST-9
+// RFC 6528 S3-1, S3-2
 #[test]
 fn initial_numbers() {
     use crate::tcp::{initial_seq, timestamp_offset};

@@ -53,6 +53,7 @@ fn shrunk(window: u16) -> Solo {
 }
 
 // RFC 9293 SHLD-15, SHLD-16, SHLD-17, MUST-34
+// RFC 7323 S2.4-1, S2.4-4
 #[test]
 fn a_shrunk_window_holds_new_data_back_and_lets_old_go() {
     let mut t = shrunk(1460);
@@ -112,6 +113,7 @@ fn a_window_shrunk_to_nothing_is_probed() {
 }
 
 // RFC 9293 SHLD-14
+// RFC 7323 S2.4-2, S2.4-3
 #[test]
 fn the_right_edge_stays_where_it_is() {
     let mut t = Solo::open();

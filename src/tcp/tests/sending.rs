@@ -75,6 +75,7 @@ fn cork_holds_for_200_ms() {
 }
 
 // RFC 9293 SHLD-28, MUST-19
+// RFC 5681 S3.1-1
 #[test]
 fn ten_segments_to_begin_with() {
     let mut t = Solo::open();
@@ -127,6 +128,9 @@ fn the_window_bounds() {
     assert_eq!(t.sends().len(), 6);
 }
 
+// RFC 5681 S3.2-3, S3.2-4, S3.2-6, S3.2-7, S3.2-8, S3.2-9, S3.2-10
+// RFC 6675 S5-1
+// RFC 3042 S2-1, S2-2
 #[test]
 fn fast_retransmit_without_sack() {
     let mut t = no_sack();
@@ -182,6 +186,7 @@ fn sack(t: &Solo, ack: u32, blocks: &[(u32, u32)]) -> Segment {
     seg
 }
 
+// RFC 2018 S5-1, S5.1-1
 #[test]
 fn sacked_data_is_not_sent_again() {
     let mut t = Solo::open();
@@ -216,6 +221,8 @@ fn nonsense_in_sack_is_ignored() {
 }
 
 // RFC 9293 MUST-19
+// RFC 5681 S3.1-1, S3.1-10, S3.1-11
+// RFC 2018 S5-3
 #[test]
 fn a_timeout_sends_one_and_starts_slowly() {
     let mut t = Solo::open();
@@ -234,6 +241,8 @@ fn a_timeout_sends_one_and_starts_slowly() {
     assert_eq!(runs(&mut t), [(1461, 1460), (2921, 1460)]);
 }
 
+// RFC 2018 S5-2, S5-3, S8-3
+// RFC 6675 S4-1
 #[test]
 fn a_reneging_receiver_is_found_out() {
     let mut t = Solo::open();
@@ -265,6 +274,7 @@ fn a_reneging_receiver_is_found_out() {
     assert_eq!(una, 5841);
 }
 
+// RFC 5681 S4.1-1
 #[test]
 fn idle_shrinks_the_window() {
     let mut t = Solo::open();
@@ -298,6 +308,7 @@ fn idle_shrinks_the_window() {
 }
 
 // RFC 9293 MUST-16
+// RFC 1191 S3-1, S6.4-1, S6.4-2
 #[test]
 fn packet_too_big() {
     let mut t = Solo::open();
@@ -341,6 +352,9 @@ fn urgent_data() {
 }
 
 // RFC 9293 SHLD-31
+// RFC 5681 S3.2-1, S3.2-2, S4.2-5, S4.2-6
+// RFC 6582 S5-1
+// RFC 2018 S4-3, S4-4, S4-5, S8-2
 #[test]
 fn out_of_order_is_acknowledged_with_sack() {
     let mut t = Solo::open();

@@ -60,6 +60,7 @@ fn user_timeout_ends_it_in_time() {
 }
 
 // RFC 9293 MUST-18
+// RFC 6298 S2.3-2
 #[test]
 fn rtt_is_measured_and_rto_follows() {
     let mut t = Solo::open();
@@ -74,6 +75,7 @@ fn rtt_is_measured_and_rto_follows() {
 }
 
 // RFC 9293 MUST-18
+// RFC 6298 S3-1
 #[test]
 fn karn_no_measurement_of_what_was_sent_twice() {
     let mut t = Solo::open();
@@ -90,6 +92,7 @@ fn karn_no_measurement_of_what_was_sent_twice() {
     assert_eq!((i.rtt_us, i.rto_us), (before, backed_off));
 }
 
+// RFC 6298 S3-1
 #[test]
 fn timestamps_measure_what_was_sent_twice() {
     let mut t = Solo::connecting(
@@ -244,6 +247,7 @@ fn keepalive_switched_on_later() {
 }
 
 // RFC 9293 SHLD-18, MUST-40
+// RFC 5681 S4.2-1, S4.2-2
 #[test]
 fn quickack_then_delay() {
     let mut t = Solo::open();
@@ -265,6 +269,7 @@ fn quickack_then_delay() {
 }
 
 // RFC 9293 SHLD-19
+// RFC 5681 S4.2-3
 #[test]
 fn every_second_full_segment_is_acknowledged() {
     let mut t = Solo::open();
@@ -292,6 +297,7 @@ fn an_ack_rides_on_data() {
     assert_eq!(t.timeline(start, start + ms(500)), [] as [u64; 0]);
 }
 
+// RFC 7323 S3.2-6, S5.2-1, S5.3-1
 #[test]
 fn paws_and_its_exceptions() {
     let mut t = Solo::connecting(

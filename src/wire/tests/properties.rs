@@ -86,6 +86,7 @@ proptest! {
     }
 
     /// etherparse reads what we wrote, and computes the same checksums.
+    // RFC 8201 S4-5
     #[test]
     fn etherparse_agrees_with_what_is_emitted(
         (src, dst) in addresses(),
