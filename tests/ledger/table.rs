@@ -63,18 +63,12 @@ pub fn render(ledger: &Ledger, scan: &Scan) -> String {
                 None => String::new(),
                 Some((v, why)) => format!("**{}**: {why}", name(*v)),
             };
-            let level = if r
-                .id
-                .starts_with(|c: char| c == 'S' && !r.id.starts_with("SHLD"))
-            {
-                format!("{} {}", r.id, r.level)
-            } else {
-                r.id.clone()
-            };
             let _ = writeln!(
                 out,
-                "| {level} | {} | {} | {} | {} | {note} |",
+                "| {} | {} | {} | {} | {} | {} | {note} |",
+                r.id,
                 r.section,
+                r.level,
                 r.asks,
                 places(&code),
                 places(&tests)
