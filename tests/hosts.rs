@@ -58,6 +58,26 @@ fn claim09_12_by_hand() {
     harness::check("claim09_12_by_hand", &Scenario::two_hosts(steps));
 }
 
+/// More handshakes at once than the listener's queue holds (RFC 4987, section 3.6).
+#[test]
+fn syn_cookies() {
+    let steps = [
+        Step::c("hosts_cookies").background(),
+        Step::c("hosts_cookies").args("peer").at_peer(),
+    ];
+    harness::check("syn_cookies", &Scenario::two_hosts(steps));
+}
+
+/// IP packets in pieces (RFC 791, section 3.2).
+#[test]
+fn fragments() {
+    let steps = [
+        Step::c("hosts_fragments").background(),
+        Step::c("hosts_fragments").args("peer").at_peer(),
+    ];
+    harness::check("fragments", &Scenario::two_hosts(steps));
+}
+
 fn sink(test: &str, address: &str) {
     let steps = [
         Step::c("claim25").args("sink 2").at_peer().background(),
@@ -249,6 +269,7 @@ fn ping() {
 
 /// MSS 1460 at MTU 1500.
 // RFC 9293 MUST-67
+// RFC 1122 S3.3.3-2
 #[test]
 fn claim25_segment_size() {
     sink("claim25_segment_size", PEER);

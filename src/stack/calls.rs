@@ -84,6 +84,7 @@ pub(super) fn empty_socket() -> Socket {
         backlog: 0,
         accept_len: 0,
         syn_len: 0,
+        cookie_sent: crate::time::Instant::default(),
         accept_head: 0,
         accept_tail: 0,
         accept_next: 0,
@@ -206,6 +207,7 @@ impl Host<'_> {
         }
         let to = Endpoint::new(self.connect_addr(to.addr), to.port);
         // RFC 9293 MUST-43, MUST-44
+        // RFC 1122 S3.3.4.2-1
         let source = if addr_locked {
             local.addr
         } else {

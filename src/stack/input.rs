@@ -1,6 +1,6 @@
 //! Packets in: from the device or the loopback to the connection, listener or RST they get.
 
-use super::buffers::LARGE;
+use super::buffers::{BufId, LARGE};
 use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
@@ -30,6 +30,8 @@ enum Arrived {
         kind: IcmpError,
     },
     Answered,
+    /// A piece of a packet.
+    Piece,
 }
 
 impl Host<'_> {
@@ -49,7 +51,15 @@ impl Host<'_> {
                 break;
             };
             count += 1;
-            let arrived = self.parse(buf, len, &vnet);
+            let mut buf = buf;
+            let mut arrived = self.parse(buf, 0, len, &vnet);
+            if matches!(arrived, Some(Arrived::Piece))
+                && let Some(whole) = self.take_piece(buf, len)
+            {
+                self.sh.buffers.release(buf);
+                buf = whole.buf;
+                arrived = self.parse(buf, whole.start, whole.len, &VnetHdr::PLAIN);
+            }
             match arrived {
                 Some(Arrived::Segment {
                     src,
@@ -78,7 +88,7 @@ impl Host<'_> {
                     self.sh.counters.icmp_in += 1;
                     self.icmp_arrives(local, remote, seq, kind);
                 }
-                Some(Arrived::Answered) | None => {}
+                Some(Arrived::Answered | Arrived::Piece) | None => {}
             }
             self.sh.buffers.release(buf);
             self.deliver_looped();
@@ -87,9 +97,10 @@ impl Host<'_> {
         count
     }
 
-    fn parse(&mut self, buf: super::buffers::BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
+    /// The packet that lies in `buf` from `start` on.
+    fn parse(&mut self, buf: BufId, start: usize, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
         let bytes = self.sh.buffers.bytes(buf);
-        let packet = bytes.get(..len)?;
+        let packet = bytes.get(start..start + len)?;
         let parsed = match wire::parse(packet, vnet.verified()) {
             Ok(p) => p,
             // RFC 1122 S3.1-2
@@ -98,6 +109,7 @@ impl Host<'_> {
                 self.sh.counters.in_errs += 1;
                 return None;
             }
+            Err(Malformed::Fragment) => return Some(Arrived::Piece),
             Err(_) => {
                 self.sh.counters.in_errs += 1;
                 return None;
@@ -120,7 +132,7 @@ impl Host<'_> {
                     src: src.into(),
                     dst,
                     segment,
-                    payload,
+                    payload: start + payload,
                 })
             }
             Packet::Echo { src, dst, body } => {
@@ -170,17 +182,17 @@ impl Host<'_> {
     }
 
     /// Another host's own address.
-    fn may_be_answered(&self, a: Addr) -> bool {
+    pub(super) fn may_be_answered(&self, a: Addr) -> bool {
         !a.is_any() && !a.is_multicast() && !self.is_broadcast(a) && !self.is_local(a)
     }
 
     // RFC 1122 S3.2.1.3-2
-    fn is_ours(&self, a: Addr) -> bool {
+    pub(super) fn is_ours(&self, a: Addr) -> bool {
         !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
     }
 
     /// The payload as a queue: small ones copied, large ones by reference.
-    fn take_payload(&mut self, buf: super::buffers::BufId, at: usize, seg: &Segment) -> Queue {
+    fn take_payload(&mut self, buf: BufId, at: usize, seg: &Segment) -> Queue {
         let mut q = Queue::default();
         if seg.len == 0 {
             return q;
@@ -220,7 +232,7 @@ impl Host<'_> {
         payload.clear(&mut pools!(self.sh));
     }
 
-    fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+    pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
         if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)

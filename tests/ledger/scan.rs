@@ -203,8 +203,11 @@ fn item(line: &str) -> Option<String> {
     None
 }
 
+/// What was found, and on which line.
+type Lines<T> = Vec<(usize, T)>;
+
 /// The citations of a text, and requirements that no RFC precedes, by line of the text.
-fn parse(text: &str) -> (Vec<(usize, Citation)>, Vec<(usize, String)>) {
+fn parse(text: &str) -> (Lines<Citation>, Lines<String>) {
     let words = words(text);
     let (mut found, mut strays) = (Vec::new(), Vec::new());
     let mut i = 0;

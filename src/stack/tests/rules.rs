@@ -122,7 +122,7 @@ fn a_port_of_a_half_open_connection_can_be_listened_at() {
 }
 
 // RFC 9293 MUST-43, MUST-44, MUST-45
-// RFC 1122 S3.2.1.3-1
+// RFC 1122 S3.2.1.3-1, S3.3.4.2-1
 #[test]
 fn the_local_address_is_chosen_once() {
     let mut host = host();
@@ -435,4 +435,53 @@ fn packet_too_big_within_reason() {
     assert_eq!(too_big(1400), 1340);
     assert_eq!(too_big(1450), 1340);
     assert_eq!(too_big(1280), 1220);
+}
+
+// RFC 1122 S3.3.2-1, S3.3.2-2
+#[test]
+fn large_packets_are_put_together() {
+    for len in [576 - 40, 1460, 60_000] {
+        let mut host = host();
+        let segment = Segment {
+            src_port: 4000,
+            dst_port: 9000,
+            seq: SeqNum(1),
+            flags: Flags::ACK.with(Flags::PSH),
+            len,
+            ..Segment::default()
+        };
+        let payload = vec![7; len as usize];
+        let mut headers = [0; wire::MAX_HEADERS];
+        let (peer, own) = (PEER.octets(), [10, 0, 0, 1]);
+        let full = wire::Checksum::Full;
+        let (n, ip) = wire::emit_tcp(
+            PEER.into(),
+            Ipv4Addr::from(own).into(),
+            &segment,
+            &[&payload],
+            0,
+            64,
+            1,
+            full,
+            &mut headers,
+        );
+        let whole = [&headers[ip..n], &payload].concat();
+        let pieces = whole.chunks(1400).count();
+        let mut told = Vec::new();
+        for (i, part) in whole.chunks(1400).enumerate() {
+            let mut p = packet4(peer, own, 6, 64, part);
+            let more = if i + 1 < pieces { 0x2000 } else { 0 };
+            p[6..8].copy_from_slice(&((i * 1400 / 8) as u16 | more).to_be_bytes());
+            p[10..12].fill(0);
+            let mut sum = wire::Sum::new();
+            sum.add(&p[..20]);
+            p[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+            told.extend(answers(&mut host, p));
+        }
+        assert_eq!(told.len(), 1, "{len}");
+        match wire::parse(&told[0], false) {
+            Ok(Packet::Tcp { segment, .. }) => assert!(segment.flags.has(Flags::RST)),
+            other => panic!("{other:?}"),
+        }
+    }
 }
