@@ -162,11 +162,16 @@ pub struct Shared {
     pub trace: Ring,
 }
 
+/// Of what the fields mean: to be raised when that changes and no size does, so that programs of
+/// two days' libraries don't share a stack.
+const REVISION: u64 = 1;
+
 // SAFETY: every field is plain data without pointers whose all-zero pattern is a valid, empty value.
 #[allow(unsafe_code)]
 unsafe impl Root for Shared {
-    const LAYOUT: u64 =
-        (core::mem::size_of::<Shared>() as u64) << 16 | core::mem::size_of::<Socket>() as u64;
+    const LAYOUT: u64 = REVISION << 48
+        | (core::mem::size_of::<Shared>() as u64) << 16
+        | core::mem::size_of::<Socket>() as u64;
 }
 
 impl Shared {
