@@ -192,7 +192,7 @@ impl Host<'_> {
             return None;
         };
         let (src, dst) = (Addr::from(f.src), Addr::from(f.dst));
-        if !self.is_ours(dst) || self.is_local(src) {
+        if !self.is_ours(dst) || !self.may_be_answered(src) {
             return None;
         }
         let key = Key {
