@@ -361,11 +361,11 @@ impl Host<'_> {
     /// device.
     // RFC 1122 S3.2.1.3-1, S3.3.1.1-1, S3.3.1.2-1
     pub(super) fn source_for(&self, to: Addr) -> Result<Addr> {
-        let c = &self.sh.config;
         // RFC 9293 MUST-46
         if self.is_broadcast(to) {
             return Err(Error::NetUnreachable);
         }
+        let c = &self.sh.config;
         if to.is_loopback() {
             // 127/8 is all local; the source is 127.0.0.1 unless the socket is bound.
             return Ok(if to.is_v4() {

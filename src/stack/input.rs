@@ -419,20 +419,29 @@ impl RecvQueue for Receiver<'_, '_> {
 
     // RFC 2018 S4-5, S4-7, S8-2
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
-        // Collect the ranges in order, then put the one that changed last first.
+        let told = core::mem::take(out);
+        let recent = SeqNum(*self.recent);
+        let holds = |r: (SeqNum, SeqNum), at: SeqNum| r.0.le(at) && at.lt(r.1);
+        let rank = |r| match told.iter().position(|t| t.0 != t.1 && holds(r, t.0)) {
+            _ if holds(r, recent) => 0,
+            Some(place) => 1 + place,
+            None => 1 + told.len(),
+        };
+        // The four of the lowest rank, in its order.
+        let mut ranks = [0; 4];
         let mut n = 0;
-        let mut first = None;
-        let mut i = self.ooo.head;
-        let mut current: Option<(SeqNum, SeqNum)> = None;
         let mut emit = |range: (SeqNum, SeqNum)| {
-            let recent = SeqNum(*self.recent);
-            if range.0.le(recent) && recent.lt(range.1) {
-                first = Some(range);
-            } else if n < 3 {
-                out[n] = range;
-                n += 1;
+            let mine = rank(range);
+            let at = ranks[..n].iter().take_while(|r| **r <= mine).count();
+            if at < out.len() {
+                n = (n + 1).min(out.len());
+                out.copy_within(at..n - 1, at + 1);
+                ranks.copy_within(at..n - 1, at + 1);
+                (out[at], ranks[at]) = (range, mine);
             }
         };
+        let mut i = self.ooo.head;
+        let mut current: Option<(SeqNum, SeqNum)> = None;
         while i != 0 {
             let c = &self.pools.chunks[i];
             let (start, end) = (c.seq, c.seq + c.len);
@@ -448,11 +457,6 @@ impl RecvQueue for Receiver<'_, '_> {
         }
         if let Some(range) = current {
             emit(range);
-        }
-        if let Some(range) = first {
-            out.copy_within(0..n, 1);
-            out[0] = range;
-            n += 1;
         }
         debug_assert!(out[..n].iter().all(|r| r.0.gt(rcv_nxt)));
         n

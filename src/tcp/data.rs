@@ -111,7 +111,11 @@ impl Tcb {
         let next = self.fin_at.map_or(next, |fin| next.min(fin));
         self.rcv_nxt = next;
         if gap {
-            let mut blocks = [(SeqNum(0), SeqNum(0)); 4];
+            // RFC 2018 S4-7
+            let mut blocks = self.rcv_sack;
+            if let Some(unused) = blocks.get_mut(usize::from(self.rcv_sack_len)..) {
+                unused.fill((SeqNum(0), SeqNum(0)));
+            }
             let n = rx.sack_blocks(next, &mut blocks).min(blocks.len());
             let had = self.rcv_sack_len > 0;
             self.rcv_sack = blocks;

@@ -32,8 +32,11 @@ fn sent(host: &mut TestHost) -> Vec<(Segment, Vec<u8>)> {
 fn give(host: &mut TestHost, peer: IpAddr, to: IpAddr, segment: Segment) {
     let mut headers = [0; wire::MAX_HEADERS];
     let sum = wire::Checksum::Full;
-    let (len, _) = wire::emit_tcp(peer, to, &segment, &[], 0, 64, 1, sum, &mut headers);
-    host.wire.inward.push_back(headers[..len].to_vec());
+    let payload = vec![0; segment.len as usize];
+    let parts = [&payload[..]];
+    let (len, _) = wire::emit_tcp(peer, to, &segment, &parts, 0, 64, 1, sum, &mut headers);
+    let packet = [&headers[..len], &payload].concat();
+    host.wire.inward.push_back(packet);
     host.with(|h| h.receive(10));
 }
 
@@ -483,5 +486,41 @@ fn large_packets_are_put_together() {
             Ok(Packet::Tcp { segment, .. }) => assert!(segment.flags.has(Flags::RST)),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+// RFC 2018 S4-5, S4-6, S4-7
+#[test]
+fn sacks_of_the_hosts_queue() {
+    let mut host = host();
+    host.with(|h| {
+        let c = create(h);
+        let to = Endpoint::new(Addr::v4(PEER), 80);
+        assert_eq!(h.connect(c, to), Err(Error::InProgress));
+    });
+    let syn = sent(&mut host)[0].0;
+    let offers = Options {
+        mss: Some(1460),
+        sack_permitted: true,
+        ..Options::default()
+    };
+    let own = Ipv4Addr::new(10, 0, 0, 1);
+    give(&mut host, PEER.into(), own.into(), answer(&syn, offers));
+    let mut ack = answer(&sent(&mut host)[0].0, Options::default());
+    let first = ack.seq;
+    ack.len = 100;
+    let mut starts = Vec::new();
+    // The last joins two; of those not told lately the lowest comes first.
+    for at in [900, 100, 700, 300, 1100, 500, 600] {
+        ack.seq = first + at;
+        give(&mut host, PEER.into(), own.into(), ack);
+        starts.insert(0, at);
+        if at == 600 {
+            starts = vec![500, 1100, 300, 100];
+        }
+        let o = sent(&mut host)[0].0.options;
+        let blocks = &o.sack[..usize::from(o.sack_len)];
+        let told: Vec<u32> = blocks.iter().map(|b| b.0 - first).collect();
+        assert_eq!(told, starts[..starts.len().min(4)]);
     }
 }

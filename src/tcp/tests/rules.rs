@@ -490,3 +490,20 @@ fn sacks_go_where_they_are_permitted() {
     t.write(10);
     assert_eq!(t.polled()[0].segment.options.sack_len, 1);
 }
+
+// RFC 2018 S4-7
+#[test]
+fn sacks_tell_the_latest_again() {
+    let mut t = Solo::open();
+    let mut starts = Vec::new();
+    for at in [901, 101, 701, 301, 1101, 501] {
+        t.gets(ACK, at, 1, 100);
+        starts.insert(0, at);
+        let o = t.polled()[0].segment.options;
+        let told: Vec<u32> = o.sack[..usize::from(o.sack_len)]
+            .iter()
+            .map(|b| b.0 - SeqNum(IRS))
+            .collect();
+        assert_eq!(told, starts[..starts.len().min(4)]);
+    }
+}
