@@ -59,8 +59,8 @@ impl Recovery {
 impl Tcb {
     /// Bytes in flight: sent, less what was acknowledged in any way, less what is lost and not
     /// sent again (RFC 6675, section 4, `pipe`).
-    // RFC 5681 S3.2-3, S3.2-4, S3.2-8, S3.2-9
-    // RFC 3042 S2-1, S2-2
+    // RFC 5681 S3.2-3, S3.2-4, S3.2-8, S3.2-9, S3.2-5
+    // RFC 3042 S2-1, S2-2, S2-3
     pub(super) fn in_flight(&self) -> u32 {
         let out = self.snd_nxt - self.snd_una;
         let held = if self.sack_ok {

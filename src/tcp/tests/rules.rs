@@ -507,3 +507,16 @@ fn sacks_tell_the_latest_again() {
         assert_eq!(told, starts[..starts.len().min(4)]);
     }
 }
+
+// RFC 5681 S3.2-5
+// RFC 3042 S2-3
+#[test]
+fn with_sack_a_duplicate_without_news_sends_nothing() {
+    let mut t = Solo::open();
+    t.write(60_000);
+    assert_eq!(t.sends().len(), 10);
+    for _ in 0..2 {
+        t.gets(ACK, 1, 1, 0);
+        assert_eq!(t.sends(), []);
+    }
+}
