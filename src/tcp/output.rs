@@ -327,6 +327,7 @@ impl Tcb {
 
     /// Data that was never sent, and the FIN.
     // RFC 9293 SHLD-27, SHLD-28
+    // RFC 5681 S2-1
     fn new_data(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {
         if self.fin_sent() {
             return None;

@@ -143,6 +143,7 @@ impl Tcb {
 
     /// An ACK came that is a duplicate (RFC 5681, section 2) or brought SACKs.
     // RFC 2018 S5.1-1
+    // RFC 5681 S3.2-11
     pub(super) fn recover_on_duplicate(&mut self, now: Instant, sacked: bool) {
         if self.snd_una == self.snd_nxt {
             return;

@@ -75,7 +75,7 @@ fn cork_holds_for_200_ms() {
 }
 
 // RFC 9293 SHLD-28, MUST-19
-// RFC 5681 S3.1-1
+// RFC 5681 S3.1-1, S2-1
 #[test]
 fn ten_segments_to_begin_with() {
     let mut t = Solo::open();
@@ -108,6 +108,7 @@ fn large_segments_for_tso() {
     assert_eq!(t.sends(), [(PA, 1, 1, 3000)]);
 }
 
+// RFC 5681 S2-1
 #[test]
 fn the_window_bounds() {
     let mut t = Solo::open();
@@ -128,7 +129,7 @@ fn the_window_bounds() {
     assert_eq!(t.sends().len(), 6);
 }
 
-// RFC 5681 S3.2-3, S3.2-4, S3.2-6, S3.2-7, S3.2-8, S3.2-9, S3.2-10
+// RFC 5681 S3.2-3, S3.2-4, S3.2-6, S3.2-7, S3.2-8, S3.2-9, S3.2-10, S3.2-11
 // RFC 6675 S5-1
 // RFC 3042 S2-1, S2-2
 #[test]
