@@ -199,7 +199,7 @@ impl Keeper {
             return;
         };
         if core::mem::take(lost_fars) {
-            forget_far_ends(&mut host);
+            forget_far_ends(&mut host, fars);
         }
         if core::mem::take(lost_device) {
             host.sh.device_is_gone();
@@ -539,10 +539,14 @@ impl Keeper {
 
 /// Sockets whose far ends are nowhere can't be mirrored to any more: not until a program makes
 /// them a new one. Those that a program holds too it goes on raising itself.
-fn forget_far_ends(host: &mut Host<'_>) {
+fn forget_far_ends(host: &mut Host<'_>, fars: &Fars) {
     for index in 1..=host.sh.sockets.high_water() {
         if let Some(socket) = host.sh.sockets.get_mut(index) {
-            socket.has_far &= socket.watcher != 0;
+            let id = SockId {
+                index,
+                generation: socket.generation,
+            };
+            socket.has_far &= socket.watcher != 0 || fars.has(id);
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::buffers::BufId;
 use super::queue::Queue;
 use super::{Host, SockId, Socket};
-use crate::tcp::State;
+use crate::tcp::{State, records_in_use};
 use crate::time::Instant;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -115,6 +115,14 @@ impl Host<'_> {
                 used.0 += 1;
             }
         }
+        let mut records = 0;
+        for (index, s) in self.sh.sockets.iter_in_use() {
+            match s.tcb.check_sent(&self.sh.sent) {
+                Ok(n) => records += n,
+                Err(why) => f.expect(false, || format!("records of socket {index}: {why}")),
+            }
+        }
+        f.same("records in use", records_in_use(&self.sh.sent), records);
         let (small, large) = self.sh.buffers.in_use();
         f.same("small buffers in use", small, used.0);
         f.same("large buffers in use", large, used.1);

@@ -244,6 +244,7 @@ impl Host<'_> {
             sockets,
             chunks,
             buffers,
+            sent,
             ..
         } = &mut *self.sh;
         let s = &mut sockets[index];
@@ -255,7 +256,7 @@ impl Host<'_> {
             payload,
             pools: Pools { chunks, buffers },
         };
-        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver);
+        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver, sent);
         if let Some(reset) = outcome.reset {
             self.send_stray(local, remote, reset);
         }
@@ -291,7 +292,8 @@ impl Host<'_> {
         };
         self.touch(index);
         let v6 = !remote.addr.is_v4();
-        let s = &mut self.sh.sockets[index];
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        let s = &mut sockets[index];
         let old = s.tcb.state;
         let (error, hard) = match kind {
             // RFC 8201 S4-2, S4-3
@@ -302,7 +304,7 @@ impl Host<'_> {
                 // RFC 1191 S5-1
                 let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
                 s.tcb
-                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq);
+                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq, sent);
                 self.output(index);
                 self.deliver_looped();
                 return;

@@ -1,9 +1,9 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
-use super::Host;
 use super::buffers::BufId;
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
+use super::{Host, Shared};
 use crate::addr::{Addr, Endpoint};
 use crate::link::{self, Sent, VnetHdr};
 use crate::tcp::{Events, Flags, Outcome, Segment, State, Transmit};
@@ -140,15 +140,25 @@ impl Host<'_> {
                 }
                 break;
             }
-            let Some(tx) = self.sh.sockets[index]
-                .tcb
-                .poll_transmit(self.now, max_payload)
-            else {
+            let Shared { sockets, sent, .. } = &mut *self.sh;
+            let tcb = &mut sockets[index].tcb;
+            let Some(tx) = tcb.poll_transmit(self.now, max_payload, sent) else {
                 break;
             };
             self.transmit(index, local, remote, &tx, loops);
         }
+        if self.sh.sockets[index].tcb.state == State::Closed {
+            self.forget_sent(index);
+        }
         self.arm(index);
+    }
+
+    /// Nothing of the connection is in flight any more, as far as it is concerned.
+    pub(super) fn forget_sent(&mut self, index: u32) {
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        if let Some(s) = sockets.get_mut(index) {
+            s.tcb.forget_sent(sent);
+        }
     }
 
     fn transmit(
@@ -193,6 +203,7 @@ impl Host<'_> {
         } else {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
+            let tos = tos & !3 | segment.ecn;
             // RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22
             // RFC 1122 S3.2.1.6-1, S3.2.1.7-1, S3.2.1.7-3
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };

@@ -11,7 +11,7 @@
 use super::queue::Queue;
 use super::shared::JOURNAL;
 use super::{Host, Shared, Socket};
-use crate::tcp::{Flags, Segment, State, Tcb, TcpError};
+use crate::tcp::{Flags, Segment, State, Tcb, TcpError, forget_records, rebuild_records};
 use core::sync::atomic::{Ordering, compiler_fence};
 
 /// What is written above is in memory before what is written below.
@@ -123,6 +123,7 @@ impl Host<'_> {
             let Some(s) = self.sh.sockets.get_mut(index) else {
                 continue;
             };
+            s.tcb.lose_sent();
             s.tx = Queue::default();
             s.rx = Queue::default();
             s.ooo = Queue::default();
@@ -139,19 +140,22 @@ impl Host<'_> {
     fn recount(&mut self) -> bool {
         self.sh.chunks.forget_use();
         self.sh.buffers.forget_references();
+        forget_records(&mut self.sh.sent);
         let mut whole = true;
         for index in 1..=self.sh.sockets.high_water() {
             let Some(s) = self.sh.sockets.get(index) else {
                 continue;
             };
             let queues = [s.tx, s.rx, s.ooo];
-            if !queues.iter().all(|q| count_queue(self.sh, q)) {
+            let claimed = s.tcb.claim_sent(&mut self.sh.sent);
+            if !queues.iter().all(|q| count_queue(self.sh, q)) || !claimed {
                 self.touch(index);
                 whole = false;
             }
         }
         self.sh.chunks.rebuild_claimed();
         self.sh.buffers.rebuild();
+        rebuild_records(&mut self.sh.sent);
         whole
     }
 

@@ -200,7 +200,8 @@ impl super::Host<'_> {
             }
             self.touch(index);
             let old = self.sh.sockets[index].tcb.state;
-            let outcome = self.sh.sockets[index].tcb.on_timer(self.now);
+            let super::Shared { sockets, sent, .. } = &mut *self.sh;
+            let outcome = sockets[index].tcb.on_timer(self.now, sent);
             self.disarm(index);
             self.settle(index, old, outcome);
             self.deliver_looped();

@@ -1,5 +1,6 @@
 //! What ICMP says about the connection (RFC 1122, section 4.2.3.9; RFC 5927).
 
+use super::sent::Sent;
 use super::{Events, Outcome, SeqNum, State, Tcb, TcpError};
 use crate::time::Instant;
 
@@ -61,7 +62,13 @@ impl Tcb {
     /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
     // RFC 1191 S3-1, S3-2, S3-3, S6.4-1, S6.4-2
     // RFC 8201 S4-1, S4-4
-    pub fn on_packet_too_big(&mut self, _now: Instant, mtu_mss: u16, quoted: SeqNum) {
+    pub fn on_packet_too_big(
+        &mut self,
+        _now: Instant,
+        mtu_mss: u16,
+        quoted: SeqNum,
+        sent: &mut [Sent],
+    ) {
         if matches!(self.state, State::Closed | State::Listen | State::TimeWait)
             || quoted.lt(self.snd_una)
             || quoted.gt(self.snd_nxt)
@@ -76,7 +83,7 @@ impl Tcb {
         self.path_mss = mss;
         self.sync_mss();
         if !matches!(self.state, State::SynSent | State::SynReceived) {
-            self.resend_all();
+            self.resend_all(sent);
         }
     }
 }

@@ -150,7 +150,10 @@ fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malforme
     Ok(Packet::Tcp {
         src: ip.src,
         dst: ip.dst,
-        segment,
+        segment: Segment {
+            ecn: ip.tos & 3,
+            ..segment
+        },
         payload: ip.start + header_len,
         tos: ip.tos,
     })

@@ -2,11 +2,14 @@
 
 mod closing;
 mod hostile;
+mod matrix;
 mod opening;
 mod pair;
+mod recovery;
 mod rules;
 mod sending;
 mod seqnum;
+mod sim;
 mod solo;
 mod storm;
 mod timing;

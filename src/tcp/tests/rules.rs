@@ -63,7 +63,7 @@ fn a_shrunk_window_holds_new_data_back_and_lets_old_go() {
     let mut again = Vec::new();
     while again.is_empty() {
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         again = t.sends();
         again.retain(|s| s.1 == 1461);
     }
@@ -75,7 +75,7 @@ fn a_shrunk_window_holds_new_data_back_and_lets_old_go() {
     let end = t.now + Duration::from_secs(3600);
     while t.now < end {
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         if !t.sends().is_empty() {
             t.gets(ACK, 1, 2921, 0);
         }
@@ -92,7 +92,7 @@ fn a_window_shrunk_to_nothing_is_probed() {
     let mut last = t.now;
     while gaps.len() < 8 {
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         if t.sends().is_empty() {
             continue;
         }
@@ -106,7 +106,7 @@ fn a_window_shrunk_to_nothing_is_probed() {
     let mut sent = t.sends();
     if sent.is_empty() {
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         sent = t.sends();
     }
     assert_eq!(sent[0].1, 1461);
@@ -139,7 +139,7 @@ fn closed() -> (Solo, u32) {
         t.polled();
         if t.tcb.deadline() <= t.now + Duration::from_secs(1) {
             t.now = t.tcb.deadline();
-            t.tcb.on_timer(t.now);
+            t.fire();
             t.polled();
         }
     }
@@ -424,7 +424,7 @@ fn each_timeout_sends_the_first_segment_and_doubles() {
     for _ in 0..6 {
         let before = t.now;
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         let sent = t.sends();
         assert_eq!((sent.len(), sent[0].1), (1, 1), "{sent:?}");
         gaps.push(t.now.since(before).as_millis());
@@ -460,10 +460,13 @@ fn a_path_is_never_found_wider_or_absurdly_narrow() {
     let mut t = Solo::open();
     t.write(2920);
     t.sends();
-    t.tcb.on_packet_too_big(t.now, 1000, SeqNum(ISS) + 1);
-    t.tcb.on_packet_too_big(t.now, 1400, SeqNum(ISS) + 1);
+    t.tcb
+        .on_packet_too_big(t.now, 1000, SeqNum(ISS) + 1, &mut t.sent);
+    t.tcb
+        .on_packet_too_big(t.now, 1400, SeqNum(ISS) + 1, &mut t.sent);
     assert_eq!(t.tcb.mss(), 1000);
-    t.tcb.on_packet_too_big(t.now, 28, SeqNum(ISS) + 1);
+    t.tcb
+        .on_packet_too_big(t.now, 28, SeqNum(ISS) + 1, &mut t.sent);
     assert_eq!(t.tcb.mss(), 512);
 }
 
@@ -518,5 +521,74 @@ fn with_sack_a_duplicate_without_news_sends_nothing() {
     for _ in 0..2 {
         t.gets(ACK, 1, 1, 0);
         assert_eq!(t.sends(), []);
+    }
+}
+
+// RFC 3168 S6.1.1-2, S6.1.1-5, S6.1.1-8, S6.1.2-1, S6.1.2-2, S6.1.2-4, S6.1.2-5, S6.1.4-1, S6.1.5-1
+#[test]
+fn ecn_end_to_end() {
+    let (ce, ect0) = (3, 2);
+    let s = Sysctl {
+        tcp_ecn: 1,
+        ..Sysctl::default()
+    };
+    let mut t = Solo::connecting(TcpOptions::default(), &s, super::pair::path());
+    let syn = t.polled()[0].segment;
+    assert!(syn.flags.has(Flags::ECE.with(Flags::CWR)) && syn.ecn == 0);
+    let mut answer = t.peer(SYN.with(ACK).with(Flags::ECE), 0, 1, 0);
+    answer.options = offers();
+    t.give(answer);
+    assert_eq!(t.polled()[0].segment.ecn, 0, "a bare ACK");
+    t.write(40 * 1460);
+    assert!(t.polled().iter().all(|x| x.segment.ecn == ect0));
+    // The peer saw a mark: the window shrinks, once, and the next new data says so.
+    t.pass(ms(20));
+    t.gets(ACK.with(Flags::ECE), 1, 1461, 0);
+    t.gets(ACK.with(Flags::ECE), 1, 2921, 0);
+    assert!(t.tcb.info(t.now).snd_ssthresh < 10);
+    t.gets(ACK.with(Flags::ECE), 1, 10 * 1460 + 1, 0);
+    let sent = t.polled();
+    let told = sent.iter().filter(|x| x.segment.flags.has(Flags::CWR));
+    assert_eq!(
+        (told.count(), sent[0].segment.flags.has(Flags::CWR)),
+        (1, true)
+    );
+    // What goes again is neither ECT nor CWR.
+    let mut again = Vec::new();
+    while again.is_empty() {
+        t.now = t.tcb.deadline();
+        t.fire();
+        again = t.polled();
+        again.retain(|x| x.retransmit);
+    }
+    for x in again {
+        assert!(x.segment.ecn == 0 && !x.segment.flags.has(Flags::CWR));
+    }
+    // We saw a mark: each ACK says so until the peer heard.
+    let mut data = t.peer(PA, 1, 1, 100);
+    data.ecn = ce;
+    t.give(data);
+    t.gets(PA, 101, 1, 100);
+    assert!(t.polled().iter().all(|x| x.segment.flags.has(Flags::ECE)));
+    t.gets(PA.with(Flags::CWR), 201, 1, 100);
+    assert!(!t.polled().last().unwrap().segment.flags.has(Flags::ECE));
+}
+
+// RFC 3168 S6.1.1-3, S6.1.1-7
+#[test]
+fn no_ecn_with_a_peer_that_declines() {
+    let s = Sysctl {
+        tcp_ecn: 1,
+        ..Sysctl::default()
+    };
+    for flags in [Flags::NONE, Flags::CWR, Flags::ECE.with(Flags::CWR)] {
+        let mut t = Solo::connecting(TcpOptions::default(), &s, super::pair::path());
+        t.polled();
+        let mut answer = t.peer(SYN.with(ACK).with(flags), 0, 1, 0);
+        answer.options = offers();
+        t.give(answer);
+        assert_eq!(t.tcb.state, State::Established);
+        t.write(1460);
+        assert!(t.polled().iter().all(|x| x.segment.ecn == 0));
     }
 }
