@@ -496,9 +496,9 @@ impl Keeper {
     }
 
     /// How long to sleep, for epoll.
-    fn timeout(&mut self) -> i32 {
+    fn timeout(&mut self) -> Option<Duration> {
         if self.again {
-            return 1;
+            return Some(Duration::from_millis(1));
         }
         let mut until = self.watch.until().min(self.sweep.next());
         for (_, _, at) in &self.unsure {
@@ -507,11 +507,7 @@ impl Keeper {
         if self.conn_count == 0 && !self.watch.served {
             until = until.min(self.patience);
         }
-        if until == Instant::NEVER {
-            return -1;
-        }
-        let left = until.since(sys::now());
-        i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        (until != Instant::NEVER).then(|| until.since(sys::now()))
     }
 
     fn add_device(&self) -> sys::Result<()> {

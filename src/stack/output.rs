@@ -1,6 +1,7 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
 use super::buffers::BufId;
+use super::impair::attention;
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
 use super::{Host, Shared};
@@ -23,10 +24,10 @@ const MAX_PARTS: usize = link::MAX_PARTS - 1;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Looped {
-    src: Addr,
-    dst: Addr,
-    segment: Segment,
-    payload: Queue,
+    pub(super) src: Addr,
+    pub(super) dst: Addr,
+    pub(super) segment: Segment,
+    pub(super) payload: Queue,
     /// It was lost: its payload with the recovery after a death.
     lost: bool,
 }
@@ -68,7 +69,7 @@ impl LoopQueue {
     pub(super) fn is_full(&self) -> bool {
         self.len() as usize >= LOOP_SLOTS
     }
-    fn push(&mut self, l: Looped) {
+    pub(super) fn push(&mut self, l: Looped) {
         self.slots[self.tail as usize % LOOP_SLOTS] = l;
         in_this_order();
         self.tail = self.tail.wrapping_add(1);
@@ -199,7 +200,7 @@ impl Host<'_> {
                 payload,
                 lost: false,
             };
-            self.sh.looped.push(l);
+            self.onto_the_loopback(l);
         } else {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
@@ -225,6 +226,9 @@ impl Host<'_> {
         tos: u8,
         ttl: u8,
     ) {
+        if self.sh.attention & attention::OUT != 0 {
+            return self.send_attended(local, remote, segment, queue, offset, mss, tos, ttl);
+        }
         let offload = self.sh.config.offload;
         self.sh.ip_id = self.sh.ip_id.wrapping_add(1);
         let id = self.sh.ip_id;
@@ -290,6 +294,14 @@ impl Host<'_> {
         }
     }
 
+    fn onto_the_loopback(&mut self, l: Looped) {
+        if self.sh.attention & attention::LOOP != 0 {
+            self.loop_attended(l);
+        } else {
+            self.sh.looped.push(l);
+        }
+    }
+
     /// Send a segment that belongs to no connection: a RST, or a SYN+ACK that is not remembered.
     pub(super) fn send_stray(&mut self, local: Endpoint, remote: Endpoint, mut segment: Segment) {
         segment.src_port = local.port;
@@ -302,7 +314,7 @@ impl Host<'_> {
                 self.sh.counters.loop_drops += 1;
                 return;
             }
-            self.sh.looped.push(Looped {
+            self.onto_the_loopback(Looped {
                 src: local.addr,
                 dst: remote.addr,
                 segment,
@@ -458,7 +470,7 @@ impl Host<'_> {
             .sockets
             .get(index)
             .map_or(0, |s| self.id_of(index, s).number());
-        let (time, pid, tid) = (self.now, self.pid, self.tid);
+        let (time, pid, tid) = (self.sh.pace.real(self.now), self.pid, self.tid);
         self.sh.trace.push(Event {
             number: 0,
             time,

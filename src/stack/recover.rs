@@ -65,7 +65,7 @@ impl Host<'_> {
     pub fn finish(&mut self) {
         self.settled(0);
         let sleeps_until = self.sh.open.sleeper_deadline.load(Ordering::Relaxed);
-        if self.next_deadline().0 < sleeps_until {
+        if self.next_wakeup().0 < sleeps_until {
             self.wakes.timer = true;
         }
     }
@@ -77,6 +77,7 @@ impl Host<'_> {
         let mut suspects = self.suspects();
         self.sh.looped.lose();
         self.sh.fragments.lose();
+        self.sh.links.held.lose_looped();
         self.sh.tx_waiting.clear();
         self.sh.mirror_len = 0;
         self.sh.sockets.rebuild_slots(|s| s.generation != 0);
@@ -88,6 +89,8 @@ impl Host<'_> {
             self.isolate(&suspects);
             self.recount();
         }
+        self.sh.links.held.rebuild();
+        self.attend();
         self.sh.rebuild_tables();
         self.rebuild_timers(&suspects);
         self.rebuild_listeners();
@@ -153,6 +156,8 @@ impl Host<'_> {
                 whole = false;
             }
         }
+        let Shared { links, buffers, .. } = &mut *self.sh;
+        links.held.recount(buffers);
         self.sh.chunks.rebuild_claimed();
         self.sh.buffers.rebuild();
         rebuild_records(&mut self.sh.sent);

@@ -12,7 +12,9 @@ use crate::addr::Addr;
 use crate::arena::Root;
 use crate::arena::pool::{Plain, Pool};
 use crate::tcp::Sent;
+use crate::time::Pace;
 use crate::trace::Ring;
+use crate::trace::capture::Capture;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// How many sockets a stack can hold, TIME_WAIT included.
@@ -153,6 +155,15 @@ pub struct Shared {
     pub fragments: super::fragments::Fragments,
     /// Deadlines.
     pub timers: TimerHeap,
+    /// How the stack's time goes.
+    pub pace: Pace,
+    /// Links on which packets take the long way: impaired ones, and all while somebody
+    /// captures. See [`super::attention`].
+    pub attention: u32,
+    /// The modelled links.
+    pub links: super::Links,
+    /// Packets for a capture.
+    pub capture: Capture,
     /// Threads that wait.
     pub waiters: Pool<Waiter, MAX_WAITERS>,
     /// By process: a waiter that sleeps in poll or epoll; see [`super::wait`].
