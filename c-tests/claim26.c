@@ -1,4 +1,5 @@
 /* Claim 26: SO_KEEPALIVE is off by default, 7200/75/9; answered probes are invisible to the program; what accepted sockets inherit. */
+/* RFC 9293 MUST-24, MUST-25, MUST-27, MUST-28 */
 #include "probe.h"
 
 static void times(const char *who, int s)

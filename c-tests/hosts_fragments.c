@@ -1,5 +1,6 @@
 /* Segments that come in pieces of IP packets (RFC 791, section 3.2): `hosts_fragments peer` cuts them up by hand; without
  * arguments, the program that reads them. */
+/* RFC 1122 S3.2.1.4-1 */
 #include "raw.h"
 
 static unsigned char whole[256];

@@ -40,6 +40,7 @@ pub struct Net<A> {
 
 /// The settings of one stack; what isn't set has its default.
 #[derive(Clone, PartialEq, Eq, Debug)]
+// RFC 1122 S3.3.1.6-1
 pub struct Config {
     /// UTCP_STACK: programs with the same name share one host.
     pub stack: String,

@@ -247,6 +247,7 @@ fn write_noise(path: &std::path::Path, mib: usize) {
 }
 
 /// Both addresses answer to ping.
+// RFC 1122 S3.1-1, S3.2.2.6-1
 #[test]
 fn ping() {
     let count = |address: &str| {
@@ -267,18 +268,22 @@ fn ping() {
 }
 
 /// MSS 1460 at MTU 1500.
+// RFC 9293 MUST-67
+// RFC 1122 S3.3.3-2
 #[test]
 fn claim25_segment_size() {
     sink("claim25_segment_size", PEER);
 }
 
 /// MSS 1440 with IPv6.
+// RFC 9293 MUST-67
 #[test]
 fn claim25_segment_size_v6() {
     sink("claim25_segment_size_v6", PEER6);
 }
 
 /// What sockets make of ICMP errors that a router sends.
+// RFC 9293 MUST-54, MUST-47, SHLD-25
 #[test]
 fn claim40_icmp() {
     let addresses = format!(

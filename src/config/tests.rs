@@ -30,6 +30,7 @@ fn nothing_set() {
     assert_eq!(Config::device(7), "utcp7");
 }
 
+// RFC 1122 S3.3.1.6-1
 #[test]
 fn everything_set() {
     let variables = [

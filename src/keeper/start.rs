@@ -115,6 +115,7 @@ fn create(listener: Fd, config: &Config) -> Result<Parts, String> {
     {
         let mut shared = arena.lock();
         let (secret, rest) = random.split_at(16);
+        // RFC 6528 S4-1
         shared.secret.copy_from_slice(secret);
         let (nonce, state) = rest.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));

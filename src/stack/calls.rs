@@ -38,6 +38,9 @@ pub struct RecvFlags {
     pub trunc: bool,
 }
 
+/// The MSS of an IPv6 peer that does not say (RFC 9293, section 3.7.1).
+pub(super) const DEFAULT_MSS_V6: u16 = 1220;
+
 /// A socket with nothing in it.
 pub(super) fn empty_socket() -> Socket {
     let nowhere = Endpoint::default();
@@ -205,6 +208,8 @@ impl Host<'_> {
             return Err(Error::NetUnreachable);
         }
         let to = Endpoint::new(self.connect_addr(to.addr), to.port);
+        // RFC 9293 MUST-43, MUST-44
+        // RFC 1122 S3.3.4.2-1
         let source = if addr_locked {
             local.addr
         } else {
@@ -240,6 +245,9 @@ impl Host<'_> {
         s.local = local;
         s.remote = to;
         s.tcb = Tcb::connect(now, iss, path, s.tcp_options, &s.sysctl);
+        if !to.addr.is_v4() {
+            s.tcb.set_default_mss(DEFAULT_MSS_V6);
+        }
         s.open = true;
         s.connecting = true;
         s.was_connected = false;
@@ -353,7 +361,12 @@ impl Host<'_> {
 
     /// The source address for a destination, by Linux's routing of a host with lo and one
     /// device.
+    // RFC 1122 S3.2.1.3-1, S3.3.1.1-1, S3.3.1.2-1
     pub(super) fn source_for(&self, to: Addr) -> Result<Addr> {
+        // RFC 9293 MUST-46
+        if self.is_broadcast(to) {
+            return Err(Error::NetUnreachable);
+        }
         let c = &self.sh.config;
         if to.is_loopback() {
             // 127/8 is all local; the source is 127.0.0.1 unless the socket is bound.

@@ -15,6 +15,7 @@ pub const PACKETS: usize = 16;
 /// Separate stretches of one packet.
 const STRETCHES: usize = 32;
 /// How long a packet may take (Linux: net.ipv4.ipfrag_time, net.ipv6.ip6frag_time).
+// RFC 1122 S3.3.2-3, S3.3.2-4
 const V4_TIME: Duration = Duration::from_secs(30);
 const V6_TIME: Duration = Duration::from_secs(60);
 
@@ -181,6 +182,7 @@ pub(super) struct Whole {
 
 impl Host<'_> {
     /// Take in a piece, the packet of `len` bytes in `buf`; gives the packet that it completes.
+    // RFC 1122 S3.2.1.4-1, S3.3.2-1, S3.3.2-2
     pub(super) fn take_piece(&mut self, buf: BufId, len: usize) -> Option<Whole> {
         self.sh.counters.reasm_reqds += 1;
         let bytes = self.sh.buffers.bytes(buf).get(..len)?;
@@ -189,7 +191,7 @@ impl Host<'_> {
             return None;
         };
         let (src, dst) = (Addr::from(f.src), Addr::from(f.dst));
-        if !self.is_ours(dst) || self.is_local(src) {
+        if !self.is_ours(dst) || !self.may_be_answered(src) {
             return None;
         }
         let key = Key {
@@ -248,6 +250,7 @@ impl Host<'_> {
     }
 
     /// Give up the packets whose time is over, and say so if their first piece had come.
+    // RFC 1122 S3.3.2-3, S3.3.2-5
     pub(super) fn expire_fragments(&mut self) {
         for place in 0..PACKETS {
             let p = self.sh.fragments.packets[place];

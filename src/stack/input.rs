@@ -10,6 +10,9 @@ use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
 
+/// What every IPv6 link carries (RFC 8200, section 5).
+const IPV6_MIN_MTU: u32 = 1280;
+
 /// Payload up to this size is copied out of the buffer that the device wrote it to.
 const COPY_BREAK: u32 = 2048;
 
@@ -114,6 +117,7 @@ impl Host<'_> {
         let packet = bytes.get(start..start + len)?;
         let parsed = match wire::parse(packet, vnet.verified()) {
             Ok(p) => p,
+            // RFC 1122 S3.1-2
             Err(Malformed::Checksum) => {
                 self.sh.counters.in_csum_errors += 1;
                 self.sh.counters.in_errs += 1;
@@ -173,7 +177,8 @@ impl Host<'_> {
                 src, dst, proto, ..
             } => {
                 const UDP: u8 = 17;
-                if proto != UDP || !self.is_ours(dst.into()) {
+                // RFC 1122 S3.2.2-5, S3.2.2-6, S3.2.2-8
+                if proto != UDP || !self.is_ours(dst.into()) || !self.may_be_answered(src.into()) {
                     return None;
                 }
                 let mut out = [0u8; 1280];
@@ -186,6 +191,12 @@ impl Host<'_> {
         }
     }
 
+    /// Another host's own address.
+    pub(super) fn may_be_answered(&self, a: Addr) -> bool {
+        !a.is_any() && !a.is_multicast() && !self.is_broadcast(a) && !self.is_local(a)
+    }
+
+    // RFC 1122 S3.2.1.3-2
     pub(super) fn is_ours(&self, a: Addr) -> bool {
         !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
     }
@@ -283,6 +294,8 @@ impl Host<'_> {
         }
     }
 
+    // RFC 9293 MUST-54
+    // RFC 1122 S3.2.2-3
     fn icmp_arrives(&mut self, local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError) {
         let Some(index) = self.sh.find_connection(local, remote) else {
             return;
@@ -293,9 +306,12 @@ impl Host<'_> {
         let s = &mut sockets[index];
         let old = s.tcb.state;
         let (error, hard) = match kind {
+            // RFC 8201 S4-2, S4-3
+            IcmpError::TooBig(mtu) if v6 && mtu < IPV6_MIN_MTU => return,
             IcmpError::TooBig(mtu) => {
                 let headers = if v6 { 60 } else { 40 };
                 // RFC 1191, section 3: routers that don't tell give 0.
+                // RFC 1191 S5-1
                 let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
                 s.tcb
                     .on_packet_too_big(self.now, (mtu - headers) as u16, seq, sent);
@@ -312,6 +328,7 @@ impl Host<'_> {
             IcmpError::Prohibited if v6 => (TcpError::Prohibited, true),
             IcmpError::Prohibited => (TcpError::HostUnreachable, false),
             IcmpError::ParameterProblem => (TcpError::Protocol, true),
+            // RFC 9293 MUST-55
             IcmpError::Other => return,
         };
         let outcome = s.tcb.on_icmp(self.now, error, hard, seq);
@@ -412,21 +429,31 @@ impl RecvQueue for Receiver<'_, '_> {
         self.ooo.cut(&mut self.pools, end);
     }
 
+    // RFC 2018 S4-5, S4-7, S8-2
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
-        // Collect the ranges in order, then put the one that changed last first.
+        let told = core::mem::take(out);
+        let recent = SeqNum(*self.recent);
+        let holds = |r: (SeqNum, SeqNum), at: SeqNum| r.0.le(at) && at.lt(r.1);
+        let rank = |r| match told.iter().position(|t| t.0 != t.1 && holds(r, t.0)) {
+            _ if holds(r, recent) => 0,
+            Some(place) => 1 + place,
+            None => 1 + told.len(),
+        };
+        // The four of the lowest rank, in its order.
+        let mut ranks = [0; 4];
         let mut n = 0;
-        let mut first = None;
-        let mut i = self.ooo.head;
-        let mut current: Option<(SeqNum, SeqNum)> = None;
         let mut emit = |range: (SeqNum, SeqNum)| {
-            let recent = SeqNum(*self.recent);
-            if range.0.le(recent) && recent.lt(range.1) {
-                first = Some(range);
-            } else if n < 3 {
-                out[n] = range;
-                n += 1;
+            let mine = rank(range);
+            let at = ranks[..n].iter().take_while(|r| **r <= mine).count();
+            if at < out.len() {
+                n = (n + 1).min(out.len());
+                out.copy_within(at..n - 1, at + 1);
+                ranks.copy_within(at..n - 1, at + 1);
+                (out[at], ranks[at]) = (range, mine);
             }
         };
+        let mut i = self.ooo.head;
+        let mut current: Option<(SeqNum, SeqNum)> = None;
         while i != 0 {
             let c = &self.pools.chunks[i];
             let (start, end) = (c.seq, c.seq + c.len);
@@ -442,11 +469,6 @@ impl RecvQueue for Receiver<'_, '_> {
         }
         if let Some(range) = current {
             emit(range);
-        }
-        if let Some(range) = first {
-            out.copy_within(0..n, 1);
-            out[0] = range;
-            n += 1;
         }
         debug_assert!(out[..n].iter().all(|r| r.0.gt(rcv_nxt)));
         n

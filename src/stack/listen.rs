@@ -174,7 +174,10 @@ impl Host<'_> {
         self.touch(listener);
         let l = self.sh.sockets[listener];
         let path = self.path(&l, local, remote);
-        let tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
+        let mut tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
+        if !remote.addr.is_v4() && seg.options.mss.is_none() {
+            tcb.set_default_mss(super::calls::DEFAULT_MSS_V6);
+        }
         let now = self.now;
         let c = &mut self.sh.sockets[child];
         let generation = c.generation;

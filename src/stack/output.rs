@@ -98,10 +98,13 @@ impl Host<'_> {
         let last = |a: Addr| u32::from_be_bytes([a.0[12], a.0[13], a.0[14], a.0[15]]);
         a.is_v4()
             && (last(a) == u32::MAX
+                || last(a) == 0x7fff_ffff
                 || a.same_net(c.addr4, c.prefix4) && last(a) & host_bits == host_bits)
     }
 
     /// The largest segment payload on the way to `remote`, without TCP options.
+    // RFC 9293 MUST-67
+    // RFC 1122 S3.3.3-2
     pub(super) fn path_mss(&self, local: Addr, remote: Addr) -> u16 {
         let mtu = if self.is_local(remote) && self.is_local(local) {
             LOOPBACK_MTU
@@ -202,6 +205,8 @@ impl Host<'_> {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
             let tos = tos & !3 | segment.ecn;
+            // RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22
+            // RFC 1122 S3.2.1.6-1, S3.2.1.7-1, S3.2.1.7-3
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
             self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,

@@ -187,6 +187,7 @@ impl Shared {
 
     /// Whether binding `index` to `local` collides with a socket that is bound already (Linux:
     /// inet_csk_bind_conflict).
+    // RFC 9293 MUST-41, MUST-42
     pub(super) fn bind_conflict(&self, index: u32, local: Endpoint) -> bool {
         let me = &self.sockets[index];
         let mut i = self.port_table[usize::from(local.port)];

@@ -142,6 +142,7 @@ pub struct Socket {
     /// It has a far end; before that its descriptor is a fresh AF_UNIX socket.
     pub has_far: bool,
     /// The socket's own address.
+    // RFC 9293 MUST-45
     pub local: Endpoint,
     /// The peer.
     pub remote: Endpoint,

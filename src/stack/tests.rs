@@ -6,6 +6,7 @@ mod instructions;
 mod kills;
 mod net;
 mod program;
+mod rules;
 mod sequences;
 
 use super::*;
@@ -193,6 +194,7 @@ fn a_listener_takes_its_queue_with_it() {
     });
 }
 
+// RFC 9293 MUST-30, MUST-32, MUST-33
 #[test]
 fn an_urgent_byte_stands_outside_the_stream() {
     TestHost::new(1).with(|h| {

@@ -124,6 +124,7 @@ impl Host<'_> {
     }
 
     /// SIOCATMARK.
+    // RFC 9293 MUST-33
     pub fn at_mark(&self, id: SockId) -> Result<bool> {
         let s = self.socket(id)?;
         Ok(s.urgent.at() == Some(s.copied_seq()))

@@ -32,6 +32,7 @@ impl Tcb {
         if ack.lt(before) {
             // RFC 5961, section 5.2: "The ACK value is considered acceptable only if it is in
             // the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT)".
+            // RFC 5961 S5.2-1, S5.2-2
             let span = u64::from(self.max_window).min(self.bytes_acked) as u32;
             if before - ack > span {
                 self.challenge(now);
@@ -57,6 +58,8 @@ impl Tcb {
         if ack != before {
             let payload_from = self.snd_una();
             self.snd_una = ack;
+            // RFC 2018 S8-3
+            // RFC 6675 S4-1
             out.acked = self.snd_una() - payload_from;
             self.bytes_acked = self.bytes_acked.saturating_add(u64::from(out.acked));
             if out.acked > 0 {
@@ -99,6 +102,7 @@ impl Tcb {
         if news.advanced && !self.recovering() {
             self.timers.retrans_stamp = None;
         }
+        // RFC 6928 S9-1
         if news.set_timer {
             // RFC 6298, sections 5.2 and 5.3.
             self.rearm_probe(now, sent, true);
@@ -265,6 +269,7 @@ impl Tcb {
 
     /// RFC 6298, section 3 (Karn) and RFC 7323, section 4 (RTTM), as `tcp_ack_update_rtt` has
     /// it; true if there was a measurement.
+    // RFC 6298 S3-1, S3-2
     fn measure_rtt(
         &mut self,
         now: Instant,
@@ -289,6 +294,7 @@ impl Tcb {
             sample = sample.or(Some(us(at)));
             news.rtt = news.last_sack_at.map(us);
         }
+        // RFC 7323 S4.1-1
         if sample.is_none() && self.ts_ok && news.acked {
             sample = self.ts_sample(now, seg);
             news.rtt = news.rtt.or(sample);

@@ -40,6 +40,7 @@ impl Tcb {
             return;
         }
         let mut out = Outcome::default();
+        // RFC 9293 SHLD-3
         if unread && self.state != State::SynSent {
             // RFC 2525, section 2.17: the peer must learn that data was lost.
             self.owes.rst = true;

@@ -17,6 +17,7 @@ impl Tcb {
             return false;
         }
         // RFC 1122, section 4.2.2.13: data after the program closed is answered by a RST.
+        // RFC 9293 SHLD-3
         if self.rcv_shutdown
             && matches!(
                 self.state,
@@ -92,6 +93,7 @@ impl Tcb {
         true
     }
 
+    // RFC 9293 SHLD-31
     fn keep(
         &mut self,
         now: Instant,
@@ -110,7 +112,11 @@ impl Tcb {
         let next = self.fin_at.map_or(next, |fin| next.min(fin));
         self.rcv_nxt = next;
         if gap {
-            let mut blocks = [(SeqNum(0), SeqNum(0)); 4];
+            // RFC 2018 S4-7
+            let mut blocks = self.rcv_sack;
+            if let Some(unused) = blocks.get_mut(usize::from(self.rcv_sack_len)..) {
+                unused.fill((SeqNum(0), SeqNum(0)));
+            }
             let n = rx.sack_blocks(next, &mut blocks).min(blocks.len());
             let had = self.rcv_sack_len > 0;
             let full = usize::from(self.rcv_sack_len) == blocks.len() && n == blocks.len();
@@ -120,6 +126,7 @@ impl Tcb {
             }
             self.rcv_sack = blocks;
             self.rcv_sack_len = n as u8;
+            // RFC 5681 S3.2-2, S4.2-6
             if had && n == 0 {
                 // RFC 5681, section 4.2: at once "when the incoming segment fills in all or
                 // part of a gap in the sequence space".
@@ -150,6 +157,7 @@ impl Tcb {
         self.fin_received = true;
         self.rcv_sack_len = 0;
         self.delack.scheduled = true;
+        // RFC 9293 MUST-12
         out.events.add(Events::PEER_FIN);
         match self.state {
             State::SynReceived | State::Established => {

@@ -182,6 +182,10 @@ impl Tcb {
     }
 
     /// After a segment: acknowledge now or later (Linux: `__tcp_ack_snd_check`).
+    // RFC 9293 MUST-58, SHLD-19
+    // RFC 5681 S3.2-1, S4.2-3, S4.2-4, S4.2-5
+    // RFC 6582 S5-1
+    // RFC 2018 S4-4
     pub(super) fn check_ack(&mut self, now: Instant) {
         if !self.delack.scheduled && !self.delack.now {
             return;
@@ -261,6 +265,8 @@ impl Tcb {
     }
 
     /// Linux's `tcp_send_delayed_ack`.
+    // RFC 9293 SHLD-18, MUST-40
+    // RFC 5681 S4.2-1, S4.2-2
     fn delay_ack(&mut self, now: Instant) {
         let mut ato = self.delack.ato;
         if ato > ATO_MIN {

@@ -34,6 +34,7 @@ impl Ecn {
 impl Tcb {
     /// ECE and CWR of a SYN or SYN+ACK (section 6.1.1). A SYN that goes again asks no more
     /// (section 6.1.1.1; Linux: tcp_ecn_fallback).
+    // RFC 3168 S6.1.1-6, S6.1.1-8
     pub(super) fn ecn_of_syn(&self, answer: bool, again: bool) -> Flags {
         if answer {
             return if self.ecn.ok { Flags::ECE } else { Flags::NONE };
@@ -47,12 +48,14 @@ impl Tcb {
     }
 
     /// The peer's SYN asks for it.
+    // RFC 3168 S6.1.1-1
     pub(super) fn ecn_asked(&mut self, syn: &Segment) {
         let asked = syn.flags.has(Flags::ECE.with(Flags::CWR));
         self.ecn.ok = asked && syn.ecn == 0 && self.sysctl.tcp_ecn != 0;
     }
 
     /// The peer's SYN+ACK agrees.
+    // RFC 3168 S6.1.1-3, S6.1.1-7
     pub(super) fn ecn_answered(&mut self, seg: &Segment) {
         self.ecn.ok =
             self.sysctl.tcp_ecn == ASK && seg.flags.has(Flags::ECE) && !seg.flags.has(Flags::CWR);
@@ -67,6 +70,8 @@ impl Tcb {
 
     /// Mark a segment. `fresh`: it bears data that was never sent (section 6.1.5: nothing else
     /// is ECT).
+    // RFC 3168 S6.1.1-2, S6.1.1-4, S6.1.2-1, S6.1.2-4, S6.1.2-5, S6.1.4-1, S6.1.5-1, S6.1.6-1
+    // RFC 9293 SHLD-8
     pub(super) fn ecn_mark(&mut self, seg: &mut Segment, fresh: bool) {
         if !self.ecn.ok {
             return;
@@ -83,6 +88,7 @@ impl Tcb {
     }
 
     /// A segment came: what its marks say to a receiver.
+    // RFC 3168 S6.1.1-5, S6.1.6-2
     pub(super) fn ecn_received(&mut self, seg: &Segment) {
         if !self.ecn.ok || self.state == State::TimeWait {
             return;

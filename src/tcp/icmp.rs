@@ -28,6 +28,7 @@ impl Tcb {
             return out;
         }
         match self.state {
+            // RFC 9293 SHLD-26
             State::SynSent => self.fail(error, &mut out),
             State::SynReceived => {
                 let ends = !self.passive
@@ -49,6 +50,8 @@ impl Tcb {
                 if unreachable && quoted == self.snd_una {
                     self.revert_backoff(now);
                 }
+                // RFC 9293 MUST-47, MUST-56, SHLD-25
+                // RFC 1122 S3.2.2.1-3
                 self.soft_error = Some(error);
                 out.events.add(Events::SOFT_ERROR);
             }
@@ -57,6 +60,8 @@ impl Tcb {
     }
 
     /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
+    // RFC 1191 S3-1, S3-2, S3-3, S6.4-1, S6.4-2
+    // RFC 8201 S4-1, S4-4
     pub fn on_packet_too_big(
         &mut self,
         _now: Instant,

@@ -81,6 +81,7 @@ impl Tcb {
             self.syn_acked(now, seg, out);
             return;
         }
+        // RFC 7323 S3.2-5
         if flags.has(Flags::RST) || !flags.has(Flags::SYN) {
             return;
         }
@@ -90,6 +91,7 @@ impl Tcb {
         self.max_window = self.snd_wnd;
         self.sync_mss();
         self.init_rcv_mss();
+        // RFC 9293 MUST-10
         self.enter(State::SynReceived, out);
         self.owes.syn = true;
     }
@@ -243,6 +245,7 @@ impl Tcb {
         match self.paws(now, seg) {
             Paws::Fine => {}
             // "Reset is accepted even if it did not pass PAWS."
+            // RFC 7323 S5.2-1, S5.2-2
             _ if flags.has(Flags::RST) => {}
             _ if flags.has(Flags::SYN) => {
                 self.challenge(now);
@@ -256,6 +259,7 @@ impl Tcb {
         }
         if !self.acceptable(seg) {
             if flags.has(Flags::RST) {
+                // RFC 5961 S3.2-1
                 if self.rst_after_fin(seg) {
                     self.reset_by_peer(out);
                 }
@@ -269,6 +273,7 @@ impl Tcb {
         if flags.has(Flags::RST) {
             // RFC 5961, section 3.2: exactly RCV.NXT resets; elsewhere in the window, a
             // challenge. Linux takes the end of the highest block held as exact, too.
+            // RFC 5961 S3.2-2, S3.2-3, S3.2-4
             if seg.seq == self.rcv_nxt || self.rst_after_fin(seg) || self.at_highest_block(seg.seq)
             {
                 self.reset_by_peer(out);
@@ -284,6 +289,7 @@ impl Tcb {
                 && seg.seq_len() == 1
                 && seg.seq + 1 == self.rcv_nxt
                 && seg.ack == self.snd_nxt;
+            // RFC 5961 S4.2-1, S4.2-2
             if !crossed {
                 self.challenge(now);
             }
@@ -294,6 +300,7 @@ impl Tcb {
 
     /// The acceptability test of section 3.4, with Linux's leniency: what begins in the window
     /// and does not end before the last ACK is looked at, even if the window is closed.
+    // RFC 9293 MUST-66
     fn acceptable(&self, seg: &Segment) -> bool {
         let edge = self.rcv_nxt + self.receive_window();
         seg.end().ge(self.rcv_wup) && seg.seq.le(edge)
@@ -317,6 +324,7 @@ impl Tcb {
     }
 
     /// "If the RST bit is set": section 3.10.7.4, second check.
+    // RFC 9293 MUST-12, SHLD-2
     pub(super) fn reset_by_peer(&mut self, out: &mut Outcome) {
         let error = match self.state {
             State::SynSent => TcpError::Refused,
@@ -332,6 +340,7 @@ impl Tcb {
     }
 
     /// The timestamp is older than TS.Recent by more than one tick (Linux's `TCP_PAWS_WINDOW`).
+    // RFC 7323 S3.2-4, S3.2-7
     pub(super) fn paws_rejects(&self, now: Instant, seg: &Segment) -> bool {
         let Some((tsval, _)) = seg.options.timestamps else {
             return false;
@@ -343,6 +352,7 @@ impl Tcb {
     }
 
     /// RFC 7323, section 5.3, rule R1, with Linux's exception for reordered duplicate ACKs.
+    // RFC 7323 S5.3-1
     fn paws(&self, now: Instant, seg: &Segment) -> Paws {
         if !self.paws_rejects(now, seg) {
             return Paws::Fine;
@@ -393,6 +403,7 @@ impl Tcb {
         self.answer_allowed(now)
     }
 
+    // RFC 5961 S7-1
     fn answer_allowed(&mut self, now: Instant) -> bool {
         if self.oow_at.is_some_and(|at| now.since(at) < OOW_INTERVAL) {
             return false;
@@ -442,6 +453,7 @@ impl Tcb {
 
     /// The urgent pointer (RFC 9293, section 3.8.5; Linux's `tcp_check_urg`, which takes it to
     /// point just past the urgent byte).
+    // RFC 9293 MUST-30, MUST-31, MUST-32, MUST-62
     fn take_urgent(&mut self, seg: &Segment, out: &mut Outcome) {
         if !seg.flags.has(Flags::URG) || self.fin_received {
             return;

@@ -9,6 +9,8 @@ use siphasher::sip::SipHasher24;
 /// (Linux: 64 ns) ticks. `key` is the host's secret; `tuple` the addresses and ports in bytes.
 pub fn initial_seq(now: Instant, key: &[u8; 16], tuple: &[u8]) -> SeqNum {
     // RFC 6528, section 3: ISN = M + F(localip, localport, remoteip, remoteport, secretkey).
+    // RFC 9293 MUST-8, SHLD-1
+    // RFC 6528 S3-1
     let clock = (now.0 >> 6) as u32;
     SeqNum(clock.wrapping_add(hash(key, b'i', tuple)))
 }
@@ -19,6 +21,8 @@ pub fn timestamp_offset(key: &[u8; 16], addresses: &[u8]) -> u32 {
 }
 
 /// `domain` keeps the two uses apart: who sees timestamps learns nothing of sequence numbers.
+// RFC 9293 MUST-9
+// RFC 6528 S3-2
 pub(super) fn hash(key: &[u8; 16], domain: u8, bytes: &[u8]) -> u32 {
     let mut hasher = SipHasher24::new_with_key(key);
     hasher.write_u8(domain);

@@ -202,7 +202,8 @@ pub trait RecvQueue {
     fn cut(&mut self, end: SeqNum);
 
     /// The blocks held beyond `rcv_nxt`, the most recently changed first (RFC 2018, section
-    /// 4); returns how many were written.
+    /// 4): `out` comes with those told last time, in that order, and unused places empty.
+    /// Returns how many were written.
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize;
 }
 

@@ -47,6 +47,7 @@ impl Tcb {
         }
         tcb.take_syn(syn);
         // The window of a SYN is never scaled (RFC 7323, section 2.2).
+        // RFC 7323 S2.2-3
         tcb.max_window = u32::from(syn.window);
         tcb.owes.syn = true;
         tcb
@@ -154,7 +155,9 @@ impl Tcb {
     }
 
     /// The MSS of a peer whose SYN tells none: 536, unless this is called with 1220 for IPv6
-    /// (RFC 9293, section 3.7.1) straight after [`Tcb::connect`] or [`Tcb::accept`].
+    /// (RFC 9293, section 3.7.1) straight after [`Tcb::connect`], or after [`Tcb::accept`] of a
+    /// SYN that tells none.
+    // RFC 9293 MUST-15
     pub fn set_default_mss(&mut self, mss: u16) {
         if self.mss_clamp == DEFAULT_MSS {
             self.mss_clamp = mss;
@@ -186,6 +189,7 @@ impl Tcb {
     /// What both sides want is agreed.
     pub(super) fn take_syn_options(&mut self, now: Instant, seg: &Segment) {
         let o = &seg.options;
+        // RFC 9293 MUST-14
         if let Some(mss) = o.mss.filter(|&mss| mss > 0) {
             self.mss_clamp = match self.options.maxseg {
                 0 => mss,
@@ -194,6 +198,7 @@ impl Tcb {
         }
         match o.wscale {
             // RFC 7323, section 2.3: more than 14 is taken for 14.
+            // RFC 7323 S2.2-1, S2.3-2
             Some(shift) if self.wscale_ok => self.snd_wscale = shift.min(MAX_WSCALE),
             _ => self.without_scaling(),
         }
@@ -223,6 +228,7 @@ impl Tcb {
     }
 
     /// The size of our segments follows path, peer, options and window (Linux: `tcp_sync_mss`).
+    // RFC 9293 MUST-16
     pub(super) fn sync_mss(&mut self) {
         let floor = self.sysctl.tcp_min_snd_mss.max(TIMESTAMPS_LEN + 8);
         let mut mss = self.path_mss.min(self.mss_clamp).max(floor);
@@ -251,9 +257,12 @@ impl Tcb {
         self.init_buffer_space(now);
         if self.rtt.srtt8 == 0 {
             // RFC 6298, section 5.7.
+            // RFC 6298 S5.7-1
             self.rtt.fall_back();
         }
         // RFC 5681, section 3.1: a lost SYN means a small start. Linux forgives one.
+        // RFC 5681 S3.1-3, S3.1-4
+        // RFC 6928 S2-1
         if self.timers.retransmits > 1 {
             self.cc.start_small();
         }

@@ -72,6 +72,7 @@ impl Tcb {
         u32::from(self.snd_mss).saturating_sub(sack).max(8)
     }
 
+    // RFC 2018 S4-1, S4-2, S4-3, S4-6
     fn sack_blocks_to_send(&self) -> usize {
         if !self.sack_ok {
             return 0;
@@ -89,8 +90,10 @@ impl Tcb {
         let answer = self.state == State::SynReceived;
         let offers = |agreed: bool, sysctl: u8| if answer { agreed } else { sysctl != 0 };
         let options = Options {
+            // RFC 9293 MUST-14, MUST-65, SHLD-5
             mss: Some(self.advmss),
             wscale: self.wscale_ok.then_some(self.rcv_wscale),
+            // RFC 2018 S2-1
             sack_permitted: offers(self.sack_ok, self.sysctl.tcp_sack),
             timestamps: offers(self.ts_ok, self.sysctl.tcp_timestamps)
                 .then(|| (self.ts_now(now), self.ts_recent)),
@@ -116,6 +119,7 @@ impl Tcb {
             segment: Segment {
                 seq: self.iss,
                 ack: if answer { self.rcv_nxt } else { SeqNum(0) },
+                // RFC 3168 S6.1.1-6
                 flags: if answer {
                     Flags::SYN.with(Flags::ACK)
                 } else {
@@ -124,6 +128,7 @@ impl Tcb {
                 .with(self.ecn_of_syn(answer, retransmit)),
                 // "The window field in a segment where the SYN bit is set ... MUST NOT be
                 // scaled" (RFC 7323, section 2.2).
+                // RFC 7323 S2.2-3
                 window: self.rcv_wnd.min(65_535) as u16,
                 options,
                 ..Segment::default()
@@ -144,6 +149,7 @@ impl Tcb {
         };
         let mut options = Options::default();
         if self.ts_ok {
+            // RFC 7323 S3.2-1, S3.2-2, S3.2-6
             options.timestamps = Some((self.ts_now(now), self.ts_recent));
         }
         // Before the options are settled: what decides the size of the pieces on the wire.
@@ -169,6 +175,7 @@ impl Tcb {
         };
         self.ecn_mark(&mut segment, false);
         // RFC 9293, section 3.8.5, with the pointer just past the urgent byte (RFC 6093).
+        // RFC 9293 MUST-30, MUST-31, MUST-62
         if self.snd_up.gt(self.snd_una) && seq.lt(self.snd_up) {
             let ahead = self.snd_up - seq;
             if ahead <= 0xffff {
@@ -226,6 +233,8 @@ impl Tcb {
 
     /// A number the peer finds in its window (Linux: `tcp_acceptable_seq`): `snd_nxt`, unless
     /// the window was shrunk below it.
+    // RFC 9293 MUST-34
+    // RFC 7323 S2.4-1
     fn acceptable_seq(&self) -> SeqNum {
         let edge = self.window_edge();
         if edge.ge(self.snd_nxt)
@@ -257,6 +266,7 @@ impl Tcb {
     }
 
     /// What was lost, once more (Linux: `tcp_xmit_retransmit_queue`).
+    // RFC 6675 S4-2, S4-5
     fn retransmission(
         &mut self,
         now: Instant,
@@ -326,6 +336,7 @@ impl Tcb {
         let start = s.start;
         let mss = self.current_mss();
         // The peer's window may have shrunk under what was sent.
+        // RFC 9293 SHLD-16
         let window = self.window_edge().diff(start);
         if window <= 0 {
             if start != self.snd_una {
@@ -379,6 +390,8 @@ impl Tcb {
 
     /// Whether the segment at `snd_nxt` fits into the window whole (Linux: `tcp_snd_wnd_test`),
     /// which is the sender's silly-window avoidance (RFC 9293, section 3.8.6.2.1).
+    // RFC 9293 MUST-38, SHLD-15
+    // RFC 7323 S2.4-4
     pub(super) fn first_segment_fits(&self) -> bool {
         let unsent = self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs();
         let mss = self.current_mss();
@@ -387,6 +400,9 @@ impl Tcb {
     }
 
     /// Data that was never sent, and the FIN.
+    // RFC 5681 S2-1
+    // RFC 9293 SHLD-27, SHLD-28
+    // RFC 6675 S4-3
     fn new_data(&mut self, now: Instant, max_payload: u32, sent: &mut [Sent]) -> Option<Transmit> {
         if self.fin_sent() {
             return None;
@@ -451,6 +467,7 @@ impl Tcb {
         let end = seq + len;
         let mut flags = Flags::NONE;
         // PSH at the end of what was written, and every half window (Linux: `forced_push`).
+        // RFC 9293 MUST-61
         let half = self.max_window / 2;
         if len > 0
             && (push || end == self.snd_end || (end.diff(self.snd_pushed) as i64) > half.into())
@@ -507,6 +524,7 @@ impl Tcb {
 
     /// Nagle (RFC 9293, section 3.7.4) in Minshall's form: a short segment waits only while a
     /// short one is unacknowledged. CORK holds it in any case.
+    // RFC 9293 SHLD-7, MUST-60
     fn nagle_holds(&self, tail: u32, mss: u32) -> bool {
         let partial = tail > 0 && tail < mss;
         if !partial || self.fin_queued || self.snd_up.gt(self.snd_una) {
@@ -515,6 +533,7 @@ impl Tcb {
         if self.options.cork || self.more {
             return true;
         }
+        // RFC 9293 MUST-17
         !self.options.nodelay
             && self.snd_una != self.snd_nxt
             && self.snd_sml.gt(self.snd_una)
@@ -531,6 +550,7 @@ impl Tcb {
     }
 
     /// RFC 5681, section 4.1.
+    // RFC 5681 S4.1-1
     fn restart_after_idle(&mut self, now: Instant, unsent: u32) {
         if unsent == 0
             || self.snd_una != self.snd_nxt
@@ -565,6 +585,7 @@ impl Tcb {
             return Some(self.send_new(now, len, fin, true, sent));
         }
         // "<SEQ=SND.UNA-1>", without data: the peer must answer (RFC 9293, section 3.8.4).
+        // RFC 9293 SHLD-12
         let seq = SeqNum(self.snd_una.0.wrapping_sub(1));
         Some(self.transmit(self.snd_una(), false, |tcb| {
             tcb.segment(now, seq, Flags::NONE, 0)

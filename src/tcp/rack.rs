@@ -60,6 +60,7 @@ impl Tcb {
     }
 
     /// The reordering window (section 6.2, step 4), microseconds.
+    // RFC 8985 S6.2-1, S6.2-2
     fn reordering_window(&self) -> u32 {
         if self.recovery.reord_seen == 0 {
             let no_threshold = self.sysctl.tcp_recovery & NO_THRESHOLD != 0;
@@ -141,6 +142,7 @@ impl Tcb {
     }
 
     /// Section 6.2, step 4: a round trip with duplicates widens the window.
+    // RFC 8985 S4-4
     pub(super) fn rack_adapt(&mut self, news: &News) {
         let Some(prior) = news.rate.prior_delivered else {
             return;

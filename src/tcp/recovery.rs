@@ -138,6 +138,7 @@ impl Tcb {
     }
 
     /// The ACK is doubtful, or the state is (Linux: `tcp_fastretrans_alert`).
+    // RFC 6675 S5-2, S5-3
     pub(super) fn alert(&mut self, now: Instant, dups: u32, news: &mut News, sent: &mut [Sent]) {
         let una = self.snd_una;
         if self.sent.packets_out == 0 {
@@ -223,6 +224,8 @@ impl Tcb {
 
     /// Without SACK each duplicate ACK stands for a segment that left the network (RFC 5681,
     /// section 3.2), but for the one that is missing.
+    // RFC 3042 S2-3
+    // RFC 5681 S3.2-5
     fn add_dupacks(&mut self, n: u32) {
         if self.sack_ok || n == 0 {
             return;
@@ -247,6 +250,7 @@ impl Tcb {
 
     /// Segments were acknowledged that duplicate ACKs had stood for (Linux:
     /// `tcp_remove_reno_sacks`).
+    // RFC 6675 S5-1
     pub(super) fn drop_dupacks(&mut self, segs: u32) {
         let dups = self.sent.sacked_out;
         if segs > 0 {
@@ -258,6 +262,7 @@ impl Tcb {
         self.bound_dupacks();
     }
 
+    // RFC 8985 S4-1
     fn identify_loss(&mut self, now: Instant, news: &mut News, sent: &mut [Sent]) {
         if self.sent.packets_out == 0 {
             return;
@@ -296,6 +301,8 @@ impl Tcb {
     }
 
     /// Fast recovery begins (RFC 6582, section 3.2, step 2; RFC 6675, section 5, step 4).
+    // RFC 2018 S5.1-1
+    // RFC 5681 S3.2-11
     pub(super) fn enter_recovery(&mut self, ece: bool) {
         self.start_undo();
         if !self.reducing() {
@@ -321,6 +328,7 @@ impl Tcb {
     }
 
     /// ECN, or a tail loss that a probe repaired: the window is reduced, nothing is sent again.
+    // RFC 3168 S5-1, S6.1.2-2
     pub(super) fn enter_cwr(&mut self) {
         self.cc.forget_prior();
         if self.recovery.ca < CaState::Cwr {
@@ -331,6 +339,7 @@ impl Tcb {
     }
 
     /// RFC 6937, with Linux's PRR-SSRB and its guard against new losses.
+    // RFC 6937 S3-1
     pub(super) fn proportional_rate(&mut self, delivered: u32, lost: u32, advanced: bool) {
         let prior = self.cc.prior_cwnd();
         if delivered == 0 || prior == 0 || self.cc.is_model_based() {
@@ -359,6 +368,7 @@ impl Tcb {
     }
 
     /// Linux's `tcp_end_cwnd_reduction`.
+    // RFC 5681 S3.2-10
     pub(super) fn end_reduction(&mut self) {
         if self.recovery.ca == CaState::Cwr || self.recovery.undo_marker.is_some() {
             self.cc.end_reduction();

@@ -51,6 +51,7 @@ impl RttEstimator {
             mdev_max: INITIAL_US,
             rttvar: INITIAL_US,
             rtt_seq: SeqNum(0),
+            // RFC 6298 S2.1-1
             rto: INITIAL_US,
             min_rtt: u32::MAX,
             rto_min: rto_min_ms.saturating_mul(1000).max(1000),
@@ -96,6 +97,8 @@ impl RttEstimator {
     }
 
     /// A measurement: RFC 6298, sections 2.2 and 2.3, as `tcp_rtt_estimator` has it.
+    // RFC 9293 MUST-18
+    // RFC 6298 S2.2-1, S2.3-1, S2.3-2, S2.4-1, S4-1
     pub fn sample(&mut self, us: u32, una: SeqNum, nxt: SeqNum) {
         let us = us.min(self.rto_max).max(1);
         if self.srtt8 == 0 {

@@ -10,6 +10,7 @@ type Block = (SeqNum, SeqNum);
 
 impl Tcb {
     /// What the peer holds beyond `snd_una`.
+    // RFC 2018 S5-1
     pub(super) fn take_sacks(
         &mut self,
         now: Instant,
@@ -60,6 +61,7 @@ impl Tcb {
 
     /// RFC 2883, section 4: the first block reports a duplicate if it is below the ACK, or
     /// within the second.
+    // RFC 2883 S5-1
     fn duplicate_reported(&self, ack: SeqNum, blocks: &[Block]) -> bool {
         match (blocks.first(), blocks.get(1)) {
             (Some(first), _) if first.0.lt(ack) => true,

@@ -26,6 +26,7 @@ const UNCLAIMED: u8 = 128;
 /// A run of segments that was sent together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+// RFC 8985 S4-3
 pub struct Sent {
     pub(super) start: SeqNum,
     pub(super) end: SeqNum,
@@ -60,6 +61,7 @@ impl Sent {
 /// One connection's records and what they add up to, in segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
+// RFC 8985 S4-2
 pub(super) struct SentList {
     head: u32,
     tail: u32,
@@ -160,6 +162,8 @@ impl SentList {
     }
 
     /// Linux's `tcp_packets_in_flight`; RFC 6675's `pipe`, in segments.
+    // RFC 3042 S2-1, S2-2
+    // RFC 5681 S3.2-3, S3.2-4, S3.2-8, S3.2-9
     pub(super) fn in_flight(&self) -> u32 {
         (self.packets_out + self.retrans_out).saturating_sub(self.sacked_out + self.lost_out)
     }

@@ -26,6 +26,7 @@ pub struct Tcb {
 
     // --- who we are -------------------------------------------------------------------
     /// Opened by a peer's SYN (SYN_RECEIVED is then an embryonic child of a listener).
+    // RFC 9293 MUST-11
     pub(super) passive: bool,
     /// No descriptor refers to it any more.
     pub(super) orphan: bool,
@@ -68,6 +69,7 @@ pub struct Tcb {
     pub(super) snd_up: SeqNum,
     /// Up to here a PSH went out.
     pub(super) snd_pushed: SeqNum,
+    // RFC 9293 MUST-1, REC-1
     pub(super) snd_wnd: u32,
     pub(super) snd_wl1: SeqNum,
     /// The largest window the peer ever offered.
@@ -332,6 +334,7 @@ impl Tcb {
     }
 
     /// The millisecond clock of our timestamps.
+    // RFC 7323 S5.4-1, S5.4-2, S5.4-3
     pub(super) fn ts_now(&self, now: Instant) -> u32 {
         (now.millis() as u32).wrapping_add(self.ts_offset)
     }

@@ -5,6 +5,7 @@ use crate::time::Instant;
 
 impl Tcb {
     /// Both FINs are acknowledged: wait for 2 MSL.
+    // RFC 9293 MUST-13
     pub(super) fn enter_time_wait(&mut self, now: Instant, out: &mut Outcome) {
         let owed = self.owes.ack;
         self.timers.rexmit_at = Instant::NEVER;
@@ -39,6 +40,8 @@ impl Tcb {
             return;
         }
         // A new SYN that cannot be an old duplicate: its number is beyond, or its clock is.
+        // RFC 9293 SHLD-4
+        // RFC 6191 S2-1, S2-2
         let later = self.ts_ok
             && seg
                 .options

@@ -147,6 +147,7 @@ impl Tcb {
 
     /// Start the retransmission timer (RFC 6298, sections 5.1 and 5.3), or stop it when all is
     /// acknowledged (5.2).
+    // RFC 6298 S5-1, S5.1-1, S5.2-1, S5.3-1
     pub(super) fn rearm_retransmit(&mut self, now: Instant) {
         self.timers.pending = Pending::Retransmit;
         self.timers.rexmit_at = if self.snd_una == self.snd_nxt {
@@ -175,6 +176,7 @@ impl Tcb {
 
     /// Section 3.8.6.1 of RFC 9293 and Linux's `tcp_check_probe_timer`: queued data that nothing
     /// in flight will clock out needs a timer.
+    // RFC 9293 MUST-36, SHLD-29
     pub(super) fn check_persist(&mut self, now: Instant) {
         let waiting = self.snd_nxt.lt(self.snd_end) || (self.fin_queued && !self.fin_sent());
         if waiting && self.snd_una == self.snd_nxt && self.timers.rexmit_at == Instant::NEVER {
@@ -188,6 +190,7 @@ impl Tcb {
     }
 
     /// The interval to the next probe: doubled each time, as RFC 9293, section 3.8.6.1 asks.
+    // RFC 9293 SHLD-30
     fn probe_interval(&self) -> Duration {
         let doubled = self
             .probe_base()
@@ -233,6 +236,8 @@ impl Tcb {
         self.fail(self.soft_error.unwrap_or(TcpError::TimedOut), out);
     }
 
+    // RFC 6298 S5.4-1
+    // RFC 2018 S5-3
     fn on_retransmit_timer(&mut self, now: Instant, sent: &mut [Sent], out: &mut Outcome) {
         if self.snd_una == self.snd_nxt {
             return;
@@ -247,6 +252,7 @@ impl Tcb {
             }
             _ => {
                 // "Receiver dastardly shrinks window": its answers keep the connection alive.
+                // RFC 9293 MUST-35, SHLD-17
                 let persist = self.snd_wnd == 0 && !self.orphan;
                 let expired = if persist {
                     self.closed_window_expired(now)
@@ -275,6 +281,8 @@ impl Tcb {
         }
     }
 
+    // RFC 9293 MUST-19
+    // RFC 6298 S5.5-1, S5.6-1
     fn back_off(&mut self, now: Instant) {
         // A thin stream has nothing that would clock out a fast retransmit: its timeouts stay
         // as they are for a while (Linux: TCP_THIN_LINEAR_TIMEOUTS).
@@ -323,6 +331,7 @@ impl Tcb {
         self.timers.rexmit_at = now + self.rtt.rto();
     }
 
+    // RFC 9293 MUST-22, MUST-23
     fn syn_expired(&self, now: Instant) -> bool {
         let retries = match self.options.syncnt {
             0 => self.sysctl.tcp_syn_retries,
@@ -336,6 +345,7 @@ impl Tcb {
             || self.retransmits_timed_out(now, u32::from(retries), MODEL_RTO_INIT_MS)
     }
 
+    // RFC 9293 MUST-20, SHLD-11
     fn data_expired(&self, now: Instant) -> bool {
         let mut retries = u32::from(self.sysctl.tcp_retries2);
         if self.orphan {
@@ -380,6 +390,7 @@ impl Tcb {
         let Some(since) = self.timers.retrans_stamp else {
             return false;
         };
+        // RFC 9293 MUST-21
         let limit = match self.options.user_timeout {
             0 => self.model_timeout(boundary, base_ms),
             ms => u64::from(ms),
@@ -417,6 +428,7 @@ impl Tcb {
         }
         // RFC 9293, section 3.8.6.1: a connection stays open as long as probes are answered;
         // their answers reset `probes_out`.
+        // RFC 9293 MUST-37
         let mut most = u32::from(self.sysctl.tcp_retries2);
         if self.orphan {
             let alive = self.probe_interval() < self.rtt.rto_max();
@@ -436,6 +448,7 @@ impl Tcb {
         self.arm_persist(now);
     }
 
+    // RFC 9293 MUST-27, MUST-28
     pub(super) fn keepidle(&self) -> Duration {
         secs(match self.options.keepidle {
             0 => self.sysctl.tcp_keepalive_time,
@@ -457,6 +470,7 @@ impl Tcb {
     }
 
     /// `options` was changed by the owner: re-arm keepalive, try to send what Nagle or CORK held.
+    // RFC 9293 MUST-24, MUST-25
     pub fn options_changed(&mut self, now: Instant) {
         if let Some(algorithm) = self.options.congestion {
             self.cc.choose(algorithm);
@@ -476,6 +490,7 @@ impl Tcb {
     }
 
     /// Linux's `tcp_keepalive_timer`.
+    // RFC 9293 MUST-26, MUST-29
     fn on_keepalive_timer(&mut self, now: Instant, out: &mut Outcome) {
         if !self.options.keepalive || matches!(self.state, State::SynSent | State::TimeWait) {
             return;

@@ -127,6 +127,7 @@ impl Tcb {
     }
 
     /// An ACK after a timeout (Linux: `tcp_process_loss`).
+    // RFC 5682 S3.1-1
     pub(super) fn go_on_after_timeout(&mut self, dups: u32, news: &News, sent: &mut [Sent]) {
         let recovered = self.snd_una.ge(self.recovery.recover);
         if news.advanced && self.try_undo_loss(false, news, sent) {

@@ -76,6 +76,7 @@ pub(super) fn select_initial_window(
     let mut wscale = 0;
     if wscale_ok {
         let space = wnd.max(limits.0).max(limits.1).min(clamp).max(1);
+        // RFC 7323 S2.3-1
         wscale = space.ilog2().saturating_sub(15).min(u32::from(MAX_WSCALE)) as u8;
     }
     InitialWindow {
@@ -109,6 +110,7 @@ impl Tcb {
 
     /// The window we would advertise now, were it not for the promise made (Linux:
     /// `__tcp_select_window`). Receiver's silly-window avoidance: RFC 9293, section 3.8.6.2.2.
+    // RFC 9293 MUST-39
     pub(super) fn window_to_offer(&mut self) -> u32 {
         let allowed = self.full_space();
         let full = self.window_clamp.min(allowed);
@@ -147,6 +149,8 @@ impl Tcb {
         let mut window = self.window_to_offer();
         if window < current {
             // RFC 9293, section 3.8.6: "a TCP receiver SHOULD NOT shrink the window".
+            // RFC 9293 SHLD-14
+            // RFC 7323 S2.4-2, S2.4-3
             window = align(current, self.rcv_wscale);
         }
         window = window.min(65_535 << self.rcv_wscale);

@@ -38,6 +38,7 @@ const TTL: u8 = 64;
 
 /// Linux sends its IPv4 errors with precedence "internetwork control" (RFC 1812, section
 /// 4.3.2.5).
+// RFC 1122 S3.2.2-4
 const TOS_ERROR: u8 = 0xc0;
 
 /// Read an ICMP message.
@@ -117,6 +118,7 @@ fn echo<'a>(ip: &Ip<'a>) -> Result<Packet<'a>, Malformed> {
     })
 }
 
+// RFC 1122 S3.2.2-1
 fn other<'a>(ip: &Ip<'a>) -> Packet<'a> {
     Packet::Other {
         src: ip.src,
@@ -166,6 +168,7 @@ fn quoted_segment(src: IpAddr, dst: IpAddr, segment: &[u8]) -> Option<Quoted> {
 
 /// What the codes mean to a connection: the grouping of Linux's `icmp_err_convert`, in which
 /// IPv4's prohibitions are unreachable networks and hosts.
+// RFC 1122 S3.2.2.1-2, S3.2.2.4-1, S3.2.2.5-2
 fn kind_v4(message: &Icmpv4Type) -> IcmpError {
     use DestUnreachableHeader as D;
     match message {
@@ -211,6 +214,7 @@ fn kind_v6(message: &Icmpv6Type) -> IcmpError {
 }
 
 /// Write an echo reply; see [`super::emit_echo_reply`].
+// RFC 1122 S3.2.2.6-1, S3.2.2.6-2, S3.2.2.6-3
 pub(super) fn emit_echo_reply(
     src: IpAddr,
     dst: IpAddr,
@@ -225,6 +229,7 @@ pub(super) fn emit_echo_reply(
 }
 
 /// Write a "port unreachable"; see [`super::emit_icmp_port_unreachable`].
+// RFC 1122 S3.2.2-2, S3.3.8-1, S3.2.2.1-1
 pub(super) fn emit_port_unreachable(
     src: IpAddr,
     dst: IpAddr,

@@ -40,10 +40,12 @@ pub(super) fn parse(packet: &[u8]) -> Result<Ip<'_>, Malformed> {
         None => Err(Malformed::Truncated),
         Some(b) if b >> 4 == 4 => parse_v4(packet),
         Some(b) if b >> 4 == 6 => parse_v6(packet),
+        // RFC 1122 S3.2.1.1-1
         Some(_) => Err(Malformed::BadHeader),
     }
 }
 
+// RFC 1122 S3.2.1.7-2
 #[inline]
 fn parse_v4(packet: &[u8]) -> Result<Ip<'_>, Malformed> {
     let Some(h) = packet.first_chunk::<IPV4_HEADER>() else {
@@ -62,16 +64,19 @@ fn parse_v4(packet: &[u8]) -> Result<Ip<'_>, Malformed> {
     };
     let mut sum = Sum::new();
     sum.add(header);
+    // RFC 1122 S3.2.1.2-1
     if sum.fold() != 0xffff {
         return Err(Malformed::Checksum);
     }
     // More fragments, or an offset; DF and the reserved bit don't matter.
+    // RFC 1122 S3.2.2-7
     if be16([h[6], h[7]]) & 0x3fff != 0 {
         return Err(Malformed::Fragment);
     }
     let src = Ipv4Addr::new(h[12], h[13], h[14], h[15]);
     let dst = Ipv4Addr::new(h[16], h[17], h[18], h[19]);
     // RFC 1122, section 3.2.1.3 (f) and (g).
+    // RFC 1122 S3.2.1.3-3
     if src.is_multicast() || src.is_broadcast() {
         return Err(Malformed::BadHeader);
     }
@@ -90,6 +95,8 @@ fn parse_v4(packet: &[u8]) -> Result<Ip<'_>, Malformed> {
 
 /// Options are passed over, but must be well-formed, and source routes are refused (RFC 7126,
 /// sections 4.3 and 4.4; Linux's `accept_source_route` is 0).
+// RFC 9293 MUST-50
+// RFC 1122 S3.2.1.8-3
 fn check_v4_options(mut rest: &[u8]) -> Result<(), Malformed> {
     const END: u8 = 0;
     const NOP: u8 = 1;
@@ -205,8 +212,9 @@ fn check_v6_options(mut rest: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// No TCP segment may come from or go to `address`: RFC 9293, section 3.9.2.3 (MUST-57,
-/// MUST-63), and Linux's "martian" zero network.
+/// No TCP segment may come from or go to `address`: RFC 9293, section 3.9.2.3, and
+/// Linux's "martian" zero network.
+// RFC 9293 MUST-57, MUST-63
 #[inline]
 pub(super) fn not_unicast(address: IpAddr) -> bool {
     match address {
@@ -216,6 +224,7 @@ pub(super) fn not_unicast(address: IpAddr) -> bool {
 }
 
 /// Write an IPv4 header with DF (RFC 1191).
+// RFC 1191 S3-4
 #[inline]
 pub(super) fn emit_v4(
     out: &mut [u8; IPV4_HEADER],
@@ -261,6 +270,7 @@ pub(super) fn emit_v4(
 }
 
 /// Write an IPv6 header; the flow label is zero.
+// RFC 8201 S4-5
 #[inline]
 pub(super) fn emit_v6(
     out: &mut [u8; IPV6_HEADER],

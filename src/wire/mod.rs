@@ -118,6 +118,7 @@ pub enum Malformed {
 /// unspecified where an answer would go to it; whether the addresses fit the interface
 /// (127.0.0.1 from outside, a subnet's broadcast) is for the caller to say.
 #[inline]
+// RFC 1122 S3.1-1
 pub fn parse(packet: &[u8], verified: bool) -> Result<Packet<'_>, Malformed> {
     let ip = ip::parse(packet)?;
     match (ip.proto, ip.src) {
@@ -133,6 +134,7 @@ pub fn parse(packet: &[u8], verified: bool) -> Result<Packet<'_>, Malformed> {
     }
 }
 
+// RFC 9293 MUST-3
 #[inline]
 fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malformed> {
     if ip::not_unicast(ip.src) || ip::not_unicast(ip.dst) {
@@ -217,6 +219,7 @@ pub fn emit_tcp(
 
     let mut sum = Sum::new();
     add_pseudo_header(&mut sum, src, dst, body_len);
+    // RFC 9293 MUST-2
     let sum = match checksum {
         Checksum::Partial => sum.fold(),
         Checksum::Full => {

@@ -55,6 +55,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(Segment, usize), Malformed> {
 /// Read the options. As in Linux's `tcp_parse_options`, an option of impossible length ends
 /// the reading but doesn't spoil the segment, an option of the wrong length for its kind is
 /// passed over, the last of several counts, and those for SYN are looked at only there.
+// RFC 9293 MUST-4, MUST-5, MUST-6, MUST-7, MUST-64
 #[inline]
 fn parse_options(mut rest: &[u8], syn: bool) -> Options {
     let mut options = Options::default();
@@ -89,6 +90,7 @@ fn parse_options(mut rest: &[u8], syn: bool) -> Options {
                     options.mss = Some(mss);
                 }
             }
+            // RFC 7323 S2.2-2
             (WSCALE, &[shift]) if syn => options.wscale = Some(shift.min(MAX_WSCALE)),
             (SACK_PERMITTED, []) if syn => options.sack_permitted = true,
             (TIMESTAMPS, &[v0, v1, v2, v3, e0, e1, e2, e3]) => {
@@ -145,6 +147,7 @@ pub(super) fn options_len(options: &Options) -> usize {
 /// Options stand in the order and with the padding of Linux's `tcp_options_write`, in which
 /// every option begins at a multiple of four bytes or fills its word from the end.
 #[inline]
+// RFC 9293 MUST-68, MUST-69
 pub(super) fn emit(segment: &Segment, out: &mut [u8; MAX_HEADER]) -> usize {
     let options = &segment.options;
     let (fixed, mut rest) = out.split_at_mut(MIN_HEADER);

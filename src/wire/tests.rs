@@ -129,6 +129,7 @@ fn syn() -> Segment {
 
 // --- the layout of options is Linux's -------------------------------------------------------
 
+// RFC 9293 MUST-68, MUST-69
 #[test]
 fn syn_options_are_laid_out_as_linux_does() {
     assert_eq!(
@@ -177,6 +178,7 @@ fn data_options_are_laid_out_as_linux_does() {
     );
 }
 
+// RFC 2018 S4-6
 #[test]
 fn sack_blocks_that_do_not_fit_are_left_out() {
     let mut options = Options {
@@ -211,6 +213,7 @@ fn parse_options(raw: &[u8], flags: Flags) -> Options {
     }
 }
 
+// RFC 7323 S2.2-2
 #[test]
 fn syn_options_count_in_syn_only() {
     let raw = [2, 4, 5, 0xb4, 4, 2, 1, 3, 3, 7];
@@ -222,6 +225,8 @@ fn syn_options_count_in_syn_only() {
     assert!(options.sack_permitted);
 }
 
+// RFC 9293 MUST-4, MUST-6, MUST-7, MUST-64
+// RFC 7323 S2.3-2
 #[test]
 fn odd_options_are_read_as_linux_does() {
     let read = |raw| parse_options(raw, Flags::SYN);
@@ -264,6 +269,7 @@ fn truncated_at_any_length() {
     }
 }
 
+// RFC 9293 MUST-2, MUST-3
 #[test]
 fn every_flipped_bit_of_a_segment_is_noticed() {
     for (src, dst) in [(A4, B4), (A6, B6)] {
@@ -285,6 +291,7 @@ fn every_flipped_bit_of_a_segment_is_noticed() {
     }
 }
 
+// RFC 1122 S3.2.1.2-1
 #[test]
 fn verified_skips_the_transport_checksum_alone() {
     let mut whole = packet(A4, B4, &syn(), &[b"hello"]);
@@ -296,6 +303,7 @@ fn verified_skips_the_transport_checksum_alone() {
     assert!(matches!(parse(&whole, true), Err(Malformed::Checksum)));
 }
 
+// RFC 1122 S3.2.1.1-1, S3.2.2-7
 #[test]
 fn bad_ip_headers() {
     let good = packet(A4, B4, &syn(), &[b"hello"]);
@@ -323,6 +331,8 @@ fn bad_ip_headers() {
     assert!(matches!(parse(&short, true), Err(Malformed::Truncated)));
 }
 
+// RFC 9293 MUST-57, MUST-63
+// RFC 1122 S3.2.1.3-3
 #[test]
 fn impossible_addresses() {
     let bad4 = [
@@ -356,6 +366,8 @@ fn impossible_addresses() {
 
 // --- IPv4 options, IPv6 extension headers ---------------------------------------------------
 
+// RFC 9293 MUST-50
+// RFC 1122 S3.2.1.8-3, S3.2.1.8-4
 #[test]
 fn ipv4_options() {
     let plain = packet(A4, B4, &syn(), &[b"hello"]);
@@ -440,6 +452,7 @@ fn ipv6_extension_headers() {
 
 // --- ICMP -----------------------------------------------------------------------------------
 
+// RFC 1122 S3.2.2.6-1, S3.2.2.6-3
 #[test]
 fn echo_and_its_reply() {
     let body = [0x12, 0x34, 0, 1, b'a', b'b', b'c'];
@@ -473,6 +486,8 @@ fn echo_and_its_reply() {
     assert_eq!(emit_echo_reply(A4, B4, &[0; 65535], &mut [0; 70000]), None);
 }
 
+// RFC 9293 MUST-54, MUST-55
+// RFC 1122 S3.2.2-3, S3.2.2.1-2, S3.2.2.4-1, S3.2.2.5-2
 #[test]
 fn errors_about_a_segment() {
     use IcmpError::*;
@@ -548,6 +563,7 @@ fn errors_about_a_segment() {
     }
 }
 
+// RFC 1122 S3.2.2-2, S3.2.2.1-1
 #[test]
 fn port_unreachable_quotes_the_datagram() {
     let long = [0x55; 3000];

@@ -87,6 +87,7 @@ fn is_rst(packet: &[u8]) -> bool {
     )
 }
 
+// RFC 1122 S3.2.1.4-1
 #[test]
 fn every_order_of_four_pieces() {
     let cuts = [(0, 128), (128, 8), (136, 200), (336, LEN - 336)];
@@ -106,6 +107,7 @@ fn every_order_of_four_pieces() {
     }
 }
 
+// RFC 1122 S3.3.2-3, S3.3.2-5
 #[test]
 fn a_flood_of_first_pieces_holds_little_and_runs_out() {
     let mut h = host();

@@ -149,6 +149,7 @@ impl Congestion {
         Congestion {
             limited: false,
             cwnd: INITIAL_WINDOW,
+            // RFC 5681 S3.1-5
             ssthresh: NO_SSTHRESH,
             cwnd_cnt: 0,
             max_out: 0,
@@ -229,6 +230,8 @@ impl Congestion {
     }
 
     /// An ACK, outside of recovery.
+    // RFC 5681 S3.1-1
+    // RFC 9293 MUST-19
     pub fn on_ack(&mut self, a: &Acked) {
         let mut own = self.own;
         match &mut own {
@@ -246,6 +249,7 @@ impl Congestion {
     }
 
     /// The window is going to be reduced (Linux: `tcp_init_cwnd_reduction`).
+    // RFC 5681 S3.2-6, S3.2-7, S4.3-1
     pub fn reduce(&mut self, _in_flight: u32) {
         self.prior_cwnd = self.cwnd;
         self.cwnd_cnt = 0;
@@ -253,6 +257,7 @@ impl Congestion {
     }
 
     /// The retransmission timer ran out: RFC 5681, equation (4).
+    // RFC 5681 S3.1-10
     pub fn on_timeout(&mut self, _in_flight: u32) {
         self.prior_cwnd = self.cwnd;
         self.ssthresh = self.reduced();
@@ -264,6 +269,7 @@ impl Congestion {
     }
 
     /// After a timeout all starts over, with what is still in flight and one segment.
+    // RFC 5681 S3.1-11
     pub fn set_cwnd_after_timeout(&mut self, cwnd: u32) {
         self.cwnd = cwnd.max(1);
         self.cwnd_cnt = 0;

@@ -7,6 +7,7 @@ use crate::time::{Duration, Instant};
 
 const FA: Flags = FIN.with(ACK);
 
+// RFC 9293 MUST-13
 #[test]
 fn active_close_state_by_state() {
     let mut t = Solo::open();
@@ -34,6 +35,7 @@ fn active_close_state_by_state() {
     assert_eq!(t.tcb.state, State::Closed);
 }
 
+// RFC 9293 MUST-12
 #[test]
 fn passive_close_state_by_state() {
     let mut t = Solo::open();
@@ -98,6 +100,7 @@ fn a_lost_fin_is_sent_again() {
     assert_eq!(t.sends(), [(FA, 11, 1, 0)]);
 }
 
+// RFC 9293 SHLD-3
 #[test]
 fn close_with_unread_data_resets() {
     let mut t = Solo::open();
@@ -126,6 +129,7 @@ fn abort_resets() {
     assert_eq!(t.sends(), [], "no RST from SYN_SENT");
 }
 
+// RFC 9293 SHLD-3
 #[test]
 fn data_after_close_is_reset() {
     // In FIN_WAIT_2, as an orphan.
@@ -185,6 +189,7 @@ fn fin_wait_2_ends_for_orphans_only() {
     assert_eq!(t.tcb.state, State::Closed);
 }
 
+// RFC 9293 MUST-12
 #[test]
 fn errors_of_a_reset() {
     let mut t = Solo::open();
@@ -202,6 +207,7 @@ fn errors_of_a_reset() {
     assert_eq!(t.tcb.error(), Some(TcpError::BrokenPipe));
 }
 
+// RFC 5961 S3.2-1, S3.2-3, S3.2-4, S4.2-1, S4.2-2, S7-1
 #[test]
 fn blind_resets_and_syns_are_challenged() {
     // RFC 5961: in the window but not exact: a challenge ACK; outside: nothing.
@@ -222,6 +228,7 @@ fn blind_resets_and_syns_are_challenged() {
     assert_eq!(t.tcb.state, State::Established);
 }
 
+// RFC 5961 S5.2-1, S5.2-2, S7-1
 #[test]
 fn acks_that_are_not_believed() {
     let mut t = Solo::open();
@@ -251,6 +258,7 @@ fn in_time_wait() -> Solo {
     t
 }
 
+// RFC 6191 S2-2, S2-4
 #[test]
 fn time_wait_and_what_may_come() {
     // The FIN again: acknowledged, and the wait starts over.
@@ -275,6 +283,8 @@ fn time_wait_and_what_may_come() {
     assert_eq!(t.tcb.state, State::TimeWait);
 }
 
+// RFC 9293 SHLD-4
+// RFC 6191 S2-1
 #[test]
 fn time_wait_reopens_by_timestamp() {
     let with = Options {
@@ -316,6 +326,8 @@ fn orphans_give_up_sooner() {
     assert!((100..250).contains(&secs), "{secs}");
 }
 
+// RFC 9293 MUST-47, MUST-56, SHLD-25
+// RFC 1122 S3.2.2.1-3
 #[test]
 fn icmp_is_soft_once_open() {
     let mut t = Solo::open();

@@ -148,6 +148,8 @@ fn bbr_is_not_moved_by_one_percent_of_loss() {
     assert!(share > 0.85, "{share}");
 }
 
+// RFC 3168 S5-1
+// RFC 9293 SHLD-8
 #[test]
 fn marks_are_answered_without_loss() {
     let mut l = link(10, 40, 4.0);

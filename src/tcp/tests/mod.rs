@@ -7,6 +7,7 @@ mod matrix;
 mod opening;
 mod pair;
 mod recovery;
+mod rules;
 mod sending;
 mod seqnum;
 mod sim;

@@ -12,6 +12,9 @@ fn syn_of(p: Path) -> Segment {
     t.polled()[0].segment
 }
 
+// RFC 9293 MUST-14, MUST-67, SHLD-5
+// RFC 7323 S2.3-1
+// RFC 3168 S6.1.1-6
 #[test]
 fn syn_as_linux_sends_it() {
     // tcpdump, 6.18, MTU 1500: win 64240, options [mss 1460,sackOK,TS,nop,wscale 10].
@@ -41,6 +44,7 @@ fn syn_of_a_small_locked_buffer() {
     assert_eq!((syn.window, syn.options.wscale), (2920, Some(0)));
 }
 
+// RFC 7323 S2.2-3
 #[test]
 fn windows_of_a_handshake_as_linux_has_them() {
     let mut p = Pair::new(
@@ -115,6 +119,8 @@ fn loopback_segments_are_half_a_window() {
     assert!((47_000..48_000).contains(&p.end(0).tcb.mss()));
 }
 
+// RFC 9293 MUST-15
+// RFC 7323 S2.2-1
 #[test]
 fn options_are_used_only_if_both_offer_them() {
     let mut t = Solo::open_with(
@@ -151,6 +157,7 @@ fn default_mss_for_ipv6() {
     assert_eq!(t.tcb.mss(), 1220);
 }
 
+// RFC 9293 MUST-14
 #[test]
 fn maxseg_bounds_both_ways() {
     let o = TcpOptions {
@@ -191,6 +198,7 @@ fn bad_ack_in_syn_sent_is_reset() {
     assert_eq!(t.tcb.state, State::SynSent);
 }
 
+// RFC 9293 MUST-23
 #[test]
 fn a_silent_host_is_given_up_on_linux_schedule() {
     // Measured on 6.18: SYNs 1, 2, 3, 4, 5, 7, 11, 19, 35, 67 s after the first; ETIMEDOUT at 131.
@@ -225,6 +233,7 @@ fn syncnt_and_user_timeout_shorten_it() {
     assert_eq!(t.now.since(start).as_millis(), 2500);
 }
 
+// RFC 6298 S2.1-1
 #[test]
 fn a_child_is_given_up_after_five_synacks() {
     let mut t = Solo::connecting(TcpOptions::default(), &Sysctl::default(), path());
@@ -260,6 +269,7 @@ fn child() -> Solo {
     t
 }
 
+// RFC 9293 MUST-11
 #[test]
 fn a_child_and_what_may_come() {
     // The SYN again: SYN+ACK again, but not more than twice a second.
@@ -294,6 +304,7 @@ fn a_child_and_what_may_come() {
     assert_eq!(t.tcb.state, State::Closed);
 }
 
+// RFC 9293 MUST-10, MUST-11
 #[test]
 fn both_open_at_once() {
     for seed in 0..200 {
@@ -359,6 +370,7 @@ fn connect_to_oneself() {
     assert!(o.events.has(Events::READABLE) && o.acked == 0);
 }
 
+// RFC 9293 SHLD-26
 #[test]
 fn icmp_while_connecting() {
     let mut t = Solo::connecting(TcpOptions::default(), &Sysctl::default(), path());
@@ -372,6 +384,9 @@ fn icmp_while_connecting() {
     assert_eq!(t.tcb.error(), Some(TcpError::HostUnreachable));
 }
 
+// RFC 6298 S5.7-1
+// RFC 5681 S3.1-4
+// RFC 6928 S2-1
 #[test]
 fn a_lost_syn_means_three_seconds() {
     // RFC 6298, section 5.7: without a measurement RTO is 3 s when data flows.
@@ -385,6 +400,8 @@ fn a_lost_syn_means_three_seconds() {
     assert_eq!(t.tcb.info(t.now).snd_cwnd, 10);
 }
 
+// RFC 9293 MUST-8, SHLD-1, MUST-9
+// RFC 6528 S3-1, S3-2
 #[test]
 fn initial_numbers() {
     use crate::tcp::{initial_seq, timestamp_offset};

@@ -96,9 +96,15 @@ impl RecvQueue for Queue {
                 _ => merged.push(r),
             }
         }
-        if let Some(last) = self.last {
-            merged.sort_by_key(|r| !(r.0.le(last) && last.lt(r.1)));
-        }
+        let told = *out;
+        let holds = |r: &(SeqNum, SeqNum), at: SeqNum| r.0.le(at) && at.lt(r.1);
+        merged.sort_by_key(|r| match self.last {
+            Some(last) if holds(r, last) => 0,
+            _ => {
+                let before = told.iter().position(|t| t.0 != t.1 && holds(r, t.0));
+                before.map_or(told.len(), |place| place) + 1
+            }
+        });
         let n = merged.len().min(4);
         out[..n].copy_from_slice(&merged[..n]);
         n

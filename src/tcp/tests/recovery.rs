@@ -68,6 +68,7 @@ fn ten(s: &Sysctl) -> Solo {
     t
 }
 
+// RFC 8985 S4-3, S6.2-1
 #[test]
 fn rack_waits_a_quarter_of_the_round_trip_for_reordering() {
     let mut t = ten(&reno());
@@ -94,6 +95,7 @@ fn three_segments_above_are_enough() {
     assert_eq!(info(&t).retrans, 1);
 }
 
+// RFC 6675 S4-5
 #[test]
 fn a_late_segment_is_none_lost() {
     let mut t = ten(&reno());
@@ -105,6 +107,8 @@ fn a_late_segment_is_none_lost() {
     assert_eq!((i.ca_state, i.total_retrans, i.reord_seen), (0, 0, 1));
 }
 
+// RFC 6675 S4-3, S5-2, S5-3
+// RFC 6937 S3-1
 #[test]
 fn proportional_rate_reduction() {
     let mut t = ten(&reno());
@@ -129,6 +133,7 @@ fn proportional_rate_reduction() {
     assert!((5..=7).contains(&i.snd_cwnd), "{}", i.snd_cwnd);
 }
 
+// RFC 6675 S4-2
 #[test]
 fn many_holes_are_each_filled_once() {
     let mut t = far(&reno(), false);
@@ -175,6 +180,7 @@ fn a_lost_retransmission_is_found() {
     assert!(again.contains(&0), "{again:?} {:?}", info(&t));
 }
 
+// RFC 2883 S5-1
 #[test]
 fn duplicates_reported_undo_the_reduction() {
     let mut t = ten(&reno());
@@ -209,6 +215,7 @@ fn timed_out(timestamps: bool) -> Solo {
     t
 }
 
+// RFC 5682 S3.1-1
 #[test]
 fn f_rto_finds_that_nothing_was_lost() {
     let mut t = timed_out(false);
@@ -228,6 +235,7 @@ fn f_rto_finds_that_nothing_was_lost() {
     assert!(new.iter().all(|&n| n > 10), "{new:?}");
 }
 
+// RFC 5682 S3.1-1
 #[test]
 fn f_rto_finds_a_loss() {
     let mut t = timed_out(false);

@@ -21,6 +21,7 @@ fn runs(t: &mut Solo) -> Vec<(u32, u32)> {
     t.sends().iter().map(|s| (s.1, s.3)).collect()
 }
 
+// RFC 9293 SHLD-7, MUST-17, SHLD-27, MUST-60, MUST-61
 #[test]
 fn nagle_and_nodelay() {
     let mut t = Solo::open();
@@ -75,6 +76,8 @@ fn cork_holds_for_200_ms() {
     assert_eq!(t.sends(), [(PA, 1501, 1, 9)]);
 }
 
+// RFC 9293 SHLD-28, MUST-19
+// RFC 5681 S3.1-1, S2-1
 #[test]
 fn ten_segments_to_begin_with() {
     let mut t = Solo::open();
@@ -107,6 +110,7 @@ fn large_segments_for_tso() {
     assert_eq!(t.sends(), [(PA, 1, 1, 3000)]);
 }
 
+// RFC 5681 S2-1
 #[test]
 fn the_window_bounds() {
     let mut t = Solo::open();
@@ -127,6 +131,10 @@ fn the_window_bounds() {
     assert_eq!(t.sends().len(), 6);
 }
 
+// RFC 5681 S3.2-3, S3.2-4, S3.2-6, S3.2-7, S3.2-8, S3.2-9, S3.2-10, S3.2-11
+// RFC 6675 S5-1
+// RFC 3042 S2-1, S2-2
+// RFC 8985 S4-1
 #[test]
 fn fast_retransmit_without_sack() {
     let mut t = no_sack();
@@ -184,6 +192,8 @@ fn sack(t: &Solo, ack: u32, blocks: &[(u32, u32)]) -> Segment {
     seg
 }
 
+// RFC 2018 S5-1, S5.1-1
+// RFC 8985 S4-2
 #[test]
 fn sacked_data_is_not_sent_again() {
     let mut t = Solo::open();
@@ -219,6 +229,9 @@ fn nonsense_in_sack_is_ignored() {
     }
 }
 
+// RFC 9293 MUST-19
+// RFC 5681 S3.1-1, S3.1-10, S3.1-11
+// RFC 2018 S5-3
 #[test]
 fn a_timeout_sends_one_and_starts_slowly() {
     let mut t = Solo::open();
@@ -237,6 +250,8 @@ fn a_timeout_sends_one_and_starts_slowly() {
     assert_eq!(runs(&mut t), [(1461, 1460), (2921, 1460)]);
 }
 
+// RFC 2018 S5-2, S5-3, S8-3
+// RFC 6675 S4-1
 #[test]
 fn a_reneging_receiver_is_found_out() {
     let mut t = Solo::open();
@@ -268,6 +283,7 @@ fn a_reneging_receiver_is_found_out() {
     assert_eq!(una, 5841);
 }
 
+// RFC 5681 S4.1-1
 #[test]
 fn idle_shrinks_the_window() {
     let mut t = Solo::open();
@@ -300,6 +316,8 @@ fn idle_shrinks_the_window() {
     assert_eq!(t.tcb.info(t.now).snd_cwnd, 10);
 }
 
+// RFC 9293 MUST-16
+// RFC 1191 S3-1, S6.4-1, S6.4-2
 #[test]
 fn packet_too_big() {
     let mut t = Solo::open();
@@ -329,6 +347,7 @@ fn a_tiny_mss_is_not_believed() {
     assert_eq!(t.tcb.mss(), 48);
 }
 
+// RFC 9293 MUST-30, MUST-32, MUST-62
 #[test]
 fn urgent_data() {
     let mut t = Solo::open();
@@ -347,6 +366,10 @@ fn urgent_data() {
     assert!(s.iter().all(|s| !s.segment.flags.has(Flags::URG)));
 }
 
+// RFC 9293 SHLD-31
+// RFC 5681 S3.2-1, S3.2-2, S4.2-5, S4.2-6
+// RFC 6582 S5-1
+// RFC 2018 S4-3, S4-4, S4-5, S8-2
 #[test]
 fn out_of_order_is_acknowledged_with_sack() {
     let mut t = Solo::open();
@@ -385,6 +408,7 @@ fn a_fin_ahead_of_its_turn_waits() {
     assert_eq!(t.tcb.rcv_nxt(), SeqNum(IRS) + 112);
 }
 
+// RFC 9293 MUST-39
 #[test]
 fn the_receiver_trims_to_its_window() {
     let mut t = Solo::open();

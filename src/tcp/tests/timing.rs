@@ -4,6 +4,7 @@ use super::solo::*;
 use crate::tcp::{Options, State, Sysctl, TcpError, TcpOptions, TimerName};
 use crate::time::{Duration, Instant};
 
+// RFC 9293 MUST-20, SHLD-11
 #[test]
 fn data_gets_fifteen_retries_worth_of_time() {
     let mut t = Solo::open();
@@ -42,6 +43,7 @@ fn three_retries_as_measured() {
     assert!((6300..6700).contains(&died), "{died}");
 }
 
+// RFC 9293 MUST-21
 #[test]
 fn user_timeout_ends_it_in_time() {
     let o = TcpOptions {
@@ -57,6 +59,8 @@ fn user_timeout_ends_it_in_time() {
     assert!((5000..5500).contains(&died), "{died}");
 }
 
+// RFC 9293 MUST-18
+// RFC 6298 S2.3-2
 #[test]
 fn rtt_is_measured_and_rto_follows() {
     let mut t = Solo::open();
@@ -70,6 +74,8 @@ fn rtt_is_measured_and_rto_follows() {
     assert!(i.rtt_us >= 12_000 && i.rtt_us < 13_000, "{}", i.rtt_us);
 }
 
+// RFC 9293 MUST-18
+// RFC 6298 S3-1
 #[test]
 fn karn_no_measurement_of_what_was_sent_twice() {
     let mut t = Solo::open();
@@ -86,6 +92,7 @@ fn karn_no_measurement_of_what_was_sent_twice() {
     assert_eq!((i.rtt_us, i.rto_us), (before, backed_off));
 }
 
+// RFC 6298 S3-1
 #[test]
 fn timestamps_measure_what_was_sent_twice() {
     let mut t = Solo::connecting(
@@ -114,6 +121,7 @@ fn timestamps_measure_what_was_sent_twice() {
     assert_eq!(i.backoff, 0);
 }
 
+// RFC 9293 MUST-36, SHLD-29, SHLD-30, MUST-37
 #[test]
 fn a_closed_window_is_probed_forever() {
     let mut t = Solo::open();
@@ -155,6 +163,7 @@ fn unanswered_probes_end_it() {
     assert_eq!(t.tcb.error(), Some(TcpError::TimedOut));
 }
 
+// RFC 9293 MUST-38
 #[test]
 fn a_small_window_is_used_by_the_probe() {
     // Sender's silly-window avoidance: 10 bytes of window are not worth a segment, until the
@@ -179,6 +188,7 @@ fn keepalive() -> TcpOptions {
     }
 }
 
+// RFC 9293 MUST-27, MUST-29
 #[test]
 fn keepalive_dies() {
     let mut t = Solo::open_with(keepalive(), &Sysctl::default(), offers());
@@ -189,6 +199,7 @@ fn keepalive_dies() {
     assert_eq!(t.tcb.error(), Some(TcpError::TimedOut));
 }
 
+// RFC 9293 MUST-26, SHLD-12
 #[test]
 fn keepalive_lives() {
     let mut t = Solo::open_with(keepalive(), &Sysctl::default(), offers());
@@ -210,6 +221,7 @@ fn keepalive_lives() {
     assert_eq!(t.sends(), [(ACK, 1, 1, 0)]);
 }
 
+// RFC 9293 MUST-26
 #[test]
 fn keepalive_waits_while_data_is_in_flight() {
     let mut t = Solo::open_with(keepalive(), &Sysctl::default(), offers());
@@ -221,6 +233,7 @@ fn keepalive_waits_while_data_is_in_flight() {
     assert_eq!(t.tcb.state, State::Established);
 }
 
+// RFC 9293 MUST-24
 #[test]
 fn keepalive_switched_on_later() {
     let mut t = Solo::open();
@@ -233,6 +246,8 @@ fn keepalive_switched_on_later() {
     assert_eq!(t.tcb.deadline(), Instant::NEVER);
 }
 
+// RFC 9293 SHLD-18, MUST-40
+// RFC 5681 S4.2-1, S4.2-2
 #[test]
 fn quickack_then_delay() {
     let mut t = Solo::open();
@@ -253,6 +268,8 @@ fn quickack_then_delay() {
     assert_eq!(t.sends().len(), 1);
 }
 
+// RFC 9293 SHLD-19
+// RFC 5681 S4.2-3
 #[test]
 fn every_second_full_segment_is_acknowledged() {
     let mut t = Solo::open();
@@ -280,6 +297,7 @@ fn an_ack_rides_on_data() {
     assert_eq!(t.timeline(start, start + ms(500)), [] as [u64; 0]);
 }
 
+// RFC 7323 S3.2-6, S5.2-1, S5.3-1
 #[test]
 fn paws_and_its_exceptions() {
     let mut t = Solo::connecting(

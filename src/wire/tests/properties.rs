@@ -60,6 +60,7 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
 }
 
 proptest! {
+    // RFC 9293 MUST-5
     #[test]
     fn what_is_emitted_is_parsed(
         (src, dst) in addresses(),
@@ -86,6 +87,7 @@ proptest! {
     }
 
     /// etherparse reads what we wrote, and computes the same checksums.
+    // RFC 8201 S4-5
     #[test]
     fn etherparse_agrees_with_what_is_emitted(
         (src, dst) in addresses(),
@@ -144,6 +146,7 @@ proptest! {
 
     /// The device completes a partial checksum as virtio says: sum from the transport header
     /// on, the field included, and put the complement into the field.
+    // RFC 9293 MUST-2
     #[test]
     fn partial_checksum_completes_to_the_full_one(
         (src, dst) in addresses(),

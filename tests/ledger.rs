@@ -1,0 +1,101 @@
+//! The ledger of requirements (`docs/rfc/`): each MUST and SHOULD of the RFCs that the stack
+//! follows is done by annotated code and shown by an annotated test, or says why not.
+//!
+//! `UTCP_LEDGER=write cargo test --test ledger` rewrites `docs/rfc/README.md`.
+
+mod ledger {
+    pub mod data;
+    pub mod scan;
+    pub mod table;
+}
+
+use ledger::data::{Ledger, Verdict};
+use ledger::scan::{Citation, Scan};
+use std::path::Path;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read() -> (Ledger, Scan) {
+    let ledger = Ledger::read(&root().join("docs/rfc")).unwrap_or_else(|e| panic!("{e}"));
+    (ledger, Scan::read(root()))
+}
+
+/// What is wrong with one citation.
+fn check(ledger: &Ledger, c: &Citation, problems: &mut Vec<String>) {
+    let at = format!("{}:{}", c.file, c.line);
+    let Some(rfc) = ledger.rfc(c.rfc) else {
+        problems.push(format!("{at}: RFC {} is not in docs/rfc/", c.rfc));
+        return;
+    };
+    for s in c.sections.iter().filter(|s| !rfc.sections.contains(s)) {
+        problems.push(format!("{at}: RFC {} has no section {s}", c.rfc));
+    }
+    for id in c.ids.iter().filter(|id| rfc.requirement(id).is_none()) {
+        problems.push(format!("{at}: RFC {} has no requirement {id}", c.rfc));
+    }
+}
+
+#[test]
+fn citations_name_what_exists() {
+    let (ledger, scan) = read();
+    let mut problems = scan.strays.clone();
+    for c in &scan.citations {
+        check(&ledger, c, &mut problems);
+    }
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn every_requirement_is_accounted_for() {
+    let (ledger, scan) = read();
+    let mut problems = Vec::new();
+    for rfc in &ledger.rfcs {
+        for r in &rfc.requirements {
+            let name = format!("RFC {} {}", rfc.number, r.id);
+            let (code, tests) = scan.of(rfc.number, &r.id);
+            match r.verdict.as_ref().map(|v| v.0) {
+                None if code.is_empty() && tests.is_empty() => {
+                    problems.push(format!("{name}: neither code nor a word why not"));
+                }
+                None if code.is_empty() => problems.push(format!("{name}: a test, but no code")),
+                None if tests.is_empty() => problems.push(format!("{name}: code, but no test")),
+                Some(Verdict::Missing | Verdict::Void) if !code.is_empty() => {
+                    problems.push(format!(
+                        "{name}: {} does it, the data say it isn't done",
+                        code[0].place()
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    println!("{}", table::summary(&ledger, &scan));
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn the_table_is_up_to_date() {
+    let (ledger, scan) = read();
+    let path = root().join("docs/rfc/README.md");
+    let table = table::render(&ledger, &scan);
+    if std::env::var("UTCP_LEDGER").is_ok_and(|v| v == "write") {
+        std::fs::write(&path, &table).expect("docs/rfc/README.md can be written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    if let Some((n, (is, should))) = committed
+        .lines()
+        .zip(table.lines())
+        .enumerate()
+        .find(|(_, (a, b))| a != b)
+    {
+        panic!(
+            "docs/rfc/README.md, line {}:\n  {is}\nshould be\n  {should}\n(UTCP_LEDGER=write cargo test --test ledger rewrites it)",
+            n + 1
+        );
+    }
+    assert_eq!(committed.len(), table.len(), "docs/rfc/README.md");
+}
+
+use ledger::table;
