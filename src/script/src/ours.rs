@@ -105,7 +105,8 @@ impl Target for Ours {
 }
 
 /// Settings that the stack has at one value only.
-const FIXED: [(&str, &str); 3] = [
+const FIXED: [(&str, &str); 4] = [
+    ("net.ipv4.tcp_syncookies", "0"),
     ("net.ipv4.tcp_congestion_control", "reno"),
     ("net.ipv4.tcp_ecn", "0"),
     ("net.ipv4.tcp_comp_sack_nr", "0"),

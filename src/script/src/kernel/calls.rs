@@ -60,6 +60,9 @@ pub(super) fn perform(request: &Request) -> Reply {
             // SAFETY: the buffer has room for `len` bytes.
             let n = unsafe { libc::recv(*fd, buffer.as_mut_ptr().cast(), *len, *flags) } as i64;
             buffer.truncate(usize::try_from(n).unwrap_or(0));
+            if flags & (libc::MSG_TRUNC | libc::MSG_PEEK) == libc::MSG_TRUNC {
+                buffer.clear();
+            }
             with_data(n, || buffer)
         }
         Request::Send {
