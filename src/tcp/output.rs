@@ -365,10 +365,12 @@ impl Tcb {
         let seq = self.snd_nxt;
         let end = seq + len;
         let mut flags = Flags::NONE;
-        // PSH at the end of what was written, and every half window (Linux: `forced_push`).
+        // PSH at the end of what was written, every half window (Linux: `forced_push`), and on
+        // every packet that the device cuts (so that the receiver's GRO hands them on).
         let half = self.max_window / 2;
+        let cut = len > self.current_mss();
         if len > 0
-            && (push || end == self.snd_end || (end.diff(self.snd_pushed) as i64) > half.into())
+            && (push || cut || end == self.snd_end || (end.diff(self.snd_pushed) as i64) > half.into())
         {
             flags = flags.with(Flags::PSH);
             self.snd_pushed = end;

@@ -48,7 +48,7 @@ pub struct Segment {
 }
 
 /// One's complement sum of 16-bit words.
-fn sum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
     let mut total = 0u64;
     for part in parts {
         // Every part but the last is of even length.

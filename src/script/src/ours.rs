@@ -21,6 +21,7 @@ impl Ours {
             v4: (LOCAL4, 24),
             v6: (LOCAL6, 64),
             mtu,
+            offload: false,
         };
         Some(Ours {
             machine: Machine::new(addresses, 7)?,

@@ -258,7 +258,7 @@ impl Machine {
     }
 
     pub(super) fn new_fd(&mut self, d: Descriptor) -> i32 {
-        let fd = (3..)
+        let fd = (self.first_fd..)
             .find(|n| !self.descriptors.contains_key(n))
             .unwrap_or(i32::MAX);
         self.descriptors.insert(fd, d);

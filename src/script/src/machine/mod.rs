@@ -22,13 +22,18 @@ use utcp_stack::time::{Duration, Instant};
 struct Wire {
     now: Instant,
     mtu: u16,
+    offload: bool,
     out: VecDeque<(Instant, Vec<u8>)>,
     inward: VecDeque<Vec<u8>>,
 }
 
 impl Device for Wire {
-    fn send(&mut self, _: &VnetHdr, parts: &[&[u8]]) -> Sent {
-        self.out.push_back((self.now, parts.concat()));
+    fn send(&mut self, hdr: &VnetHdr, parts: &[&[u8]]) -> Sent {
+        let mut packet = parts.concat();
+        if hdr.flags & VnetHdr::NEEDS_CSUM != 0 {
+            complete_checksum(&mut packet, hdr);
+        }
+        self.out.push_back((self.now, packet));
         Sent::Done
     }
     fn recv_parts(&mut self, parts: &mut [&mut [u8]]) -> Option<(VnetHdr, usize)> {
@@ -45,7 +50,20 @@ impl Device for Wire {
         self.mtu
     }
     fn offload(&self) -> bool {
-        false
+        self.offload
+    }
+}
+
+/// The field holds the pseudo-header's sum; make it the whole checksum.
+fn complete_checksum(packet: &mut [u8], hdr: &VnetHdr) {
+    let start = usize::from(hdr.csum_start);
+    let at = start + usize::from(hdr.csum_offset);
+    let Some(body) = packet.get(start..) else {
+        return;
+    };
+    let check = !crate::codec::sum(&[body]);
+    if let Some(field) = packet.get_mut(at..at + 2) {
+        field.copy_from_slice(&check.to_be_bytes());
     }
 }
 
@@ -68,6 +86,8 @@ pub struct Addresses {
     pub v6: (core::net::Ipv6Addr, u8),
     /// MTU of the device.
     pub mtu: u16,
+    /// The device takes large segments, and packets leave the machine so.
+    pub offload: bool,
 }
 
 /// A call that blocks.
@@ -83,6 +103,8 @@ pub struct Machine {
     wire: Wire,
     /// The host's settings; sockets take them when they are made.
     pub sysctl: Sysctl,
+    /// Where descriptors begin.
+    pub first_fd: i32,
     descriptors: BTreeMap<i32, Descriptor>,
     blocked: Vec<Blocked>,
     /// Calls that blocked and came to their ends: when, and how.
@@ -115,6 +137,7 @@ impl Machine {
             c.gateway4 = Addr::v4(core::net::Ipv4Addr::from(u32::from(addresses.v4.0) ^ 3));
             c.gateway6 = Addr::v6(core::net::Ipv6Addr::from(u128::from(addresses.v6.0) ^ 3));
             c.mtu = addresses.mtu;
+            c.offload = addresses.offload;
             c.has_device = true;
         }
         Some(Machine {
@@ -122,9 +145,11 @@ impl Machine {
             wire: Wire {
                 now: BOOT,
                 mtu: addresses.mtu,
+                offload: addresses.offload,
                 ..Wire::default()
             },
             sysctl: Sysctl::default(),
+            first_fd: 3,
             descriptors: BTreeMap::new(),
             blocked: Vec::new(),
             done: BTreeMap::new(),

@@ -149,6 +149,14 @@ pub(super) fn get(
             tcp_info::encode(state, &info, queue, pmtu).to_vec()
         }
         (libc::SOL_TCP, libc::TCP_CONGESTION) => b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
+        // Reno has none.
+        (libc::SOL_TCP, libc::TCP_CC_INFO) => Vec::new(),
+        (libc::SOL_SOCKET, libc::SO_MEMINFO) => {
+            let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
+            let o = &socket.options;
+            let fields = [0, o.rcvbuf, 0, o.sndbuf, 0, socket.wmem_queued(), 0, 0, 0];
+            fields.iter().flat_map(|n| n.to_ne_bytes()).collect()
+        }
         (libc::SOL_IP, libc::IP_MTU) | (libc::SOL_IPV6, libc::IPV6_MTU) => {
             let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
             match socket.state() {
