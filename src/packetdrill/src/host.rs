@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use utcp_script::machine::{Addresses, Begun, Machine, sysctl};
@@ -26,6 +27,8 @@ thread_local! {
 pub struct Outside {
     machine: Mutex<Machine>,
     changed: Condvar,
+    /// A thread's call has just come to its end: it needs a moment to say so to packetdrill.
+    woken: AtomicBool,
     /// The thread that makes time pass.
     main: libc::pthread_t,
 }
@@ -66,6 +69,7 @@ impl Outside {
         Outside {
             machine: Mutex::new(machine),
             changed: Condvar::new(),
+            woken: AtomicBool::new(false),
             // SAFETY: a call without arguments.
             main: unsafe { libc::pthread_self() },
         }
@@ -96,6 +100,7 @@ impl Outside {
         loop {
             if let Some((at, reply)) = m.finished(ticket) {
                 ENDED.set(Some(at));
+                self.woken.store(true, Ordering::Relaxed);
                 return reply;
             }
             if !self.is_main() {
@@ -128,6 +133,12 @@ impl Outside {
     /// Time passes.
     pub fn sleep(&self, how_long: Duration) {
         let mut m = self.lock();
+        if m.has_finished() || self.woken.swap(false, Ordering::Relaxed) {
+            // Real time: packetdrill's other thread gets its lock now.
+            drop(m);
+            std::thread::sleep(Duration::from_millis(5));
+            m = self.lock();
+        }
         let until = m.now() + how_long;
         m.run_until(until, false);
         self.changed.notify_all();

@@ -259,6 +259,9 @@ fn transmit(data: Data, fd: c_int, bytes: Vec<u8>, flags: c_int, to: Vec<u8>) ->
 }
 
 unsafe extern "C" fn write(data: Data, fd: c_int, at: *const c_void, len: usize) -> ssize_t {
+    if at.is_null() && len > 0 {
+        return failed::<i64>(libc::EFAULT) as ssize_t;
+    }
     // SAFETY: the caller's.
     let bytes = unsafe { memory::bytes(at, len) };
     transmit(data, fd, bytes, 0, Vec::new())
@@ -277,6 +280,9 @@ unsafe extern "C" fn send(
     len: usize,
     flags: c_int,
 ) -> ssize_t {
+    if at.is_null() && len > 0 {
+        return failed::<i64>(libc::EFAULT) as ssize_t;
+    }
     // SAFETY: the caller's.
     let bytes = unsafe { memory::bytes(at, len) };
     transmit(data, fd, bytes, flags, Vec::new())
@@ -330,6 +336,15 @@ unsafe extern "C" fn ioctl(data: Data, fd: c_int, request: c_ulong, value: *mut 
 
 extern "C" fn close(data: Data, fd: c_int) -> c_int {
     int(data, Request::Close { fd })
+}
+
+/// close(2) on the stack, for whom there is no waiting: the script is over.
+pub fn close_on(outside: &Outside, fd: c_int) -> c_int {
+    let r = outside.call(Request::Close { fd });
+    if r.errno != 0 {
+        return failed(r.errno);
+    }
+    0
 }
 
 extern "C" fn shutdown(data: Data, fd: c_int, how: c_int) -> c_int {

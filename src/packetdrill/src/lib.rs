@@ -5,8 +5,8 @@
 //! one lock. Time passes when packetdrill sleeps, when it waits for a packet, and by a
 //! microsecond whenever it looks at the clock, for it waits for the last few by looking.
 //!
-//! The code blocks of scripts ask for TCP_INFO by getsockopt(2) itself; with this library in
-//! LD_PRELOAD too, they get it from the stack.
+//! The code blocks of scripts ask for TCP_INFO by getsockopt(2) itself, and at its end packetdrill
+//! closes what is open by close(2): with this library in LD_PRELOAD too, both reach the stack.
 
 mod host;
 mod interface;
@@ -62,4 +62,16 @@ pub unsafe extern "C" fn getsockopt(
     }
     // SAFETY: the kernel checks the pointers.
     unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, value, len) as i32 }
+}
+
+/// close(2), for the end of a script; see the module.
+#[unsafe(no_mangle)]
+pub extern "C" fn close(fd: i32) -> i32 {
+    if let Some(outside) = OUTSIDE.get()
+        && fd >= host::FIRST_FD
+    {
+        return interface::close_on(outside, fd);
+    }
+    // SAFETY: no pointers.
+    unsafe { libc::syscall(libc::SYS_close, fd) as i32 }
 }

@@ -406,6 +406,11 @@ impl Machine {
             if p.done > 0 && (p.done == data.len() || over) {
                 return Ok(Reply::value(p.done as i64));
             }
+            // Whoever waits for room is woken when a third is free (sk_stream_write_space).
+            if p.begun && !over && self.readiness(fd).unwrap_or(0) & libc::POLLOUT as u32 == 0 {
+                let limit = self.with(|h| h.get_option(s.id, Opt::SndTimeo))?;
+                self.wait(s.nonblock, limit as u64, p)?;
+            }
             let rest = &data[p.done..];
             match self.with(|h| h.send(s.id, &[IoSlice::new(rest)], 0, send_flags)) {
                 Ok(n) => {

@@ -10,8 +10,9 @@ pub(super) struct Interest(BTreeMap<i32, Watch>);
 struct Watch {
     events: u32,
     data: u64,
-    /// Edge: what was reported already.
+    /// Edge: what was reported already, and how much had come by then.
     seen: u32,
+    came: u32,
     /// One-shot: it was reported.
     off: bool,
 }
@@ -37,6 +38,7 @@ impl Machine {
             events,
             data,
             seen: 0,
+            came: 0,
             off: false,
         };
         match (op, watched.contains_key(&fd)) {
@@ -63,8 +65,10 @@ impl Machine {
             let now = self.readiness(*fd).unwrap_or(0) & (w.events | ALWAYS);
             // An edge: something that was not so when it was last looked at.
             let edge = w.events & libc::EPOLLET as u32 != 0;
-            let new = if edge { now & !w.seen } else { now };
-            w.seen = now;
+            let came = self.came(*fd);
+            let fresh = now & !w.seen != 0 || came != w.came;
+            let new = if edge && !fresh { 0 } else { now };
+            (w.seen, w.came) = (now, came);
             if w.off || new == 0 || ready.len() == most {
                 continue;
             }
@@ -75,6 +79,17 @@ impl Machine {
             interest.0 = watched;
         }
         Ok(ready)
+    }
+
+    /// Changes whenever something comes for the socket.
+    fn came(&mut self, fd: i32) -> u32 {
+        match self.descriptors.get(&fd) {
+            Some(&Descriptor::Socket { id, .. }) => self.with(|h| {
+                h.socket(id)
+                    .map_or(0, |s| s.tcb.rcv_nxt().0.wrapping_add(s.accept_len))
+            }),
+            _ => 0,
+        }
     }
 
     pub(super) fn forget_in_epolls(&mut self, fd: i32) {

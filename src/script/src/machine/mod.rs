@@ -250,6 +250,11 @@ impl Machine {
         Some((at.since(BOOT), reply))
     }
 
+    /// A call that blocked has come to its end, and nobody has asked yet.
+    pub fn has_finished(&self) -> bool {
+        !self.done.is_empty()
+    }
+
     /// Try the calls that block again.
     fn unblock(&mut self) {
         let mut again = !self.blocked.is_empty();

@@ -102,7 +102,11 @@ pub(super) fn set(
         }
         _ => {
             let opt = opt(level, name, family).ok_or(libc::ENOPROTOOPT)?;
-            (opt, int(value, 0)?.into())
+            match value {
+                // do_ip_setsockopt: one byte will do.
+                [byte, ..] if level == libc::SOL_IP && value.len() < 4 => (opt, i64::from(*byte)),
+                _ => (opt, int(value, 0)?.into()),
+            }
         }
     };
     h.set_option(id, opt, value).map_err(|e| errno::of(e).0)
@@ -146,7 +150,10 @@ pub(super) fn get(
             let queue = (socket.accept_len, socket.backlog);
             let pmtu = u32::from(h.sh.config.mtu);
             let (state, info) = h.info(id).map_err(|e| errno::of(e).0)?;
-            tcp_info::encode(state, &info, queue, pmtu).to_vec()
+            let mut all = tcp_info::encode(state, &info, queue, pmtu).to_vec();
+            // Linux 6.18's struct is longer than what is filled.
+            all.resize(all.len().max(280), 0);
+            all
         }
         (libc::SOL_TCP, libc::TCP_CONGESTION) => b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
         // Reno has none.
