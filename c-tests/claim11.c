@@ -1,6 +1,7 @@
 /* Claim 11: each SYN carries an initial sequence number, which is random; a reused port takes no old segment.
  * The numbers are compared by the harness, which sees the segments: 20 connections from one address and port in turn, then 20 from
- * ports of the system's choice. `claim11 serve` and `claim11 visit ADDRESS` do it between two hosts. */
+ * ports of the system's choice. `claim11 serve` and `claim11 visit ADDRESS` do it between two hosts; `claim11 lives` does it on one,
+ * and without arguments, lives follow on a TIME_WAIT as well. */
 #include "probe.h"
 
 #define LIVES 20
@@ -30,6 +31,25 @@ static int serve(int l, int n)
     return s;
 }
 
+/* The server closes first. In its TIME_WAIT, and without timestamps to go by, a SYN is taken at once only if its number is above
+ * all of the old life's; if not, the client must try again a second later. */
+static void after_time_wait(void)
+{
+    FILE *f = fopen("/proc/sys/net/ipv4/tcp_timestamps", "w");
+    if (!f || fprintf(f, "0\n") < 0 || fclose(f)) say("can't set tcp_timestamps: %s", ename(errno));
+    int l = listener(9011), late = 0;
+    for (int i = 0; i < 6; i++) {
+        long t = now_ms();
+        int c = life("127.0.0.1", 1, i), s = serve(l, i);
+        late += now_ms() - t > 700;
+        close(s);
+        await(c, POLLRDHUP, 1000);
+        close(c);
+        if (wait_rows(9111, S_TIME_WAIT, 1) != 1) say("no TIME_WAIT after life %d", i);
+    }
+    say("6 lives, each but the first in the last one's TIME_WAIT: %d SYNs were not taken at once", late);
+}
+
 int main(int argc, char **argv)
 {
     const char *role = argc > 1 ? argv[1] : "both";
@@ -56,6 +76,8 @@ int main(int argc, char **argv)
             reset_close(c);
             close(s);
         }
+        close(l);
+        if (!strcmp(role, "both")) after_time_wait();
     }
     say("%d lives of one pair of ports, %d of others, each with its own bytes alone", LIVES, LIVES);
     return 0;

@@ -40,6 +40,38 @@ static void both(const char *who, int fd, unsigned seed, size_t in_base, size_t 
     say("%s: %zu in, wrong pieces %d, then end of file", who, in, wrong);
 }
 
+/* Flow control: a reader that pauses gets no more than its buffer holds, however much is sent. */
+static void paused(void)
+{
+    static unsigned char b[200 * 4096];
+    int l = MUST(socket(AF_INET, SOCK_STREAM, 0)), c = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    struct sockaddr_in a = in4("127.0.0.1", 9124);
+    set_int(l, SOL_SOCKET, SO_RCVBUF, 16384);
+    set_int(c, SOL_SOCKET, SO_SNDBUF, 16384);
+    MUST(bind(l, SA(a), sizeof a));
+    MUST(listen(l, 1));
+    MUST(connect_raw(c, "127.0.0.1", 9124));
+    int s = MUST(accept(l, NULL, NULL));
+    fill(b, sizeof b, 0);
+    size_t out = 0, in = 0;
+    for (int i = 0; i < 200; i++) {
+        long n = send(c, b + out, 4096, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0) out += (size_t)n;
+        else ms(1);
+    }
+    ms(60);
+    say("a reader that pauses: its queue is within SO_RCVBUF: %s, the sender is stopped: %s", inq(s) <= get_int(s, SOL_SOCKET, SO_RCVBUF) ? "yes" : "no",
+        out < sizeof b ? "yes" : "no");
+    shutdown(c, SHUT_WR);
+    static unsigned char got[sizeof b];
+    long n;
+    while ((n = recv(s, got + in, sizeof got - in, 0)) > 0) in += (size_t)n;
+    say("then it reads all: %s, the same bytes: %s", in == out ? "yes" : "no", fits(got, in, 0) ? "yes" : "no");
+    close(c);
+    close(s);
+    close(l);
+}
+
 int main(void)
 {
     struct pair p = pair_at(9024);
@@ -69,5 +101,6 @@ int main(void)
     close(order[1]);
     close(order[0]);
     say_exit("client", pid);
+    paused();
     return 0;
 }

@@ -29,6 +29,7 @@ int main(void)
     struct pair closed = pair_at(9136);
     say("TCP_LINGER2 now %d", get_int(closed.c, IPPROTO_TCP, TCP_LINGER2));
     MUST(shutdown(shut.c, SHUT_WR));
+    set_int(shut.c, IPPROTO_TCP, TCP_LINGER2, 2); /* counts for closed ones alone */
     set_int(linger2.c, IPPROTO_TCP, TCP_LINGER2, 3);
     set_int(at_once.c, IPPROTO_TCP, TCP_LINGER2, -1);
     set_int(late.c, IPPROTO_TCP, TCP_LINGER2, 3);

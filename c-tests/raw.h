@@ -61,12 +61,13 @@ static uint16_t fold(uint32_t s)
     while (s >> 16) s = (s & 0xffff) + (s >> 16);
     return (uint16_t)~s;
 }
-/* seq and ack are relative to iss and irs (absolute as long as irs isn't known). */
-MAYBE void raw_send(int flags, uint32_t seq, uint32_t ack, int win, const void *opt, int optlen, const char *data)
+/* A packet in p, of up to 256 bytes; its length. seq and ack are relative to iss and irs (absolute as long as irs isn't known). */
+MAYBE int raw_packet(unsigned char *p, int flags, uint32_t seq, uint32_t ack, int win, const void *opt, int optlen, const char *data)
 {
-    unsigned char p[256] = {0}, pseudo[12];
+    unsigned char pseudo[12];
     int len = data ? (int)strlen(data) : 0, tcp = 20 + optlen + len;
     struct sockaddr_in to = in4(RAW_HOST, 0), from = in4(RAW_ME, 0);
+    memset(p, 0, 256);
     p[0] = 0x45;
     p[2] = (unsigned char)((20 + tcp) >> 8);
     p[3] = (unsigned char)(20 + tcp);
@@ -95,7 +96,17 @@ MAYBE void raw_send(int flags, uint32_t seq, uint32_t ack, int win, const void *
     uint16_t c = fold(sum16(sum16(0, pseudo, 12), t, tcp));
     t[16] = (unsigned char)(c >> 8);
     t[17] = (unsigned char)c;
-    MUST(sendto(raw_out, p, (size_t)(20 + tcp), 0, SA(to), sizeof to));
+    return 20 + tcp;
+}
+MAYBE void raw_out_packet(const unsigned char *p, int len)
+{
+    struct sockaddr_in to = in4(RAW_HOST, 0);
+    MUST(sendto(raw_out, p, (size_t)len, 0, SA(to), sizeof to));
+}
+MAYBE void raw_send(int flags, uint32_t seq, uint32_t ack, int win, const void *opt, int optlen, const char *data)
+{
+    unsigned char p[256];
+    raw_out_packet(p, raw_packet(p, flags, seq, ack, win, opt, optlen, data));
 }
 /* The next segment of this pair of ports within the time; 0 if none came. */
 MAYBE int raw_recv(struct seg *s, int timeout)

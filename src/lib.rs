@@ -26,3 +26,5 @@ pub mod tcp;
 pub mod time;
 pub mod trace;
 pub mod wire;
+#[cfg(test)]
+mod worlds;

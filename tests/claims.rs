@@ -86,7 +86,7 @@ mod segments {
     }
     #[test]
     fn claim11() {
-        compared("claim11", "claim11", "");
+        compared("claim11", "claim11", "lives");
     }
     #[test]
     fn claim30_late() {

@@ -58,6 +58,26 @@ fn claim09_12_by_hand() {
     harness::check("claim09_12_by_hand", &Scenario::two_hosts(steps));
 }
 
+/// More handshakes at once than the listener's queue holds (RFC 4987, section 3.6).
+#[test]
+fn syn_cookies() {
+    let steps = [
+        Step::c("hosts_cookies").background(),
+        Step::c("hosts_cookies").args("peer").at_peer(),
+    ];
+    harness::check("syn_cookies", &Scenario::two_hosts(steps));
+}
+
+/// IP packets in pieces (RFC 791, section 3.2).
+#[test]
+fn fragments() {
+    let steps = [
+        Step::c("hosts_fragments").background(),
+        Step::c("hosts_fragments").args("peer").at_peer(),
+    ];
+    harness::check("fragments", &Scenario::two_hosts(steps));
+}
+
 fn sink(test: &str, address: &str) {
     let steps = [
         Step::c("claim25").args("sink 2").at_peer().background(),

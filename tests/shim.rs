@@ -41,6 +41,16 @@ fn stdio_fortified() {
     check("stdio_fortified", "shim_stdio+fortify");
 }
 
+#[test]
+fn calls() {
+    check("calls", "shim_calls");
+}
+
+#[test]
+fn ends() {
+    check("ends", "shim_ends");
+}
+
 /// A shell's line, with the library preloaded or without: what it printed on both outputs.
 fn shell(line: &str, preload: bool, stack: &str) -> (String, String) {
     let mut command = Command::new("sh");

@@ -141,6 +141,16 @@ impl Connection {
         self.send(Request::Far(id), far.raw())
     }
 
+    /// Have the keeper told when this process ends. That this connection ends tells it too, but
+    /// not of a process that shares it with its parent or its children.
+    pub fn announce(&self) {
+        // A keeper that is so busy (or stopped) that the message has to wait is not waited for.
+        if let Ok(process) = process::pidfd() {
+            let bytes = Request::Process.to_bytes();
+            let _ = unix::send(self.fd.raw(), &bytes, &[process.raw()], libc::MSG_DONTWAIT);
+        }
+    }
+
     fn send(&self, request: Request, fd: i32) -> Result<(), AttachError> {
         // The kernel counts descriptors under way for each user, and refuses some beyond
         // RLIMIT_NOFILE; the keeper takes them out within microseconds.

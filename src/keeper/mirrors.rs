@@ -2,12 +2,17 @@
 
 use super::far::Fars;
 use super::mirror;
+use super::sweep::has_ended;
 use crate::stack::{Host, Ready, SockId, Socket};
+use crate::sys::unix;
+use crate::time::{Duration, Instant};
 
 /// Descriptors to mirror in one turn.
 const AT_ONCE: usize = 64;
 /// Far ends that can be awaited, or be about to be closed.
 const ROOM: usize = 1024;
+/// How long a program may take to let go of an error's far end.
+const LET_GO: Duration = Duration::from_millis(10);
 
 /// What could not be done at once.
 #[derive(Debug)]
@@ -16,6 +21,18 @@ pub struct Mirrors {
     deferred: Vec<(SockId, Ready)>,
     /// Far ends to be closed, which is how an error is shown.
     to_drop: Vec<i32>,
+    /// Errors that another process has to let go of first.
+    held: Vec<Held>,
+}
+
+/// An error that a process has not let go of.
+#[derive(Debug)]
+struct Held {
+    id: SockId,
+    watcher: u32,
+    since: Instant,
+    /// That process is dead.
+    ended: bool,
 }
 
 impl Mirrors {
@@ -24,12 +41,22 @@ impl Mirrors {
         Mirrors {
             deferred: Vec::with_capacity(ROOM),
             to_drop: Vec::with_capacity(ROOM),
+            held: Vec::with_capacity(ROOM),
+        }
+    }
+
+    /// Before the lock is taken: see who has let go of nothing because it is dead.
+    pub fn look_after(&mut self, now: Instant) {
+        for held in &mut self.held {
+            held.ended = now.since(held.since) >= LET_GO && has_ended(held.watcher);
         }
     }
 
     /// Raise what waited for its far end.
     pub fn deferred(&mut self, host: &mut Host<'_>, fars: &mut Fars) {
-        let Mirrors { deferred, to_drop } = self;
+        let Mirrors {
+            deferred, to_drop, ..
+        } = self;
         deferred.retain(|&(id, bits)| {
             let Ok(socket) = host.socket(id) else {
                 return false;
@@ -45,9 +72,10 @@ impl Mirrors {
         let mut left = host.sh.mirror_len;
         for _ in 0..AT_ONCE {
             // What a program holds and we don't, since the keeper before us died, is for it.
-            let mine = |id, s: &Socket| s.watcher == 0 || fars.has(id);
+            // So is an error: closed by us first, it would show when the program happens to close.
+            let mine = |id, s: &Socket| (s.watcher == 0 || fars.has(id)) && !s.error_is_held();
             let Some((id, old, new)) = host.next_mirror_of(&mut left, mine) else {
-                return false;
+                return self.held(host, fars);
             };
             let over = old.has(Ready::ERR);
             if !over && !raise(fars, &mut self.to_drop, id, old, new) {
@@ -58,6 +86,48 @@ impl Mirrors {
             }
         }
         true
+    }
+
+    /// Errors that programs have not let go of: they were rung, and do it at once if they can.
+    /// True while one is still given its time.
+    fn held(&mut self, host: &mut Host<'_>, fars: &mut Fars) -> bool {
+        let Mirrors { to_drop, held, .. } = self;
+        let mut found = [(SockId::default(), 0); AT_ONCE];
+        let mut count = 0;
+        for (place, error) in found.iter_mut().zip(host.errors_held()) {
+            *place = error;
+            count += 1;
+        }
+        let found = found.get(..count).unwrap_or_default();
+        held.retain(|h| found.contains(&(h.id, h.watcher)));
+        let mut more = false;
+        for &(id, watcher) in found {
+            let Some(known) = held.iter().find(|h| h.id == id) else {
+                if held.len() < ROOM {
+                    held.push(Held {
+                        id,
+                        watcher,
+                        since: host.now,
+                        ended: false,
+                    });
+                }
+                more = true;
+                continue;
+            };
+            if host.now.since(known.since) < LET_GO {
+                more = true;
+            } else if known.ended {
+                host.set_watcher(id, 0);
+                more = true;
+            } else if let Some(far) = fars.of(id) {
+                // It runs, or waits by other means than ours: those see all but the error.
+                let _ = unix::shutdown(far.fd.raw(), libc::SHUT_RDWR);
+                if to_drop.len() < ROOM {
+                    to_drop.push(far.fd.raw());
+                }
+            }
+        }
+        more
     }
 
     /// The descriptor of a far end that is to be closed.

@@ -17,8 +17,8 @@
 //! | `mirror.rs`, `mirrors.rs` | readiness, shown on descriptors |
 //!
 //! What the death of a keeper costs: connections, listeners and data live in the arena and go
-//! on, and so does the device as long as one process holds it. Far ends that no program kept
-//! are lost: their descriptors show POLLHUP to un-interposed waits from then on, and the ends of
+//! on, and so does the device as long as one process holds it. Programs hand the far ends that they
+//! kept to the new keeper. Those that no program kept are lost: their descriptors show POLLHUP to un-interposed waits from then on, and the ends of
 //! their last references are found by the sweep, within seconds, instead of at once.
 
 mod attach;

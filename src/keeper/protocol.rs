@@ -6,6 +6,7 @@
 //! | keeper | [`Hello`], first thing | arena, device if there is one |
 //! | program | [`Request::Far`]: the other end of a socket's descriptor | that end |
 //! | program | [`Request::Device`]: the device, after a keeper died | device |
+//! | program | [`Request::Process`]: a process that shares the connection | its pidfd |
 //!
 //! Both are built from the same source, but not always of the same day: the hello's magic,
 //! version and layout are compared before anything else is believed.
@@ -17,7 +18,7 @@ use crate::stack::{Shared, SockId};
 /// "utcpkeep", little-endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"utcpkeep");
 /// Of these messages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the keeper says to each process that connects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +108,8 @@ pub enum Request {
     Far(SockId),
     /// Here is the stack's device, which you don't have.
     Device(Mode),
+    /// Here is a process that has this connection, as others have.
+    Process,
 }
 
 impl Request {
@@ -126,6 +129,7 @@ impl Request {
                 out[8] = u8::from(mode.vnet) | u8::from(mode.offload) << 1;
                 out[10..12].copy_from_slice(&mode.mtu.to_le_bytes());
             }
+            Request::Process => out[0] = 3,
         }
         out
     }
@@ -143,6 +147,7 @@ impl Request {
                 offload: value[0] & 2 != 0,
                 mtu: u16::from_le_bytes([value[2], value[3]]),
             })),
+            3 => Some(Request::Process),
             _ => None,
         }
     }
@@ -172,6 +177,7 @@ mod tests {
             Request::Far(SockId::from_number(77 << 32 | 5)),
             Request::Device(mode),
             Request::Device(plain),
+            Request::Process,
         ] {
             assert_eq!(Request::from_bytes(&request.to_bytes()), Some(request));
         }
@@ -185,7 +191,7 @@ mod tests {
         bytes[0] ^= 1;
         assert_eq!(Hello::from_bytes(&bytes), Err(Garbled::Foreign));
         assert_eq!(Hello::from_bytes(&[]), Err(Garbled::Foreign));
-        assert_eq!(Request::from_bytes(&[3; Request::LEN]), None);
+        assert_eq!(Request::from_bytes(&[4; Request::LEN]), None);
         assert_eq!(Request::from_bytes(&[1; 3]), None);
     }
 }

@@ -38,6 +38,8 @@ pub struct Keeper {
     /// The connections, at their descriptors' numbers.
     conns: Vec<Option<Fd>>,
     conn_count: usize,
+    /// Processes that share a connection, at their descriptors' numbers.
+    processes: Vec<Option<Fd>>,
     fars: Fars,
     watch: Watch,
     sweep: Sweep,
@@ -76,6 +78,7 @@ mod about {
     pub const DEVICE: u64 = 3;
     pub const CONN: u64 = 4;
     pub const FAR: u64 = 5;
+    pub const PROCESS: u64 = 6;
 }
 
 impl Keeper {
@@ -87,6 +90,7 @@ impl Keeper {
             bell,
             conns: Vec::new(),
             conn_count: 0,
+            processes: Vec::new(),
             fars: Fars::default(),
             watch: Watch::new(sys::now()),
             sweep: Sweep::default(),
@@ -129,6 +133,7 @@ impl Keeper {
                     about::CONN => self.hear(fd, flags),
                     about::DEVICE if flags & !(EPOLLIN as u32) != 0 => self.lose_device(),
                     about::FAR => self.far_ended(fd),
+                    about::PROCESS => self.process_ended(fd),
                     _ => {}
                 }
             }
@@ -181,10 +186,13 @@ impl Keeper {
             watch,
             to_close,
             mirrors,
+            sweep,
+            epoll,
             lost_fars,
             lost_device,
             ..
         } = self;
+        mirrors.look_after(sys::now());
         let end = sys::now() + LOCK_PATIENCE;
         let Some(mut host) = parts.runtime.enter_until(end, duty.drives) else {
             self.again = true;
@@ -202,16 +210,19 @@ impl Keeper {
         // Under the lock: a program that lowers what we raise does so under it too.
         mirrors.deferred(&mut host, fars);
         let more = mirrors.queued(&mut host, fars);
+        // Closed is shown, so this too is done under the lock.
+        while let Some(fd) = mirrors.next_to_drop() {
+            if let Some(far) = fars.remove(fd) {
+                let _ = io::epoll_ctl(epoll, EPOLL_CTL_DEL, far.fd.raw(), 0, 0);
+            }
+            // Without a far end, only the name tells when the last reference goes.
+            sweep.soon(host.now + Duration::from_secs(1));
+        }
         if duty.drives {
             watch.before_sleep(&parts.runtime, &host);
         }
         drop(host);
         self.again = more;
-        while let Some(fd) = self.mirrors.next_to_drop() {
-            self.drop_far(fd);
-            // Without a far end, only the name tells when the last reference goes.
-            self.sweep.soon(sys::now() + Duration::from_secs(1));
-        }
     }
 
     /// A process wants to attach.
@@ -289,6 +300,7 @@ impl Keeper {
                         (Some(Request::Device(mode)), Some(device)) => {
                             self.adopt_device(Tun::from_fd(device, mode));
                         }
+                        (Some(Request::Process), Some(process)) => self.add_process(process),
                         _ => {}
                     }
                 }
@@ -311,11 +323,39 @@ impl Keeper {
             drop(conn);
             self.conn_count -= 1;
         }
+        self.somebody_ended();
+    }
+
+    fn somebody_ended(&mut self) {
         let now = sys::now();
         self.sweep.after_an_end(now);
         self.watch.suspect(now);
         // It may have been about to ring us.
         self.again = true;
+    }
+
+    /// A process whose end its connection won't tell.
+    fn add_process(&mut self, process: Fd) {
+        let fd = process.raw();
+        if self
+            .poll_for(EPOLL_CTL_ADD, about::PROCESS, fd, EPOLLIN)
+            .is_err()
+        {
+            return;
+        }
+        let place = fd as usize;
+        if self.processes.len() <= place {
+            self.processes.resize_with(place + 1, || None);
+        }
+        self.processes[place] = Some(process);
+    }
+
+    fn process_ended(&mut self, fd: i32) {
+        let place = usize::try_from(fd).ok();
+        if let Some(process) = place.and_then(|i| self.processes.get_mut(i)?.take()) {
+            drop(process);
+            self.somebody_ended();
+        }
     }
 
     fn add_far(&mut self, id: SockId, fd: Fd) {

@@ -3,7 +3,7 @@
 //! A socket that is merely bound has no far end yet, one that showed an error has none any
 //! more, and a keeper that takes over has none at all. Their descriptors' names tell instead:
 //! a name is there as long as any process holds the descriptor, whatever process that is. It
-//! is the same with waiters and their bells. (Process ids would tell less: descriptors are
+//! is the same with waiters and their bells, and with tracers. (Process ids would tell less: descriptors are
 //! passed on, ids are used again, and mean nothing across pid namespaces.)
 //!
 //! A process that ended may also have been about to ring somebody's bell. So after each end
@@ -23,6 +23,8 @@ const SHORT_GRACE: Duration = Duration::from_millis(10);
 pub const INTERVAL: Duration = Duration::from_secs(2);
 /// ... and at the most this part of the time.
 const SHARE: u32 = 200;
+/// The same while processes come and go.
+const BUSY_SHARE: u32 = 20;
 /// After a process's connection ended: its other descriptors are closed right after.
 const AFTER_AN_END: [Duration; 6] = [
     Duration::ZERO,
@@ -44,12 +46,14 @@ pub struct Sweep {
     /// Place in [`AFTER_AN_END`], counted from when `ended`.
     step: usize,
     ended: Instant,
-    /// Sockets whose names were missing, since then.
-    nameless: Vec<(SockId, Instant)>,
+    /// Not again before this.
+    rest: Instant,
+    /// Sockets whose names were missing ([`SockId::number`]).
+    nameless: Missing<u64>,
     /// The same of sockets with far ends.
-    silent: Vec<(SockId, Instant)>,
-    /// Waiters whose bells were missing, since then: number and process.
-    mute: Vec<((u16, u32), Instant)>,
+    silent: Missing<u64>,
+    /// Waiters whose bells were missing: number and process.
+    mute: Missing<(u16, u32)>,
 }
 
 impl Default for Sweep {
@@ -58,9 +62,10 @@ impl Default for Sweep {
             next: Instant::NEVER,
             step: AFTER_AN_END.len(),
             ended: Instant::NEVER,
-            nameless: Vec::new(),
-            silent: Vec::new(),
-            mute: Vec::new(),
+            rest: Instant(0),
+            nameless: Missing(Vec::new()),
+            silent: Missing(Vec::new()),
+            mute: Missing(Vec::new()),
         }
     }
 }
@@ -78,7 +83,7 @@ impl Sweep {
 
     /// Sweep at `at` at the latest.
     pub fn soon(&mut self, at: Instant) {
-        self.next = self.next.min(at);
+        self.next = self.next.min(at.max(self.rest));
     }
 
     /// A process ended, or is just ending.
@@ -102,11 +107,13 @@ impl Sweep {
         let ends = self.far_ends(fars, to_close, &names, now);
         let sockets = self.sockets(runtime, fars, to_close, &names, now);
         let waiters = self.waiters(runtime, ring, &names, now);
+        let tracers = tracers(runtime);
         let spent = sys::now().since(now);
+        self.rest = now + spent * BUSY_SHARE;
         self.step = (self.step + 1).min(AFTER_AN_END.len());
         self.next = match AFTER_AN_END.get(self.step) {
-            Some(after) => self.ended + *after,
-            None if ends || sockets || waiters => now + INTERVAL.max(spent * SHARE),
+            Some(after) => (self.ended + *after).max(self.rest),
+            None if ends || sockets || waiters || tracers => now + INTERVAL.max(spent * SHARE),
             None => Instant::NEVER,
         };
     }
@@ -122,14 +129,14 @@ impl Sweep {
     ) -> bool {
         let mut missing = Vec::new();
         for id in fars.ids().filter(|id| !names.has_socket(*id)) {
-            let since = since(&self.silent, id, now);
+            let since = self.silent.since(id.number(), now);
             if now.since(since) >= GRACE {
                 to_close.push(id);
             } else {
-                missing.push((id, since));
+                missing.push((id.number(), since));
             }
         }
-        self.silent = missing;
+        self.silent.replace(missing);
         !self.silent.is_empty()
     }
 
@@ -143,6 +150,14 @@ impl Sweep {
         now: Instant,
     ) -> bool {
         let mut left = false;
+        // A process may leave many.
+        let mut last = (0, false);
+        let mut ended = |pid: u32| {
+            if last.0 != pid {
+                last = (pid, has_ended(pid));
+            }
+            last.1
+        };
         let mut nameless = Vec::new();
         let mut cursor = 1;
         while cursor != 0 {
@@ -155,17 +170,17 @@ impl Sweep {
                     left = true;
                     continue;
                 }
-                let since = since(&self.nameless, id, now);
+                let since = self.nameless.since(id.number(), now);
                 let missing = now.since(since);
-                if missing >= GRACE || missing >= SHORT_GRACE && has_ended(owner) {
+                if missing >= GRACE || missing >= SHORT_GRACE && ended(owner) {
                     to_close.push(id);
                 } else {
-                    nameless.push((id, since));
+                    nameless.push((id.number(), since));
                     left = true;
                 }
             }
         }
-        self.nameless = nameless;
+        self.nameless.replace(nameless);
         left
     }
 
@@ -186,7 +201,7 @@ impl Sweep {
                 if names.has_bell(waiter.0) {
                     continue;
                 }
-                let since = since(&self.mute, waiter, now);
+                let since = self.mute.since(waiter, now);
                 if now.since(since) < GRACE {
                     mute.push((waiter, since));
                 } else if let Some(mut host) =
@@ -198,15 +213,37 @@ impl Sweep {
                 }
             }
         }
-        self.mute = mute;
+        self.mute.replace(mute);
         !self.mute.is_empty()
     }
 }
 
-/// Since when it has been known to be missing.
-fn since<K: PartialEq>(known: &[(K, Instant)], key: K, now: Instant) -> Instant {
-    let found = known.iter().find(|(k, _)| *k == key);
-    found.map_or(now, |(_, since)| *since)
+/// Take the places of dead tracers back; true when others are left.
+fn tracers(runtime: &Runtime) -> bool {
+    let host = runtime.enter_until(sys::now() + LOCK_PATIENCE, false);
+    host.is_none_or(|mut host| host.sh.trace.tracers != 0 && runtime.sweep_tracers(&mut host))
+}
+
+/// What was missing at the last look, since then; sorted, as it may be a hundred thousand sockets.
+#[derive(Debug)]
+struct Missing<K>(Vec<(K, Instant)>);
+
+impl<K: Copy + Ord> Missing<K> {
+    /// Since when it has been known to be missing.
+    fn since(&self, key: K, now: Instant) -> Instant {
+        let found = self.0.binary_search_by_key(&key, |(k, _)| *k);
+        let found = found.ok().and_then(|i| self.0.get(i));
+        found.map_or(now, |(_, since)| *since)
+    }
+
+    fn replace(&mut self, mut new: Vec<(K, Instant)>) {
+        new.sort_unstable();
+        self.0 = new;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// Whether no process holds the descriptor of socket `id`, which has been given its name. False
@@ -226,7 +263,7 @@ pub fn is_gone(runtime: &Runtime, id: SockId) -> bool {
 }
 
 /// The process has ended, though its parent may not have waited for it.
-fn has_ended(pid: u32) -> bool {
+pub fn has_ended(pid: u32) -> bool {
     let path = std::ffi::CString::new(format!("/proc/{pid}/stat")).unwrap_or_default();
     let Some(stat) = io::read_file(&path) else {
         return true;

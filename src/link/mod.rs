@@ -14,6 +14,8 @@ mod vnet;
 
 pub use crate::sys::tun::MAX_PARTS;
 pub use error::TunError;
+#[cfg(test)]
+pub(crate) use tun::node_error;
 pub use tun::{Mode, Tun};
 pub use vnet::VnetHdr;
 

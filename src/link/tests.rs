@@ -1,12 +1,11 @@
 //! The device against the kernel, in network namespaces of the tests' own.
 
-mod namespace;
 mod traffic;
 
 use super::config::{self, QUEUE_LEN, Setup};
 use super::*;
+use crate::worlds::{drop_capabilities, in_namespace};
 use core::net::{Ipv4Addr, Ipv6Addr};
-use namespace::in_namespace;
 use proptest::prelude::*;
 
 const KERNEL4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -165,7 +164,7 @@ fn without_the_capability() {
         let owned = tun.set_owner(4711).is_ok();
         let _tun2 = Tun::create("mine", false).unwrap();
         drop(tun);
-        namespace::drop_capabilities();
+        drop_capabilities();
         assert_eq!(Tun::create("x", false).unwrap_err(), TunError::NoCapability);
         assert_eq!(
             Tun::create_plain("x", false).unwrap_err(),

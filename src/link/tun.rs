@@ -205,7 +205,7 @@ fn open_node() -> Result<Fd, TunError> {
 }
 
 /// What opening /dev/net/tun says.
-pub(super) fn node_error(errno: Errno) -> TunError {
+pub(crate) fn node_error(errno: Errno) -> TunError {
     match errno.0 {
         libc::ENOENT | libc::ENOTDIR => TunError::NoNode,
         libc::ENXIO | libc::ENODEV => TunError::NoDriver,

@@ -7,7 +7,7 @@
 use super::Runtime;
 use crate::sys::io;
 use crate::time::{Duration, Instant};
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// How often a process that makes calls looks.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -21,6 +21,8 @@ pub(super) struct KeeperLink {
     revive: Option<fn(&Runtime)>,
     /// When it was looked at last, in nanoseconds.
     looked: AtomicU64,
+    /// See [`Runtime::shares_keeper`].
+    shared: AtomicBool,
 }
 
 impl Runtime {
@@ -31,6 +33,14 @@ impl Runtime {
         self.keeper.revive = Some(revive);
         self.keeper_is_at(fd);
         self
+    }
+
+    /// There was a fork. Parent and child share the connection, so the keeper would not hear of
+    /// their ends: `revive` is called at the next call into the stack, to announce this process.
+    /// (Most children that make none run another program at once.)
+    pub fn shares_keeper(&self) {
+        self.keeper.shared.store(true, Ordering::Relaxed);
+        self.keeper.looked.store(0, Ordering::Relaxed);
     }
 
     /// There is another connection to the keeper.
@@ -63,6 +73,10 @@ impl Runtime {
             return;
         }
         self.keeper.looked.store(now.0, Ordering::Relaxed);
+        if self.keeper.shared.swap(false, Ordering::Relaxed) {
+            self.keeper_died(fd);
+            return;
+        }
         let mut fds = [io::PollFd::new(fd, 0)];
         if io::poll(&mut fds, Some(Duration::ZERO)) != Ok(0) {
             self.keeper_died(fd);

@@ -12,9 +12,11 @@ mod block;
 mod keeper_link;
 pub mod own;
 mod signals;
+mod tracing;
 mod waiter;
 
 pub use block::{Wait, Woken};
+pub use tracing::Tracer;
 
 use crate::arena::{Arena, Guard};
 use crate::link::{Device, Mode, NoDevice, Tun};
@@ -272,6 +274,13 @@ pub struct Session<'a> {
     host: ManuallyDrop<Host<'a>>,
     guard: ManuallyDrop<Guard<'a, Shared>>,
     restore: Option<Signals>,
+}
+
+impl<'a> Session<'a> {
+    /// Whose lock it is.
+    pub fn runtime(&self) -> &'a Runtime {
+        self.runtime
+    }
 }
 
 impl<'a> Deref for Session<'a> {

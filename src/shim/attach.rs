@@ -1,6 +1,7 @@
 //! How this process gets to its stack, and to its keeper.
 
-use crate::fars;
+use crate::{fars, process};
+use core::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use utcp_stack::config::Config;
 use utcp_stack::keeper::{self, AttachError, Attachment, Connection};
@@ -33,6 +34,11 @@ struct Link {
 }
 
 static KEEPER: Mutex<Option<Link>> = Mutex::new(None);
+
+/// The keeper hears of this process's end by other means than the connection's.
+static ANNOUNCED: AtomicBool = AtomicBool::new(false);
+/// It has to: other processes have the connection too.
+static SHARED: AtomicBool = AtomicBool::new(false);
 
 fn config() -> Result<Config, Failure> {
     Config::from_env().map_err(|mistakes| Failure {
@@ -83,20 +89,53 @@ fn with_link<R>(f: impl FnOnce(&mut Link) -> R) -> Option<R> {
 /// Give the far end of a socket's descriptor to the keeper. Should that have died, a new one
 /// takes over first.
 pub fn send_far(runtime: &Runtime, id: SockId, far: &Fd) {
-    with_link(|link| {
-        if link.connection.send_far(id, far).is_err() && revive(link, runtime) {
+    let revived = with_link(|link| {
+        let lost = link.connection.send_far(id, far).is_err();
+        let revived = lost && revive(link, runtime);
+        if revived {
             let _ = link.connection.send_far(id, far);
         }
+        revived
     });
+    if revived == Some(true) {
+        hand_over(runtime);
+    }
 }
 
-/// See to it that there is a keeper: the next call after its death notices.
+/// A new keeper has no far ends: give it those that this process kept. What it hears by them, and
+/// shows when we are gone, is then as if the old one had lived.
+fn hand_over(runtime: &Runtime) {
+    let mut from = 0;
+    while let Some(portion) = fars::copies(runtime, &mut from) {
+        with_link(|link| {
+            for (id, far) in portion.iter().flatten() {
+                let _ = link.connection.send_far(*id, far);
+            }
+        });
+    }
+}
+
+/// See to it that there is a keeper, and that it hears of this process's end: the next call after
+/// its death notices, and a child of fork's first.
 pub fn check(runtime: &Runtime) {
-    with_link(|link| {
-        if !link.connection.is_alive() {
-            revive(link, runtime);
-        }
+    if process::in_vfork_child() {
+        // It would get descriptors that its parent has not.
+        return;
+    }
+    let revived = with_link(|link| {
+        let revived = !link.connection.is_alive() && revive(link, runtime);
+        announce(link);
+        revived
     });
+    if revived == Some(true) {
+        hand_over(runtime);
+    }
+}
+
+fn announce(link: &Link) {
+    if SHARED.load(Ordering::Relaxed) && !ANNOUNCED.swap(true, Ordering::Relaxed) {
+        link.connection.announce();
+    }
 }
 
 fn revive(link: &mut Link, runtime: &Runtime) -> bool {
@@ -105,6 +144,9 @@ fn revive(link: &mut Link, runtime: &Runtime) -> bool {
             runtime.keeper_is_at(new.raw());
             let old = core::mem::replace(&mut link.connection, new);
             retire(old);
+            // The new connection is nobody else's.
+            SHARED.store(false, Ordering::Relaxed);
+            ANNOUNCED.store(false, Ordering::Relaxed);
             true
         }
         Err(_) => false,
@@ -126,7 +168,16 @@ pub fn before_fork() {
 }
 
 /// See [`before_fork`]; in the parent and in the child.
-pub fn after_fork() {
+pub fn after_fork(child: bool) {
+    if child {
+        ANNOUNCED.store(false, Ordering::Relaxed);
+    }
+    SHARED.store(true, Ordering::Relaxed);
+    if !ANNOUNCED.load(Ordering::Relaxed)
+        && let Some(runtime) = process::attached()
+    {
+        runtime.shares_keeper();
+    }
     // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
     unsafe { KEEPER.force_unlock() };
 }

@@ -156,6 +156,9 @@ pub fn lower(host: &mut Host<'_>, near: c_int, id: SockId) {
     if over.has(Ready::OUT) {
         mirror::lower_out(near);
     }
+    if over.has(Ready::ERR) {
+        mirror::lower_err(near);
+    }
     host.lowered(id, over);
 }
 
@@ -184,6 +187,29 @@ pub fn closed(rt: &Runtime, id: SockId) -> bool {
     host.close(id);
     fars::forget(&mut host, id);
     lingers
+}
+
+/// Close the sockets bound to `port` that no process has any more; true if there were any. The
+/// keeper will hear of their ends too, but whoever has waited for a killed process may use its
+/// port at once.
+pub fn close_those_gone(rt: &Runtime, host: &mut Host<'_>, port: u16) -> bool {
+    let mut bound = [SockId::default(); 16];
+    let mut count = 0;
+    for (place, id) in bound.iter_mut().zip(host.sh.bound_at(port)) {
+        *place = id;
+        count += 1;
+    }
+    let mut any = false;
+    for &id in bound.iter().take(count) {
+        let free = unix::socket(unix::Kind::Stream, false)
+            .and_then(|scratch| unix::bind(scratch.raw(), &rt.socket_name(id.number())));
+        if free.is_ok() {
+            host.close(id);
+            fars::forget(host, id);
+            any = true;
+        }
+    }
+    any
 }
 
 /// Close the program's descriptor.

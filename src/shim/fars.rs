@@ -8,9 +8,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use utcp_stack::keeper::mirror;
-use utcp_stack::runtime::{high, own};
-use utcp_stack::stack::{Host, Ready, SockId};
-use utcp_stack::sys::{self, Fd, process};
+use utcp_stack::runtime::{Runtime, Session, high, own};
+use utcp_stack::stack::{Host, Ready, SockId, Socket};
+use utcp_stack::sys::io::dup_from;
+use utcp_stack::sys::{self, Fd, process, unix};
 
 /// Places; a socket has the one that its index falls on.
 const PLACES: usize = 4096;
@@ -60,6 +61,44 @@ pub fn forget(_: &mut Host<'_>, id: SockId) {
     }
 }
 
+/// How many copies are made under one hold of the lock.
+const PORTION: usize = 32;
+
+/// Copies of the next far ends kept here, from place `from` on, for a new keeper. `None` when
+/// there are no more.
+pub fn copies(runtime: &Runtime, from: &mut usize) -> Option<[Option<(SockId, Fd)>; PORTION]> {
+    let mut portion = [const { None }; PORTION];
+    let mut count = 0;
+    if HELD.load(Ordering::Relaxed) == 0 || *from >= PLACES {
+        return None;
+    }
+    let host = runtime.enter();
+    while let Some(place) = FARS.get(*from)
+        && let Some(copy) = portion.get_mut(count)
+    {
+        let packed = place.load(Ordering::Relaxed);
+        if packed != 0
+            && let Some(id) = whose(&host, *from, packed)
+            && let Ok(far) = dup_from(packed as u32 as i32, 3)
+        {
+            *copy = Some((id, far));
+            count += 1;
+        }
+        *from += 1;
+    }
+    (count > 0).then_some(portion)
+}
+
+/// The socket whose far end is at `place`: its index falls there, and the near end has its name.
+fn whose(host: &Session<'_>, place: usize, packed: u64) -> Option<SockId> {
+    let near = unix::peer_name(packed as u32 as i32).ok()?;
+    let generation = (packed >> 32) as u32;
+    (place as u32..=host.sh.sockets.high_water())
+        .step_by(PLACES)
+        .map(|index| SockId { index, generation })
+        .find(|id| host.socket(*id).is_ok() && host.runtime().socket_name(id.number()) == near)
+}
+
 /// The program needs the descriptors.
 pub fn forget_all(_: &mut Host<'_>) -> bool {
     let any = HELD.load(Ordering::Relaxed) > 0;
@@ -97,15 +136,22 @@ fn of(id: SockId) -> Option<i32> {
 /// Raise the readiness of what is kept here; the rest stays for the keeper.
 pub fn raise(host: &mut Host<'_>) {
     let mut left = host.sh.mirror_len.min(AT_ONCE);
-    while let Some((id, old, new)) = host.next_mirror_of(&mut left, |id, _| of(id).is_some()) {
-        let Some(far) = of(id) else { continue };
-        if new.has(Ready::ERR) && !old.has(Ready::ERR) {
+    let pid = host.pid;
+    // An error that we hold back is ours to let go of, whether the far end is still here or not.
+    let mine = |id, s: &Socket| of(id).is_some() || s.watcher == pid && s.error_is_held();
+    while let Some((id, old, new)) = host.next_mirror_of(&mut left, mine) {
+        let error = new.has(Ready::ERR) && !old.has(Ready::ERR);
+        match of(id) {
+            Some(far) if !error => {
+                let _ = mirror::raise(far, old, new);
+            }
             // Shown by the last holder of the far end that closes it, the keeper, and all at
             // once: who waits must not see a part of it.
-            forget(host, id);
-            host.unmirror(id, old, new);
-            continue;
+            _ => {
+                forget(host, id);
+                host.set_watcher(id, 0);
+                host.unmirror(id, old, new);
+            }
         }
-        let _ = mirror::raise(far, old, new);
     }
 }

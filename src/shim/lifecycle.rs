@@ -5,7 +5,7 @@ use crate::dispatch::{CANCELLED, Sock, failed};
 use crate::errno::Result;
 use crate::fdtable::{self, Entry};
 use crate::sockaddr::{self, Given};
-use crate::{attach, ends, errno, kernel, process, sysctl};
+use crate::{attach, ends, errno, kernel, memory, process, sysctl};
 use core::ffi::c_int;
 use libc::{sockaddr as SockAddr, socklen_t};
 use utcp_stack::runtime::{Runtime, Wait, Woken};
@@ -35,7 +35,16 @@ pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId,
     let sysctl = sysctl::now();
     let id = {
         let mut host = rt.enter();
-        let id = host.create(family, owner, &sysctl).map_err(errno::of)?;
+        let created = host.create(family, owner, &sysctl);
+        if created == Err(Error::NoBuffers) {
+            drop(host);
+            process::complain(
+                "no socket: all of the stack's are in use; `utcp ss -ap` shows whose, and another \
+                 stack (UTCP_STACK=NAME) has its own",
+            );
+            return failed(Error::NoBuffers);
+        }
+        let id = created.map_err(errno::of)?;
         let _ = host.set_nonblock(id, flags & libc::SOCK_NONBLOCK != 0);
         id
     };
@@ -67,8 +76,44 @@ pub fn bind(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> {
     };
     let to = given.for_bind(family)?;
     let privileged = to.port != 0 && to.port < limit && kernel::may_bind_low_ports();
-    s.enter()?.bind(s.id, to, privileged).map_err(errno::of)?;
-    Ok(0)
+    let mut host = s.enter()?;
+    let mut bound = host.bind(s.id, to, privileged);
+    if bound == Err(Error::AddrInUse) && ends::close_those_gone(s.rt, &mut host, to.port) {
+        bound = host.bind(s.id, to, privileged);
+    }
+    bound.map(|()| 0).map_err(errno::of)
+}
+
+/// bindresvport(3): a port below 1024, tried in libc's order: from 600 up, then from 512.
+pub fn bind_reserved(s: Sock, addr: *mut libc::sockaddr_in) -> Result<c_int> {
+    const PORTS: u32 = 1024 - 600;
+    let mut to: libc::sockaddr_in = if addr.is_null() {
+        libc::sockaddr_in {
+            sin_family: libc::AF_INET as u16,
+            sin_port: 0,
+            sin_addr: libc::in_addr { s_addr: 0 },
+            sin_zero: [0; 8],
+        }
+    } else {
+        memory::read(addr.cast_const())?
+    };
+    if c_int::from(to.sin_family) != libc::AF_INET {
+        return Err(Errno(libc::EAFNOSUPPORT));
+    }
+    let first = pid() % PORTS;
+    let ports = (0..PORTS)
+        .map(|n| 600 + (first + n) % PORTS)
+        .chain(512..600);
+    for port in ports {
+        to.sin_port = (port as u16).to_be();
+        let len = size_of::<libc::sockaddr_in>() as socklen_t;
+        match bind(s, (&raw const to).cast(), len) {
+            Err(Errno(libc::EADDRINUSE)) => {}
+            Ok(_) if !addr.is_null() => return memory::write(addr, to).map(|()| 0),
+            other => return other,
+        }
+    }
+    Err(Errno(libc::EADDRINUSE))
 }
 
 /// listen(2).
@@ -156,6 +201,7 @@ pub fn connect(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> 
             };
         }
         let has_far = host.socket(s.id).is_ok_and(|s| s.has_far);
+        ends::lower(&mut host, s.fd, s.id);
         (begun, timeout(sndtimeo), nonblock, has_far)
     };
     if !has_far && matches!(begun, Ok(()) | Err(Error::InProgress)) {
@@ -172,7 +218,10 @@ pub fn connect(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> 
     let done = wait(s, timeout, pending, |host| {
         match host.connect_result(s.id) {
             Err(Error::Already) => None,
-            other => Some(other),
+            other => {
+                ends::lower(host, s.fd, s.id);
+                Some(other)
+            }
         }
     })?;
     done.map(|()| 0).map_err(errno::of)

@@ -2,11 +2,15 @@
 //!
 //! The kernel gives EFAULT for a bad pointer; we must not die of it. Small things (addresses,
 //! option values, message headers) are copied by the kernel, off the hot path. The payload of
-//! send and recv is copied directly, after a look at what can be told from the numbers.
+//! send and recv is copied directly; its first and its last page are tried before, by a system
+//! call that touches them and does nothing else, and pages that were there once are not tried
+//! again. So a pointer that was never right is an EFAULT, for nothing on a buffer that is used
+//! twice; memory that was taken away under a program that goes on using it ends it.
 
 use crate::errno::Result;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use utcp_stack::sys::{Errno, process, syscall};
 
 /// One past the last address a program can have.
@@ -100,6 +104,8 @@ unsafe impl Plain for libc::msghdr {}
 unsafe impl Plain for libc::iovec {}
 // SAFETY: numbers.
 unsafe impl Plain for libc::linger {}
+// SAFETY: numbers.
+unsafe impl Plain for libc::sockaddr_in {}
 
 /// Read a value.
 pub fn read<T: Plain>(from: *const T) -> Result<T> {
@@ -122,6 +128,82 @@ pub fn write<T: Plain>(to: *mut T, value: T) -> Result<()> {
         to as usize,
         size_of::<T>(),
     )
+}
+
+/// What is to be done with memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// It is read.
+    Read,
+    /// It is written to.
+    Write,
+}
+
+const PAGE_BITS: u32 = 12;
+/// How many pages are remembered, each at the place that its number falls on.
+const PLACES: usize = 512;
+/// A page that was there: its number, and below it whether it could be written to.
+static KNOWN: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];
+
+/// Whether the first and the last of `len` bytes at `at` are there to be read or written.
+#[inline]
+pub fn is_there(at: usize, len: usize, access: Access) -> bool {
+    if len == 0 {
+        return true;
+    }
+    if !plausible(at, len) {
+        return false;
+    }
+    let last = at + (len - 1);
+    page_is_there(at, access)
+        && (at >> PAGE_BITS == last >> PAGE_BITS || page_is_there(last, access))
+}
+
+#[inline]
+fn page_is_there(at: usize, access: Access) -> bool {
+    let number = at >> PAGE_BITS;
+    let place = &KNOWN[number % PLACES];
+    let known = place.load(Ordering::Relaxed);
+    if known >> 1 == number && (known & 1 == 1 || access == Access::Read) {
+        return true;
+    }
+    let there = touch(at, access);
+    if there {
+        let writable = usize::from(access == Access::Write);
+        place.store(number << 1 | writable, Ordering::Relaxed);
+    }
+    there
+}
+
+/// Have the kernel touch the word at `at`: futex(2) reads it to compare, or changes it by
+/// nothing, atomically. Nobody waits there, so nobody is woken. (Of all calls that take a pointer this one is the
+/// cheapest without an effect, and no sandbox forbids it.)
+#[cold]
+fn touch(at: usize, access: Access) -> bool {
+    let word = at & !3;
+    let private = libc::FUTEX_PRIVATE_FLAG;
+    let (operation, last) = match access {
+        Access::Read => (libc::FUTEX_CMP_REQUEUE | private, 0),
+        // FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_NE, 0xfff) would wake waiters at the second
+        // address, of which there are to be none.
+        Access::Write => (
+            libc::FUTEX_WAKE_OP | private,
+            libc::FUTEX_OP(libc::FUTEX_OP_OR, 0, libc::FUTEX_OP_CMP_LT, 0),
+        ),
+    };
+    // SAFETY: the kernel checks the address; the word is left as it is.
+    let done = unsafe {
+        syscall(
+            libc::SYS_futex,
+            [word, operation as usize, 0, 0, word, last as usize],
+        )
+    };
+    done != Err(Errno(libc::EFAULT))
+}
+
+/// Whether some of `len` bytes at `at` are where no program has memory, be they none.
+pub fn is_outside(at: usize, len: usize) -> bool {
+    at.saturating_add(len) > TASK_SIZE
 }
 
 /// Whether `len` bytes can be at `at` at all.

@@ -62,7 +62,7 @@ fn attach_now(
 }
 
 /// One line on stderr, once in a process.
-fn complain(line: &str) {
+pub fn complain(line: &str) {
     static SAID: AtomicU32 = AtomicU32::new(0);
     if SAID.swap(1, Ordering::Relaxed) == 0 {
         let _ = io::write(2, format!("utcp: {line}\n").as_bytes());
@@ -104,7 +104,7 @@ extern "C" fn in_fork_child() {
 fn release_locks(child: bool) {
     let mask = Signals(FORK_MASK.load(Ordering::Relaxed));
     ends::after_fork(child);
-    attach::after_fork();
+    attach::after_fork(child);
     // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
     unsafe { ATTACHING.force_unlock() };
     set_mask(mask);

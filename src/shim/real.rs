@@ -10,7 +10,7 @@
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{
     epoll_event, fd_set, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t, pollfd, sigset_t, size_t,
-    sockaddr, socklen_t, ssize_t, timespec, timeval,
+    sockaddr, sockaddr_in, socklen_t, ssize_t, timespec, timeval,
 };
 use once_cell::race::OnceNonZeroUsize;
 
@@ -101,6 +101,7 @@ impl Missing for () {
 next! {
     socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    bindresvport(fd: c_int, addr: *mut sockaddr_in) -> c_int;
     listen(fd: c_int, backlog: c_int) -> c_int;
     accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
     accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int;

@@ -5,6 +5,7 @@
 //! near end. What nobody knows answers as a kernel without that option does.
 
 use crate::dispatch::Sock;
+use crate::ends;
 use crate::errno::{self, Result};
 use crate::memory;
 use crate::tcp_info;
@@ -339,7 +340,9 @@ fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<(
             Family::V6 => libc::AF_INET6,
         }),
         libc::SO_ERROR => {
-            let e = s.enter()?.take_error(s.id).map_err(errno::of)?;
+            let mut host = s.enter()?;
+            let e = host.take_error(s.id).map_err(errno::of)?;
+            ends::lower(&mut host, s.fd, s.id);
             out.int(e.map_or(0, |e| errno::of_tcp(e).0));
         }
         libc::SO_LINGER => {

@@ -16,6 +16,7 @@ pub const INTERPOSED: &[Group] = &[
         symbols: &[
             "socket",
             "bind",
+            "bindresvport",
             "listen",
             "accept",
             "accept4",

@@ -154,6 +154,7 @@ fn read() -> Sysctl {
         c"/proc/sys/net/ipv4/tcp_max_syn_backlog",
         &mut s.tcp_max_syn_backlog,
     );
+    one(c"/proc/sys/net/ipv4/tcp_syncookies", &mut s.tcp_syncookies);
     all(
         c"/proc/sys/net/ipv4/ip_local_port_range",
         &mut s.ip_local_port_range,

@@ -3,6 +3,7 @@
 use crate::dispatch::{CANCELLED, Sock};
 use crate::errno::Result;
 use crate::lifecycle::{timeout, wait};
+use crate::memory::Access;
 use crate::vectors::Buffers;
 use crate::{ends, errno, kernel};
 use core::ffi::c_int;
@@ -21,6 +22,7 @@ pub fn send(s: Sock, data: Buffers, flags: c_int) -> Result<isize> {
 }
 
 fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
+    data.look(Access::Read)?;
     let stack_flags = SendFlags {
         oob: flags & libc::MSG_OOB != 0,
     };
@@ -84,7 +86,10 @@ fn send_some(
                 continue;
             }
             Err(Error::WouldBlock) => {}
-            Err(e) => return Some(Err(errno::of(e))),
+            Err(e) => {
+                ends::lower(host, s.fd, s.id);
+                return Some(Err(errno::of(e)));
+            }
         }
         ends::lower(host, s.fd, s.id);
         return None;
@@ -92,12 +97,13 @@ fn send_some(
 }
 
 /// recv(2) and everything like it; beside the count, whether it was urgent data.
-pub fn recv(s: Sock, out: Buffers, flags: c_int) -> Result<(isize, bool)> {
+pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, bool)> {
     if flags & libc::MSG_ERRQUEUE != 0 {
         // Nothing ever queues there.
         s.enter()?;
         return Err(Errno(libc::EAGAIN));
     }
+    out.look(Access::Write)?;
     if flags & libc::MSG_OOB != 0 {
         return recv_urgent(s, out, flags).map(|n| (n, true));
     }
@@ -147,7 +153,7 @@ impl Recv {
     /// Take what is there; `None` to wait.
     fn attempt(&mut self, host: &mut Host<'_>) -> Option<Result<()>> {
         let ended = self.take(host);
-        if !self.peek {
+        if !self.peek || matches!(ended, Some(Err(_))) {
             ends::lower(host, self.s.fd, self.s.id);
         }
         ended
@@ -228,6 +234,9 @@ fn recv_urgent(s: Sock, out: Buffers, flags: c_int) -> Result<isize> {
     let byte = host.recv_urgent(s.id, peek).map_err(errno::of)?;
     ends::lower(&mut host, s.fd, s.id);
     let Some(byte) = byte else { return Ok(0) };
+    if out.is_bad() && flags & libc::MSG_TRUNC == 0 {
+        return Err(Errno(libc::EFAULT));
+    }
     Ok(out.with_output(|parts| match parts.first_mut() {
         Some(part) if flags & libc::MSG_TRUNC == 0 => {
             part[0] = byte;

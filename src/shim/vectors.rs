@@ -1,7 +1,7 @@
 //! The program's buffers: one, or a `struct iovec` array.
 
 use crate::errno::Result;
-use crate::memory;
+use crate::memory::{self, Access};
 use core::ffi::{c_int, c_void};
 use libc::iovec;
 use std::io::{IoSlice, IoSliceMut};
@@ -63,7 +63,7 @@ impl Buffers {
         if count > MAX {
             return Err(Errno(too_many));
         }
-        if !memory::plausible(at as usize, count * size_of::<iovec>()) {
+        if !memory::is_there(at as usize, count * size_of::<iovec>(), Access::Read) {
             return Err(Errno(libc::EFAULT));
         }
         let mut total: usize = 0;
@@ -75,7 +75,7 @@ impl Buffers {
                 return Err(Errno(libc::EINVAL));
             }
             // Of vectors the kernel looks at the addresses at once.
-            if (v.iov_base as usize).saturating_add(v.iov_len) > memory::TASK_SIZE {
+            if memory::is_outside(v.iov_base as usize, v.iov_len) {
                 return Err(Errno(libc::EFAULT));
             }
             bad |= !memory::plausible(v.iov_base as usize, v.iov_len);
@@ -91,6 +91,20 @@ impl Buffers {
             passed: 0,
             offset: 0,
         })
+    }
+
+    /// Look whether the memory is there, before it is read or written. What no program can have
+    /// is an error at once, as in the kernel (access_ok); what it hasn't, once bytes would be copied.
+    pub fn look(&mut self, access: Access) -> Result<()> {
+        if memory::is_outside(self.single.iov_base as usize, self.single.iov_len) {
+            return Err(Errno(libc::EFAULT));
+        }
+        self.bad = self.bad
+            || (0..self.count).any(|i| {
+                let v = self.vector(i);
+                !memory::is_there(v.iov_base as usize, v.iov_len, access)
+            });
+        Ok(())
     }
 
     /// Bytes in all.

@@ -81,6 +81,7 @@ pub(super) fn empty_socket() -> Socket {
         backlog: 0,
         accept_len: 0,
         syn_len: 0,
+        cookie_sent: crate::time::Instant::default(),
         accept_head: 0,
         accept_tail: 0,
         accept_next: 0,

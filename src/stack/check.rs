@@ -100,6 +100,9 @@ impl Host<'_> {
         for q in self.sh.looped.payloads() {
             self.check_queue("a looped segment", q, &mut counted, f);
         }
+        for buf in self.sh.fragments.buffers() {
+            counted.buffers.entry(buf.number()).or_insert((buf, 0)).1 += 1;
+        }
         let in_use = self.sh.chunks.in_use();
         f.same("pieces in use", in_use, counted.chunks.len() as u32);
         let mut used = (0, 0);

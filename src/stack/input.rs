@@ -1,6 +1,6 @@
 //! Packets in: from the device or the loopback to the connection, listener or RST they get.
 
-use super::buffers::LARGE;
+use super::buffers::{BufId, LARGE};
 use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
@@ -27,6 +27,8 @@ enum Arrived {
         kind: IcmpError,
     },
     Answered,
+    /// A piece of a packet.
+    Piece,
 }
 
 impl Host<'_> {
@@ -46,7 +48,15 @@ impl Host<'_> {
                 break;
             };
             count += 1;
-            let arrived = self.parse(buf, len, &vnet);
+            let mut buf = buf;
+            let mut arrived = self.parse(buf, 0, len, &vnet);
+            if matches!(arrived, Some(Arrived::Piece))
+                && let Some(whole) = self.take_piece(buf, len)
+            {
+                self.sh.buffers.release(buf);
+                buf = whole.buf;
+                arrived = self.parse(buf, whole.start, whole.len, &VnetHdr::PLAIN);
+            }
             match arrived {
                 Some(Arrived::Segment {
                     src,
@@ -75,7 +85,7 @@ impl Host<'_> {
                     self.sh.counters.icmp_in += 1;
                     self.icmp_arrives(local, remote, seq, kind);
                 }
-                Some(Arrived::Answered) | None => {}
+                Some(Arrived::Answered | Arrived::Piece) | None => {}
             }
             self.sh.buffers.release(buf);
             self.deliver_looped();
@@ -84,9 +94,10 @@ impl Host<'_> {
         count
     }
 
-    fn parse(&mut self, buf: super::buffers::BufId, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
+    /// The packet that lies in `buf` from `start` on.
+    fn parse(&mut self, buf: BufId, start: usize, len: usize, vnet: &VnetHdr) -> Option<Arrived> {
         let bytes = self.sh.buffers.bytes(buf);
-        let packet = bytes.get(..len)?;
+        let packet = bytes.get(start..start + len)?;
         let parsed = match wire::parse(packet, vnet.verified()) {
             Ok(p) => p,
             Err(Malformed::Checksum) => {
@@ -94,6 +105,7 @@ impl Host<'_> {
                 self.sh.counters.in_errs += 1;
                 return None;
             }
+            Err(Malformed::Fragment) => return Some(Arrived::Piece),
             Err(_) => {
                 self.sh.counters.in_errs += 1;
                 return None;
@@ -116,7 +128,7 @@ impl Host<'_> {
                     src: src.into(),
                     dst,
                     segment,
-                    payload,
+                    payload: start + payload,
                 })
             }
             Packet::Echo { src, dst, body } => {
@@ -164,12 +176,12 @@ impl Host<'_> {
         }
     }
 
-    fn is_ours(&self, a: Addr) -> bool {
+    pub(super) fn is_ours(&self, a: Addr) -> bool {
         !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
     }
 
     /// The payload as a queue: small ones copied, large ones by reference.
-    fn take_payload(&mut self, buf: super::buffers::BufId, at: usize, seg: &Segment) -> Queue {
+    fn take_payload(&mut self, buf: BufId, at: usize, seg: &Segment) -> Queue {
         let mut q = Queue::default();
         if seg.len == 0 {
             return q;
@@ -209,7 +221,7 @@ impl Host<'_> {
         payload.clear(&mut pools!(self.sh));
     }
 
-    fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+    pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let (local, remote) = (s.local, s.remote);
         if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)

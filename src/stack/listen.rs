@@ -112,7 +112,9 @@ impl Host<'_> {
             return;
         }
         if seg.flags.has(Flags::ACK) {
-            if let Some(reset) = reset_for(seg) {
+            if !self.cookie_comes_back(listener, local, remote, seg, payload)
+                && let Some(reset) = reset_for(seg)
+            {
                 self.send_stray(local, remote, reset);
             }
             return;
@@ -120,43 +122,57 @@ impl Host<'_> {
         if !seg.flags.has(Flags::SYN) || seg.flags.has(Flags::FIN) {
             return;
         }
+        // Linux: tcp_conn_request.
         let l = &self.sh.sockets[listener];
+        let cookies = l.sysctl.tcp_syncookies;
+        let proven = least_iss != SeqNum(0);
+        let cookie = !proven && (cookies == 2 || l.syn_len > l.backlog);
+        if cookie && cookies == 0 {
+            self.sh.counters.listen_drops += 1;
+            return;
+        }
         if l.accept_len > l.backlog {
             self.sh.counters.listen_overflows += 1;
             self.sh.counters.listen_drops += 1;
             return;
         }
-        if l.syn_len >= l.backlog.max(1).min(l.sysctl.tcp_max_syn_backlog).max(8) {
+        if cookie {
+            self.send_cookie(listener, local, remote, seg);
+            return;
+        }
+        // Without cookies the last quarter is for peers that are known.
+        let most = l.sysctl.tcp_max_syn_backlog;
+        if !proven && cookies == 0 && most.saturating_sub(l.syn_len) < most >> 2 {
             self.sh.counters.listen_drops += 1;
             return;
         }
-        let Some(child) = self.new_child(listener, local, remote, seg, least_iss) else {
+        let iss = self.isn(local, remote);
+        let iss = if proven && iss.lt(least_iss) {
+            least_iss
+        } else {
+            iss
+        };
+        let Some(child) = self.new_child(listener, local, remote, seg, iss) else {
             self.sh.counters.no_buffers += 1;
             return;
         };
         // Data on a SYN is not taken before the handshake is complete.
-        let _ = payload;
         self.trace_state(child, State::Listen, State::SynReceived);
         self.output(child);
     }
 
-    fn new_child(
+    /// A child in SYN_RECEIVED for the SYN `seg`.
+    pub(super) fn new_child(
         &mut self,
         listener: u32,
         local: Endpoint,
         remote: Endpoint,
         seg: &Segment,
-        least_iss: SeqNum,
+        iss: SeqNum,
     ) -> Option<u32> {
         let child = self.alloc_socket()?;
         self.touch(listener);
         let l = self.sh.sockets[listener];
-        let iss = self.isn(local, remote);
-        let iss = if least_iss != SeqNum(0) && iss.lt(least_iss) {
-            least_iss
-        } else {
-            iss
-        };
         let path = self.path(&l, local, remote);
         let tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
         let now = self.now;
@@ -329,12 +345,7 @@ impl Host<'_> {
 
     /// The initial sequence number for a pair (RFC 6528).
     pub(super) fn isn(&self, local: Endpoint, remote: Endpoint) -> SeqNum {
-        let mut tuple = [0u8; 36];
-        tuple[..16].copy_from_slice(&local.addr.0);
-        tuple[16..32].copy_from_slice(&remote.addr.0);
-        tuple[32..34].copy_from_slice(&local.port.to_be_bytes());
-        tuple[34..].copy_from_slice(&remote.port.to_be_bytes());
-        initial_seq(self.now, &self.sh.secret, &tuple)
+        initial_seq(self.now, &self.sh.secret, &tuple(local, remote))
     }
 
     /// What a connection of `s` needs to know of its path.
@@ -349,4 +360,14 @@ impl Host<'_> {
             ts_offset: timestamp_offset(&self.sh.secret, &both),
         }
     }
+}
+
+/// Addresses and ports in bytes, to be hashed.
+pub(super) fn tuple(local: Endpoint, remote: Endpoint) -> [u8; 36] {
+    let mut tuple = [0u8; 36];
+    tuple[..16].copy_from_slice(&local.addr.0);
+    tuple[16..32].copy_from_slice(&remote.addr.0);
+    tuple[32..34].copy_from_slice(&local.port.to_be_bytes());
+    tuple[34..].copy_from_slice(&remote.port.to_be_bytes());
+    tuple
 }

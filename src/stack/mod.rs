@@ -22,7 +22,9 @@
 pub mod buffers;
 mod calls;
 mod check;
+mod cookies;
 mod error;
+mod fragments;
 mod input;
 mod listen;
 pub mod options;

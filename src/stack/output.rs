@@ -274,12 +274,12 @@ impl Host<'_> {
         }
     }
 
-    /// Send a segment that belongs to no connection: a RST.
+    /// Send a segment that belongs to no connection: a RST, or a SYN+ACK that is not remembered.
     pub(super) fn send_stray(&mut self, local: Endpoint, remote: Endpoint, mut segment: Segment) {
         segment.src_port = local.port;
         segment.dst_port = remote.port;
         self.sh.counters.out_segs += 1;
-        self.sh.counters.out_rsts += 1;
+        self.sh.counters.out_rsts += u64::from(segment.flags.has(Flags::RST));
         if self.is_local(remote.addr) {
             self.trace_segment(0, Direction::Loop, local, remote, &segment, false);
             if self.sh.looped.is_full() {

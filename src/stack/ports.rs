@@ -1,7 +1,7 @@
 //! Who may bind what, and the tables of ports and connections.
 
 use super::shared::CONN_BUCKETS;
-use super::{Error, Host, Result, Shared, Socket};
+use super::{Error, Host, Result, Shared, SockId, Socket};
 use crate::addr::{Addr, Endpoint};
 use crate::tcp::State;
 use crate::time::Duration;
@@ -107,6 +107,22 @@ impl Shared {
         let s = &mut self.sockets[index];
         s.hashed = false;
         s.hash_next = 0;
+    }
+
+    /// Sockets bound to this port that have no connection: bound merely, or listening.
+    pub fn bound_at(&self, port: u16) -> impl Iterator<Item = SockId> + '_ {
+        let at = |index: u32| self.sockets.get(index).map(|s| (index, s));
+        let mut next = at(self.port_table[usize::from(port)]);
+        core::iter::from_fn(move || {
+            let (index, s) = next?;
+            next = at(s.port_next);
+            Some((index, s))
+        })
+        .filter(|(_, s)| !s.orphan && !s.embryonic && s.remote.port == 0)
+        .map(|(index, s)| SockId {
+            index,
+            generation: s.generation,
+        })
     }
 
     /// Link into the table of bound ports.

@@ -88,6 +88,12 @@ impl Socket {
         }
         r
     }
+
+    /// There is an error that the descriptor doesn't show, and a process that has to close its far
+    /// end first.
+    pub fn error_is_held(&self) -> bool {
+        self.watcher != 0 && self.error.is_some() && !self.mirrored.has(Ready::ERR)
+    }
 }
 
 impl super::Shared {
@@ -216,6 +222,19 @@ impl Host<'_> {
         }
     }
 
+    /// Queued sockets with an error to be shown, whose far ends a process holds beside the keeper:
+    /// the error shows when the last holder closes. Each with that process.
+    pub fn errors_held(&self) -> impl Iterator<Item = (SockId, u32)> + '_ {
+        self.sh.mirror_queue().filter_map(|index| {
+            let s = self.sh.sockets.get(index)?;
+            let id = SockId {
+                index,
+                generation: s.generation,
+            };
+            (s.mirror_queued && s.has_far && s.error_is_held()).then_some((id, s.watcher))
+        })
+    }
+
     /// The next socket whose descriptor shows too little: raise what is in `.2` and not in `.1`
     /// before the lock is given back; it counts as done.
     pub fn next_mirror(&mut self) -> Option<(SockId, Ready, Ready)> {
@@ -223,17 +242,28 @@ impl Host<'_> {
         self.next_mirror_of(&mut left, |_, _| true)
     }
 
-    /// What the descriptor shows and should not: of IN, OUT and PRI.
+    /// What the descriptor shows and should not: of IN, OUT, PRI and ERR.
     pub fn to_lower(&self, id: SockId) -> Ready {
         let Ok(s) = self.socket(id) else {
             return Ready(0);
         };
-        let can = Ready::IN.with(Ready::OUT).with(Ready::PRI).0;
+        let can = Ready::IN
+            .with(Ready::OUT)
+            .with(Ready::PRI)
+            .with(Ready::ERR)
+            .0;
         // The end of the stream is readable by itself, and can't be lowered.
         let ended = s.mirrored.any(Ready::RDHUP.with(Ready::HUP));
         let can = if ended { can & !Ready::IN.0 } else { can };
+        // Whether an error shows is known too late by whoever closes the far end last.
+        let ready = s.ready();
+        let shown = if ready.has(Ready::HUP) {
+            s.mirrored.with(Ready::ERR)
+        } else {
+            s.mirrored
+        };
         if s.has_far {
-            Ready(s.mirrored.0 & !s.ready().0 & can)
+            Ready(shown.0 & !ready.0 & can)
         } else {
             Ready(0)
         }

@@ -76,6 +76,7 @@ impl Host<'_> {
         self.sh.counters.recoveries += 1;
         let mut suspects = self.suspects();
         self.sh.looped.lose();
+        self.sh.fragments.lose();
         self.sh.tx_waiting.clear();
         self.sh.mirror_len = 0;
         self.sh.sockets.rebuild_slots(|s| s.generation != 0);

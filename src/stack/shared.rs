@@ -88,7 +88,13 @@ pub struct Counters {
     pub in_csum_errors: u64,
     pub listen_drops: u64,
     pub listen_overflows: u64,
+    pub syncookies_sent: u64,
+    pub syncookies_recv: u64,
+    pub syncookies_failed: u64,
     pub no_buffers: u64,
+    pub reasm_reqds: u64,
+    pub reasm_oks: u64,
+    pub reasm_fails: u64,
     pub device_drops: u64,
     pub icmp_in: u64,
     pub icmp_out: u64,
@@ -138,6 +144,8 @@ pub struct Shared {
     pub looped: super::output::LoopQueue,
     /// Sockets that wait for room there.
     pub tx_waiting: super::output::TxWaiting,
+    /// Packets that came in pieces, not complete yet.
+    pub fragments: super::fragments::Fragments,
     /// Deadlines.
     pub timers: TimerHeap,
     /// Threads that wait.
@@ -154,11 +162,16 @@ pub struct Shared {
     pub trace: Ring,
 }
 
+/// Of what the fields mean: to be raised when that changes and no size does, so that programs of
+/// two days' libraries don't share a stack.
+const REVISION: u64 = 1;
+
 // SAFETY: every field is plain data without pointers whose all-zero pattern is a valid, empty value.
 #[allow(unsafe_code)]
 unsafe impl Root for Shared {
-    const LAYOUT: u64 =
-        (core::mem::size_of::<Shared>() as u64) << 16 | core::mem::size_of::<Socket>() as u64;
+    const LAYOUT: u64 = REVISION << 48
+        | (core::mem::size_of::<Shared>() as u64) << 16
+        | core::mem::size_of::<Socket>() as u64;
 }
 
 impl Shared {

@@ -175,6 +175,8 @@ pub struct Socket {
     pub accept_len: u32,
     /// Children in SYN_RECEIVED.
     pub syn_len: u32,
+    /// Of a listener: when it last answered a SYN with a cookie.
+    pub cookie_sent: crate::time::Instant,
     /// The first and last of the children that wait for accept (index; 0 none).
     pub accept_head: u32,
     /// See `accept_head`.

@@ -176,6 +176,9 @@ impl super::Host<'_> {
 
     /// Run every timer that is due, and deliver what each sends on the loopback.
     pub fn run_timers(&mut self) {
+        if self.sh.fragments.deadline() <= self.now {
+            self.expire_fragments();
+        }
         let touched = self.sh.journal_len;
         // A bound, so that a timer that re-arms itself in the past can't hold the lock.
         for _ in 0..4096 {
@@ -207,6 +210,7 @@ impl super::Host<'_> {
 
     /// When [`super::Host::run_timers`] is to be called next.
     pub fn next_deadline(&self) -> Instant {
-        self.sh.timers.first().map_or(Instant::NEVER, |(at, _)| at)
+        let first = self.sh.timers.first().map_or(Instant::NEVER, |(at, _)| at);
+        first.min(self.sh.fragments.deadline())
     }
 }

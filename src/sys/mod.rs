@@ -9,6 +9,7 @@ pub mod io;
 pub mod memory;
 pub mod netlink;
 pub mod process;
+pub mod remedy;
 pub mod signals;
 pub mod tun;
 pub mod unix;

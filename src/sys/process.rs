@@ -159,6 +159,13 @@ pub fn fd_of(pid: u32, fd: i32) -> Result<super::Fd> {
     Ok(super::Fd::own(got as i32))
 }
 
+/// A descriptor of this process, which polls readable when it has ended.
+pub fn pidfd() -> Result<super::Fd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { syscall(libc::SYS_pidfd_open, [pid() as usize, 0, 0, 0, 0, 0]) }?;
+    Ok(super::Fd::own(fd as i32))
+}
+
 /// exit_group(2).
 pub fn exit(status: i32) -> ! {
     loop {

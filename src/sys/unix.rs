@@ -217,6 +217,27 @@ pub fn peer(fd: i32) -> Result<Peer> {
     })
 }
 
+/// The value of a SOL_SOCKET option that is an `int`.
+pub fn option(fd: i32, option: i32) -> Result<i32> {
+    let mut value = 0i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: both pointers are valid for the call.
+    unsafe {
+        syscall(
+            libc::SYS_getsockopt,
+            [
+                fd as usize,
+                libc::SOL_SOCKET as usize,
+                option as usize,
+                &raw mut value as usize,
+                &raw mut len as usize,
+                0,
+            ],
+        )
+    }?;
+    Ok(value)
+}
+
 /// A SOL_SOCKET option that is an `int`.
 pub fn set_option(fd: i32, option: i32, value: i32) -> Result<()> {
     // SAFETY: `value` is four bytes long.

@@ -192,7 +192,12 @@ impl Tcb {
                 } else {
                     self.snd_wscale
                 };
-            self.max_window = self.max_window.max(self.snd_wnd);
+            // Linux's passive opens begin with this segment: what the SYN offered is forgotten.
+            self.max_window = if self.passive {
+                self.snd_wnd
+            } else {
+                self.max_window.max(self.snd_wnd)
+            };
             self.snd_wl1 = seg.seq;
             self.syn_rtt(now, seg);
             self.establish(now, out);

@@ -19,7 +19,7 @@ pub fn timestamp_offset(key: &[u8; 16], addresses: &[u8]) -> u32 {
 }
 
 /// `domain` keeps the two uses apart: who sees timestamps learns nothing of sequence numbers.
-fn hash(key: &[u8; 16], domain: u8, bytes: &[u8]) -> u32 {
+pub(super) fn hash(key: &[u8; 16], domain: u8, bytes: &[u8]) -> u32 {
     let mut hasher = SipHasher24::new_with_key(key);
     hasher.write_u8(domain);
     hasher.write(bytes);

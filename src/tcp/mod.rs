@@ -24,6 +24,7 @@
 mod ack;
 mod close;
 pub mod congestion;
+pub mod cookie;
 mod data;
 mod delack;
 mod icmp;
@@ -253,7 +254,8 @@ pub struct Sysctl {
     pub tcp_max_syn_backlog: u32,
     pub ip_local_port_range: [u16; 2],
     pub ip_unprivileged_port_start: u16,
-    pub tcp_fack_reserved: u16,
+    /// 0: never, 1: when a listener's queue is full, 2: always.
+    pub tcp_syncookies: u8,
     /// Length of TIME_WAIT in seconds (a constant in Linux: 60).
     pub time_wait: u32,
 }
@@ -291,9 +293,9 @@ impl Default for Sysctl {
             wmem_max: 4_194_304,
             somaxconn: 4096,
             tcp_max_syn_backlog: 2048,
+            tcp_syncookies: 1,
             ip_local_port_range: [32768, 60999],
             ip_unprivileged_port_start: 1024,
-            tcp_fack_reserved: 0,
             time_wait: 60,
         }
     }

@@ -51,6 +51,18 @@ impl Tcb {
         tcb
     }
 
+    /// The SYN+ACK of this passive open went out long ago, as a cookie: only the ACK that came
+    /// back is known.
+    pub fn cookie_came_back(&mut self) {
+        self.owes.syn = false;
+        self.snd_nxt = self.iss + 1;
+    }
+
+    /// Our shift for the window, and the peer's, if scaling was agreed; and whether SACK was.
+    pub fn agreed(&self) -> (Option<u8>, bool) {
+        (self.wscale_ok.then_some(self.snd_wscale), self.sack_ok)
+    }
+
     pub(super) fn new(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
         let Path {
             mss,

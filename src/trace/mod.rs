@@ -122,7 +122,8 @@ pub const CAPACITY: usize = 4096;
 /// The ring. `next` is the number of the next event; event `n` is at `n % CAPACITY`.
 #[repr(C)]
 pub struct Ring {
-    /// Events are written while this is not zero (a count of tracers).
+    /// Events are written while this is not zero: a bit for each tracer
+    /// ([`crate::runtime::Tracer`]).
     pub tracers: u32,
     next: u64,
     events: [Option<Event>; CAPACITY],

@@ -21,10 +21,14 @@ const V4_PARAMETER_PROBLEM: u8 = 12;
 const V4_PORT_UNREACHABLE: u8 = 3;
 
 const V6_UNREACHABLE: u8 = 1;
+const V6_TIME_EXCEEDED: u8 = 3;
 const V6_PARAMETER_PROBLEM: u8 = 4;
 const V6_ECHO: u8 = 128;
 const V6_ECHO_REPLY: u8 = 129;
 const V6_PORT_UNREACHABLE: u8 = 4;
+
+/// The code of a time that was exceeded in reassembly.
+const REASSEMBLY: u8 = 1;
 
 /// Hops that this host's own ICMP messages may make.
 const TTL: u8 = 64;
@@ -224,19 +228,40 @@ pub(super) fn emit_port_unreachable(
     original: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    let (type_and_code, tos, most) = match src {
+    let type_and_code = match src {
+        IpAddr::V4(_) => [V4_UNREACHABLE, V4_PORT_UNREACHABLE],
+        IpAddr::V6(_) => [V6_UNREACHABLE, V6_PORT_UNREACHABLE],
+    };
+    emit_error(src, dst, type_and_code, original, out)
+}
+
+/// Write a "time exceeded"; see [`super::emit_icmp_reassembly_timeout`].
+pub(super) fn emit_reassembly_timeout(
+    src: IpAddr,
+    dst: IpAddr,
+    first: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let type_and_code = match src {
+        IpAddr::V4(_) => [V4_TIME_EXCEEDED, REASSEMBLY],
+        IpAddr::V6(_) => [V6_TIME_EXCEEDED, REASSEMBLY],
+    };
+    emit_error(src, dst, type_and_code, first, out)
+}
+
+/// An error that quotes `original`.
+fn emit_error(
+    src: IpAddr,
+    dst: IpAddr,
+    type_and_code: [u8; 2],
+    original: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let (tos, most) = match src {
         // RFC 1812, section 4.3.2.3: as much as fits in 576 bytes.
-        IpAddr::V4(_) => (
-            [V4_UNREACHABLE, V4_PORT_UNREACHABLE],
-            TOS_ERROR,
-            576 - IPV4_HEADER - ICMP_HEADER,
-        ),
+        IpAddr::V4(_) => (TOS_ERROR, 576 - IPV4_HEADER - ICMP_HEADER),
         // RFC 4443, section 2.4 (c): as much as fits in the least MTU.
-        IpAddr::V6(_) => (
-            [V6_UNREACHABLE, V6_PORT_UNREACHABLE],
-            0,
-            1280 - IPV6_HEADER - ICMP_HEADER,
-        ),
+        IpAddr::V6(_) => (0, 1280 - IPV6_HEADER - ICMP_HEADER),
     };
     let quoted = original.get(..most).unwrap_or(original);
     emit(src, dst, type_and_code, tos, [&[0; 4], quoted], out)

@@ -13,10 +13,10 @@ pub(super) const IPV6_HEADER: usize = 40;
 pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
 pub(super) const ICMPV6: u8 = 58;
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION_OPTIONS: u8 = 60;
+pub(super) const HOP_BY_HOP: u8 = 0;
+pub(super) const ROUTING: u8 = 43;
+pub(super) const FRAGMENT: u8 = 44;
+pub(super) const DESTINATION_OPTIONS: u8 = 60;
 
 /// An IP packet taken apart.
 #[derive(Debug)]
@@ -174,7 +174,9 @@ fn skip_extensions(first: u8, payload: &[u8]) -> Result<(u8, &[u8]), Malformed> 
                 let header =
                     Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| Malformed::Truncated)?;
                 // An "atomic" fragment is a whole packet (RFC 6946).
-                if header.is_fragmenting_payload() {
+                // (etherparse's own answers leave out a part of the offset's bits.)
+                let place = header.slice().get(2..4).map_or(0, |b| be16([b[0], b[1]]));
+                if place & 0xfff9 != 0 {
                     return Err(Malformed::Fragment);
                 }
                 next = header.next_header().0;

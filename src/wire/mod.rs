@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+pub mod fragment;
 mod icmp;
 mod ip;
 mod tcp;
@@ -104,7 +105,7 @@ pub enum Malformed {
     BadHeader,
     /// IP, TCP or ICMP checksum wrong.
     Checksum,
-    /// A fragment (reassembly is not done here).
+    /// A piece of a packet, for [`fragment::parse`].
     Fragment,
 }
 
@@ -257,6 +258,17 @@ pub fn emit_icmp_port_unreachable(
     out: &mut [u8],
 ) -> Option<usize> {
     icmp::emit_port_unreachable(src, dst, original, out)
+}
+
+/// Write "time exceeded in reassembly" from `src` to `dst`, quoting the first piece; returns its
+/// length, or `None` when it does not fit (RFC 792; RFC 4443, section 3.3).
+pub fn emit_icmp_reassembly_timeout(
+    src: IpAddr,
+    dst: IpAddr,
+    first: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    icmp::emit_reassembly_timeout(src, dst, first, out)
 }
 
 /// The length of `options` as emitted, padded to a multiple of four.

@@ -412,8 +412,9 @@ fn ipv6_extension_headers() {
             other => panic!("{first}: {other:?}"),
         }
     }
-    let bad: [(u8, &[u8], Malformed); 8] = [
+    let bad: [(u8, &[u8], Malformed); 9] = [
         (44, &[6, 0, 0, 1, 9, 9, 9, 9], Malformed::Fragment),
+        (44, &[6, 0, 0, 64, 9, 9, 9, 9], Malformed::Fragment), // the last, at 64
         (44, &[6, 0, 1, 0, 9, 9, 9, 9], Malformed::Fragment),
         (43, &[6, 0, 0, 1, 0, 0, 0, 0], Malformed::BadHeader),
         (0, &[6, 0, 0xc2, 4, 0, 1, 0, 0], Malformed::BadHeader), // jumbo payload

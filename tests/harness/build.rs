@@ -14,7 +14,8 @@ pub fn sources() -> PathBuf {
         .expect("the folder c-tests")
 }
 
-/// Where compiled programs go. One folder a process: test binaries may run at once.
+/// Where compiled programs go. One folder a test binary: several may run at once. (And one may
+/// several times: an ordinary user's tests run themselves again, each in its user namespace.)
 fn out() -> &'static Path {
     static OUT: OnceLock<PathBuf> = OnceLock::new();
     OUT.get_or_init(|| {
@@ -79,6 +80,18 @@ fn once(key: &str, build: impl FnOnce() -> PathBuf) -> PathBuf {
     path
 }
 
+/// Have `build` make a file or folder beside `path`, then put it there: another process may be
+/// running what is there already.
+fn in_place(path: &Path, build: impl FnOnce(&Path)) {
+    let new = path.with_file_name(format!(
+        "{}.{}",
+        path.file_name().unwrap_or_default().display(),
+        std::process::id()
+    ));
+    build(&new);
+    std::fs::rename(&new, path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
 /// The program `c-tests/NAME.c`, compiled. A name that ends in `+fortify` is compiled with
 /// `-O2 -D_FORTIFY_SOURCE=2`, whose programs call `__read_chk` and the like.
 pub fn c(name: &str) -> PathBuf {
@@ -90,13 +103,15 @@ pub fn c(name: &str) -> PathBuf {
         } else {
             &["-O2", "-D_FORTIFY_SOURCE=2"]
         };
-        let mut cc = Command::new("cc");
-        cc.args(level)
-            .args(["-g", "-pthread", "-w", "-o"])
-            .arg(&path)
-            .arg(sources().join(stem).with_extension("c"))
-            .arg("-lresolv");
-        tool(&mut cc, "gcc");
+        in_place(&path, |new| {
+            let mut cc = Command::new("cc");
+            cc.args(level)
+                .args(["-g", "-pthread", "-w", "-o"])
+                .arg(new)
+                .arg(sources().join(stem).with_extension("c"))
+                .arg("-lresolv");
+            tool(&mut cc, "gcc");
+        });
         path
     })
 }
@@ -106,10 +121,18 @@ pub fn java(name: &str) -> PathBuf {
     once(&format!("java {name}"), || {
         let dir = out().join(format!("java-{name}"));
         std::fs::create_dir_all(&dir).expect("the folder for classes");
+        let class = dir.join(name).with_extension("class");
         let source = sources().join("java").join(name).with_extension("java");
-        let mut javac = Command::new("javac");
-        javac.arg("-encoding").arg("UTF-8").arg("-d").arg(&dir);
-        tool(javac.arg(source), "default-jdk-headless");
+        in_place(&class, |new| {
+            let classes = new.with_extension("folder");
+            std::fs::create_dir_all(&classes).expect("the folder for classes");
+            let mut javac = Command::new("javac");
+            javac.arg("-encoding").arg("UTF-8").arg("-d").arg(&classes);
+            tool(javac.arg(source), "default-jdk-headless");
+            let made = classes.join(name).with_extension("class");
+            std::fs::rename(made, new).expect("a class of the file's name, and no other");
+            std::fs::remove_dir(classes).expect("a class of the file's name, and no other");
+        });
         dir
     })
 }
@@ -118,9 +141,11 @@ pub fn java(name: &str) -> PathBuf {
 pub fn empty_library() -> PathBuf {
     once("empty library", || {
         let path = out().join("libempty.so");
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-x", "c", "/dev/null", "-o"]);
-        tool(cc.arg(&path), "gcc");
+        in_place(&path, |new| {
+            let mut cc = Command::new("cc");
+            cc.args(["-shared", "-fPIC", "-x", "c", "/dev/null", "-o"]);
+            tool(cc.arg(new), "gcc");
+        });
         path
     })
 }

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use utcp_stack::sys::remedy;
 
 /// The names that both hosts of an arrangement know each other by.
 pub const PEER: &str = "198.18.0.1";
@@ -37,7 +38,8 @@ pub fn ran_elsewhere(test: &str) -> bool {
     }
     assert!(
         std::env::var_os(AGAIN).is_none(),
-        "no network namespace can be made, not even in a user namespace; run the tests as root"
+        "no network namespace can be made, not even in a user namespace; {}",
+        remedy::namespaces()
     );
     let exe = std::env::current_exe().expect("this test's own file");
     let status = Command::new("unshare")
@@ -50,12 +52,23 @@ pub fn ran_elsewhere(test: &str) -> bool {
         Err(e) => panic!("can't run unshare: {e}; it comes with the package util-linux"),
         Ok(s) => assert!(
             s.success(),
-            "{test} failed in a user namespace ({s}). If it could not be made: as root run \
-             `sysctl kernel.unprivileged_userns_clone=1` (or \
-             kernel.apparmor_restrict_unprivileged_userns=0), or run the tests as root"
+            "{test} failed in a user namespace ({s}). If that could not be made: {}",
+            remedy::namespaces()
         ),
     }
     true
+}
+
+/// Fails the test where the stack can have no device, and says what opens it: without one the
+/// tested host can't be reached, and a test that did not run has not passed.
+pub fn need_device() {
+    if let Err(e) = File::options().read(true).write(true).open("/dev/net/tun") {
+        let opens = match e.kind() {
+            std::io::ErrorKind::PermissionDenied => "`sudo chmod 0666 /dev/net/tun` allows it",
+            _ => "`sudo modprobe tun` makes it (a container needs `--device /dev/net/tun`)",
+        };
+        panic!("this test needs a TUN device: /dev/net/tun: {e}; {opens}");
+    }
 }
 
 /// A network namespace, its loopback up.

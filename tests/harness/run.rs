@@ -267,6 +267,9 @@ pub fn run(test: &str, scenario: &Scenario, side: &Side) -> Outcome {
     // With the library, the tested host is a stack inside the peer's namespace.
     let tested = second.as_ref().unwrap_or(&here);
     if scenario.two_hosts {
+        if matches!(side, Side::Library(_)) {
+            netns::need_device();
+        }
         here.as_peer();
         if let Some(tested) = &second {
             here.wire_to(tested);

@@ -123,7 +123,8 @@ fn enter() -> Result<()> {
         let as_user = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) };
         if as_user != 0 {
             let why = std::io::Error::last_os_error();
-            return Err(Trouble::new("no network namespace can be made", why).mend(remedy()));
+            return Err(Trouble::new("no network namespace can be made", why)
+                .mend(utcp_stack::sys::remedy::namespaces()));
         }
         let write = |file: &str, text: String| {
             std::fs::write(format!("/proc/self/{file}"), text)
@@ -134,27 +135,6 @@ fn enter() -> Result<()> {
         write("gid_map", format!("0 {gid} 1"))?;
     }
     loopback_up()
-}
-
-/// What opens namespaces here.
-fn remedy() -> String {
-    let switches = [
-        ("kernel/unprivileged_userns_clone", "0", "1"),
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
-        ("user/max_user_namespaces", "0", "10000"),
-        ("user/max_net_namespaces", "0", "10000"),
-    ];
-    let shut = switches.iter().find(|(file, shut, _)| {
-        let value = std::fs::read_to_string(format!("/proc/sys/{file}")).unwrap_or_default();
-        value.trim() == *shut
-    });
-    match shut {
-        Some((file, _, open)) => format!(
-            "`sudo sysctl -w {}={open}` opens them, and sudo does without",
-            file.replace('/', ".")
-        ),
-        None => "sudo does without (in a container, started with --privileged)".to_owned(),
-    }
 }
 
 /// Bring the loopback device of this thread's namespace up.

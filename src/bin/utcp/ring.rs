@@ -4,12 +4,13 @@ use crate::model::{Event, What};
 use crate::stacks::Stack;
 use crate::trouble::{Result, Trouble};
 use std::time::Duration;
-use utcp_stack::runtime::Runtime;
+use utcp_stack::runtime::{Runtime, Tracer};
 use utcp_stack::sys;
 
 /// Switches the stack's trace on, reads it, and switches it off again at the end.
 pub struct Follower {
     stack: Stack,
+    tracer: Option<Tracer>,
     /// The last event read.
     seen: u64,
 }
@@ -20,12 +21,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Follower {
     /// Follow from now on.
     pub fn new(stack: Stack) -> Result<Follower> {
-        let seen = {
+        let (tracer, seen) = {
             let mut session = session(&stack.runtime)?;
-            session.sh.trace.tracers = session.sh.trace.tracers.saturating_add(1);
-            session.sh.trace.newest()
+            let tracer = stack.runtime.begin_trace(&mut session);
+            (tracer, session.sh.trace.newest())
         };
-        Ok(Follower { stack, seen })
+        if tracer.is_none() {
+            let why = "32 others trace this stack, or no descriptor is left";
+            return Err(Trouble::new("the stack can't be traced", why)
+                .mend("`ulimit -n` shows how many descriptors there may be"));
+        }
+        Ok(Follower {
+            stack,
+            tracer,
+            seen,
+        })
     }
 
     /// The events since the last time, and how many were overwritten before they could be read.
@@ -79,8 +89,10 @@ fn cause_before_effect(events: &mut [Event]) {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if let Ok(mut session) = session(&self.stack.runtime) {
-            session.sh.trace.tracers = session.sh.trace.tracers.saturating_sub(1);
+        // If the stack does not answer, the keeper finds us gone.
+        if let (Some(tracer), Ok(mut session)) = (self.tracer.take(), session(&self.stack.runtime))
+        {
+            self.stack.runtime.end_trace(&mut session, tracer);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The keeper when something goes wrong: processes stopped or killed, devices removed, keepers
 //! dead, no privileges, no descriptors.
 
-use super::world::{self, Child, World, eventually};
+use super::world::{Child, World, eventually};
 use super::{AttachError, attach, config, join, names, reattach};
 use crate::runtime::KeeperMode;
 use crate::sys::unix::Kind;
@@ -46,6 +46,47 @@ fn the_role_changes_hands() {
         eventually("the waiter is given back", || {
             member.runtime.enter().sh.waiters.in_use() == 0
         });
+    });
+}
+
+#[test]
+fn a_killed_tracer_traces_no_longer() {
+    World::run(|_| {
+        let member = join();
+        let tracers = || member.runtime.enter().sh.trace.tracers;
+        let trace = |member: &super::Member| {
+            let mut host = member.runtime.enter();
+            member.runtime.begin_trace(&mut host).unwrap()
+        };
+        let own = trace(&member);
+        let (read, write) = io::pipe().unwrap();
+        let other = || {
+            let child = Child::fork(|| {
+                let member = join();
+                let _tracer = trace(&member);
+                assert_eq!(io::write(write.raw(), b"x"), Ok(1));
+                io::sleep(Duration::from_secs(60));
+            });
+            assert_eq!(io::read(read.raw(), &mut [0]), Ok(1));
+            child
+        };
+        let child = other();
+        assert_eq!(tracers(), 0b11);
+        child.kill();
+        eventually("the keeper takes its place back", || tracers() == 0b01);
+        // Without a keeper the next tracer does.
+        let child = other();
+        // SAFETY: the keeper that this test started.
+        unsafe { libc::kill(member.keeper() as i32, libc::SIGKILL) };
+        eventually("the keeper is dead", || !member.conn.is_alive());
+        child.kill();
+        assert_eq!(tracers(), 0b11);
+        let third = trace(&member);
+        assert_eq!(tracers(), 0b11);
+        let mut host = member.runtime.enter();
+        member.runtime.end_trace(&mut host, own);
+        member.runtime.end_trace(&mut host, third);
+        assert_eq!(host.sh.trace.tracers, 0);
     });
 }
 
@@ -181,7 +222,7 @@ fn a_new_program_may_be_the_first_to_notice() {
 #[test]
 fn without_privileges_there_is_loopback() {
     World::run(|_| {
-        world::drop_capabilities();
+        crate::worlds::drop_capabilities();
         let member = join();
         let host = member.runtime.enter();
         assert!(!host.sh.config.has_device);

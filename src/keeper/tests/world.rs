@@ -1,11 +1,7 @@
 //! Processes and network namespaces for tests.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::panic::{UnwindSafe, catch_unwind};
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use crate::worlds::{fork, in_namespace, wait};
+use std::panic::UnwindSafe;
 use std::time::{Duration, Instant};
 
 /// A network namespace, from within.
@@ -14,27 +10,12 @@ pub struct World {
 }
 
 impl World {
-    /// Run `test` in a process and a network namespace of its own. A user who isn't root gets a
-    /// user namespace too; where that is not allowed the test is passed over, and says so.
+    /// Run `test` in a process and a network namespace of its own.
     pub fn run(test: impl FnOnce(&World) + UnwindSafe) {
-        prepare_report();
-        let (mut reader, writer) = pipe();
-        let child = fork(move || {
-            REPORT.store(writer.as_raw_fd(), Ordering::Relaxed);
-            if let Err(why) = enter() {
-                let _ = write!(&writer, "skipped: {why}");
-                return;
-            }
+        in_namespace(move || {
             let namespace = std::fs::read_link("/proc/self/ns/net").unwrap();
             test(&World { namespace });
         });
-        let mut said = String::new();
-        reader.read_to_string(&mut said).unwrap();
-        let status = child.wait();
-        assert_eq!(status, 0, "{said}");
-        if !said.is_empty() {
-            eprintln!("{said}");
-        }
     }
 
     /// The process ids of the keepers of this namespace.
@@ -68,7 +49,7 @@ pub struct Child(i32);
 impl Child {
     /// Run `body` in a forked process.
     pub fn fork(body: impl FnOnce()) -> Child {
-        fork(body)
+        Child(fork(body))
     }
 
     /// Wait for its end; its exit status, or minus the signal that killed it.
@@ -109,103 +90,5 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < end, "never: {what}");
         std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Give up every capability, but not the uid.
-pub fn drop_capabilities() {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    let header = Header {
-        version: 0x2008_0522,
-        pid: 0,
-    };
-    let none = [0u32; 6];
-    // SAFETY: the kernel's structures for version 3; this process's thread alone. Without
-    // SECBIT_NOROOT, exec would give root its capabilities back.
-    unsafe {
-        let no_root = 1 << 0 | 1 << 1;
-        libc::prctl(libc::PR_SET_SECUREBITS, no_root, 0, 0, 0);
-        libc::syscall(libc::SYS_capset, &header, &none);
-    }
-}
-
-fn enter() -> Result<(), String> {
-    // SAFETY: these take no pointers; the process has one thread.
-    let (uid, done) = unsafe {
-        let uid = libc::getuid();
-        let flags = if uid == 0 { 0 } else { libc::CLONE_NEWUSER };
-        (uid, libc::unshare(flags | libc::CLONE_NEWNET))
-    };
-    if done != 0 {
-        let why = std::io::Error::last_os_error();
-        return Err(format!(
-            "network namespaces need root, or `sudo sysctl kernel.unprivileged_userns_clone=1`: {why}"
-        ));
-    }
-    if uid != 0 {
-        std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|e| e.to_string())?;
-    }
-    match File::options().read(true).write(true).open("/dev/net/tun") {
-        Ok(_) => Ok(()),
-        Err(e) => Err(format!("/dev/net/tun: {e}")),
-    }
-}
-
-fn pipe() -> (File, File) {
-    let mut ends = [0; 2];
-    // SAFETY: `ends` has room for two descriptors.
-    assert_eq!(
-        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
-        0
-    );
-    // SAFETY: both are open and nobody else's.
-    unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) }
-}
-
-/// Where panics of this process are told, if anywhere.
-static REPORT: AtomicI32 = AtomicI32::new(-1);
-
-/// Tell panics to `REPORT`. The hook itself is set before any fork: its lock may be held by
-/// another thread at that moment.
-fn prepare_report() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let report = REPORT.load(Ordering::Relaxed);
-            if report < 0 {
-                return before(info);
-            }
-            let _ = crate::sys::io::write(report, format!("{info}\n").as_bytes());
-        }));
-    });
-}
-
-fn fork(body: impl FnOnce()) -> Child {
-    // SAFETY: the child takes no lock that another thread may have held, other than malloc's,
-    // which glibc resets.
-    match unsafe { libc::fork() } {
-        -1 => panic!("fork failed"),
-        0 => {
-            let done = catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
-            // SAFETY: ends the child without running the parent's exit handlers.
-            unsafe { libc::_exit(i32::from(!done)) }
-        }
-        child => Child(child),
-    }
-}
-
-fn wait(pid: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: our own child.
-    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-    if libc::WIFEXITED(status) {
-        libc::WEXITSTATUS(status)
-    } else {
-        -libc::WTERMSIG(status)
     }
 }

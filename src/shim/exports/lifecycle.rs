@@ -6,7 +6,7 @@ use crate::dispatch::{dispatch, end};
 use crate::errno;
 use crate::{lifecycle, names, observe, process, real, sockopt, trace};
 use core::ffi::{c_int, c_void};
-use libc::{sockaddr, socklen_t};
+use libc::{sockaddr, sockaddr_in, socklen_t};
 
 fn socket_args(a: &mut Args, domain: c_int, kind: c_int, protocol: c_int) {
     a.one_of(
@@ -68,6 +68,21 @@ unsafe extern "C-unwind" fn bind(fd: c_int, addr: *const sockaddr, len: socklen_
         |s| lifecycle::bind(s, addr, len),
         // SAFETY: the caller's arguments.
         || unsafe { real::bind(fd, addr, len) },
+    )
+}
+
+/// libc's own would bind by a call inside libc.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn bindresvport(fd: c_int, addr: *mut sockaddr_in) -> c_int {
+    dispatch(
+        "bindresvport",
+        fd,
+        |a, _| {
+            a.address(addr.cast(), size_of::<sockaddr_in>() as socklen_t);
+        },
+        |s| lifecycle::bind_reserved(s, addr),
+        // SAFETY: the caller's arguments.
+        || unsafe { real::bindresvport(fd, addr) },
     )
 }
 

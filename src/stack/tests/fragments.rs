@@ -1,0 +1,156 @@
+//! Packets in pieces: put together in any order, bounded whatever comes.
+
+use super::*;
+use crate::stack::fragments::PACKETS;
+use crate::tcp::{Flags, Segment, SeqNum};
+use crate::wire::{self, Checksum, Packet};
+use core::net::IpAddr;
+
+/// Content after the IP header: a TCP header and data, to a port where nobody listens.
+const LEN: usize = 20 + 460;
+
+fn host() -> TestHost {
+    let host = TestHost::new(1);
+    host.arena.lock().config.addr6 = Addr::from(IpAddr::from([0xfd, 0, 0, 0, 0, 0, 0, 1]));
+    host
+}
+
+fn us(v6: bool) -> IpAddr {
+    if v6 {
+        [0xfd, 0, 0, 0, 0, 0, 0, 1].into()
+    } else {
+        [10, 0, 0, 1].into()
+    }
+}
+
+fn packet(v6: bool, id: u16) -> Vec<u8> {
+    let peer: IpAddr = if v6 {
+        [0xfd, 0, 0, 0, 0, 0, 0, 2].into()
+    } else {
+        [10, 0, 0, 2].into()
+    };
+    let segment = Segment {
+        src_port: 7,
+        dst_port: 9,
+        seq: SeqNum(1),
+        ack: SeqNum(2),
+        flags: Flags::ACK,
+        len: 460,
+        ..Segment::default()
+    };
+    let data = [0xab; 460];
+    let mut h = [0; wire::MAX_HEADERS];
+    let full = Checksum::Full;
+    let (n, _) = wire::emit_tcp(peer, us(v6), &segment, &[&data], 0, 64, id, full, &mut h);
+    [&h[..n], &data].concat()
+}
+
+/// The piece of `len` bytes from `at` on.
+fn piece(packet: &[u8], id: u16, at: usize, len: usize) -> Vec<u8> {
+    let v6 = packet[0] == 0x60;
+    let header = if v6 { 40 } else { 20 };
+    let more = at + len < packet.len() - header;
+    let data = &packet[header + at..header + at + len];
+    let mut p = packet[..header].to_vec();
+    if v6 {
+        p[6] = 44;
+        let place = (at as u16) | u16::from(more);
+        p.extend([6, 0, (place >> 8) as u8, place as u8, 0, 0]);
+        p.extend(id.to_be_bytes());
+        let after = (8 + len) as u16;
+        p[4..6].copy_from_slice(&after.to_be_bytes());
+    } else {
+        let place = (at as u16) >> 3 | if more { 0x2000 } else { 0 };
+        p[6..8].copy_from_slice(&place.to_be_bytes());
+        p[2..4].copy_from_slice(&((20 + len) as u16).to_be_bytes());
+        p[10..12].fill(0);
+        let mut sum = wire::Sum::new();
+        sum.add(&p[..20]);
+        let sum = sum.checksum().to_be_bytes();
+        p[10..12].copy_from_slice(&sum);
+    }
+    p.extend(data);
+    p
+}
+
+/// Feed packets; gives what was answered.
+fn feed(h: &mut TestHost, packets: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    h.wire.inward.extend(packets);
+    h.with(|h| h.receive(10_000));
+    std::mem::take(&mut h.wire.out).into()
+}
+
+fn is_rst(packet: &[u8]) -> bool {
+    matches!(
+        wire::parse(packet, false),
+        Ok(Packet::Tcp { segment, .. }) if segment.flags.has(Flags::RST)
+    )
+}
+
+#[test]
+fn every_order_of_four_pieces() {
+    let cuts = [(0, 128), (128, 8), (136, 200), (336, LEN - 336)];
+    for v6 in [false, true] {
+        let mut h = host();
+        for n in 0..256usize {
+            let order = [n & 3, n >> 2 & 3, n >> 4 & 3, n >> 6];
+            if (0..4).any(|i| !order.contains(&i)) {
+                continue;
+            }
+            let whole = packet(v6, n as u16);
+            let pieces = order.map(|i| piece(&whole, n as u16, cuts[i].0, cuts[i].1));
+            let answers = feed(&mut h, pieces);
+            assert!(answers.len() == 1 && is_rst(&answers[0]), "{order:?}");
+        }
+        assert_eq!(h.arena.lock().counters.reasm_fails, 0);
+    }
+}
+
+#[test]
+fn a_flood_of_first_pieces_holds_little_and_runs_out() {
+    let mut h = host();
+    for n in 0..2000u16 {
+        let whole = packet(n & 1 == 0, n);
+        assert!(feed(&mut h, [piece(&whole, n, 0, 64)]).is_empty());
+    }
+    let buffers = h.arena.lock().buffers.in_use();
+    assert_eq!(buffers, (0, PACKETS as u32));
+    h.now = h.now + Duration::from_secs(61);
+    h.with(|h| h.run_timers());
+    // Each whose first piece had come is told of.
+    assert_eq!(h.wire.out.len(), PACKETS);
+    assert_eq!(h.arena.lock().buffers.in_use(), (0, 0));
+    assert_eq!(h.with(|h| h.next_deadline()), Instant::NEVER);
+}
+
+#[test]
+fn overlaps_and_lies_about_the_end_are_dropped() {
+    for v6 in [false, true] {
+        let mut h = host();
+        let whole = packet(v6, 5);
+        let overlapping = [(0, 64), (56, 64), (120, LEN - 120)];
+        let pieces = overlapping.map(|(at, len)| piece(&whole, 5, at, len));
+        assert!(feed(&mut h, pieces).is_empty());
+        // The end comes before what is there already.
+        let whole = packet(v6, 6);
+        let short = &whole[..whole.len() - 400];
+        let end = piece(short, 6, 64, short.len() - if v6 { 40 } else { 20 } - 64);
+        assert!(feed(&mut h, [piece(&whole, 6, 200, 64), end]).is_empty());
+        assert_eq!(h.arena.lock().counters.reasm_fails, 2);
+        // Stretches without end: as many as are kept, then nothing.
+        let whole = packet(v6, 7);
+        for n in 0..29 {
+            feed(&mut h, [piece(&whole, 7, n * 16, 8)]);
+        }
+        let held = h.arena.lock().buffers.in_use().1;
+        assert!(held <= 2);
+    }
+}
+
+#[test]
+fn what_is_incomplete_is_lost_with_a_death() {
+    let mut h = host();
+    feed(&mut h, [piece(&packet(false, 1), 1, 0, 64)]);
+    h.with(|h| h.recover());
+    assert_eq!(h.arena.lock().buffers.in_use(), (0, 0));
+}

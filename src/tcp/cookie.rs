@@ -1,0 +1,170 @@
+//! SYN cookies (RFC 4987, section 3.6): a handshake that costs no memory. What the SYN said is
+//! kept in the numbers of the SYN+ACK, and comes back with the final ACK.
+//!
+//! In the initial sequence number: two keyed hashes, the minute, and one of four sizes of
+//! segment. In the last bits of the timestamp, if the peer has timestamps: the shift of its
+//! window, and whether it knows SACK. Without timestamps those two are lost, as on Linux.
+
+use super::isn::hash;
+use super::{Options, SeqNum};
+use crate::time::Instant;
+
+/// The segment sizes that a cookie can tell, as Linux has them: IPv4, IPv6.
+const SIZES: [[u16; 4]; 2] = [[536, 1300, 1440, 1460], [1220, 1420, 1440, 8940]];
+/// A cookie is good for as many minutes.
+const MAX_AGE: u32 = 2;
+/// Bits below the minute.
+const BITS: u32 = 24;
+const MASK: u32 = (1 << BITS) - 1;
+
+/// Of the timestamp, the bits that carry options.
+const OPTION_BITS: u32 = 6;
+const OPTION_MASK: u32 = (1 << OPTION_BITS) - 1;
+const NO_SCALING: u32 = 0xf;
+const SACK: u32 = 1 << 4;
+
+fn minute(now: Instant) -> u32 {
+    (now.0 / 60_000_000_000) as u32
+}
+
+/// The initial sequence number that stands for a SYN. `tuple` is the addresses and ports in
+/// bytes, `irs` the SYN's number, `mss` what its option said.
+pub fn make(
+    now: Instant,
+    key: &[u8; 16],
+    tuple: &[u8; 36],
+    irs: SeqNum,
+    mss: u16,
+    v6: bool,
+) -> SeqNum {
+    let sizes = &SIZES[usize::from(v6)];
+    let index = sizes.iter().rposition(|size| *size <= mss).unwrap_or(0) as u32;
+    let minute = minute(now);
+    let low = timed(key, tuple, minute).wrapping_add(index) & MASK;
+    let fixed = hash(key, b'c', tuple).wrapping_add(irs.0);
+    SeqNum(fixed.wrapping_add(minute << BITS).wrapping_add(low))
+}
+
+/// The size of segment that was told by the SYN whose cookie this is; none if it is no cookie
+/// of ours, or one that is too old.
+pub fn check(
+    now: Instant,
+    key: &[u8; 16],
+    tuple: &[u8; 36],
+    irs: SeqNum,
+    cookie: SeqNum,
+    v6: bool,
+) -> Option<u16> {
+    let rest = cookie
+        .0
+        .wrapping_sub(hash(key, b'c', tuple).wrapping_add(irs.0));
+    let now = minute(now);
+    let age = now.wrapping_sub(rest >> BITS) & (u32::MAX >> BITS);
+    if age >= MAX_AGE {
+        return None;
+    }
+    let index = rest.wrapping_sub(timed(key, tuple, now.wrapping_sub(age))) & MASK;
+    SIZES[usize::from(v6)].get(index as usize).copied()
+}
+
+/// The part that changes every minute.
+fn timed(key: &[u8; 16], tuple: &[u8; 36], minute: u32) -> u32 {
+    let mut bytes = [0; 40];
+    bytes[..36].copy_from_slice(tuple);
+    bytes[36..].copy_from_slice(&minute.to_be_bytes());
+    hash(key, b'C', &bytes)
+}
+
+/// The timestamp to send instead of `clock`, which tells the time: not later, and with what was
+/// agreed in its last bits. `scale` is the peer's shift.
+pub fn stamp(clock: u32, scale: Option<u8>, sack: bool) -> u32 {
+    let options = scale.map_or(NO_SCALING, u32::from) & NO_SCALING | if sack { SACK } else { 0 };
+    let stamped = clock & !OPTION_MASK | options;
+    if stamped > clock {
+        stamped.wrapping_sub(1 << OPTION_BITS)
+    } else {
+        stamped
+    }
+}
+
+/// What the SYN's options must have been, by the final ACK's: `echoed` is the timestamp that
+/// came back, without the connection's offset.
+pub fn options(mss: u16, ack: &Options, echoed: Option<u32>) -> Options {
+    let mut syn = Options {
+        mss: Some(mss),
+        ..Options::default()
+    };
+    if let (Some((value, _)), Some(echoed)) = (ack.timestamps, echoed) {
+        syn.timestamps = Some((value, 0));
+        syn.sack_permitted = echoed & SACK != 0;
+        let scale = echoed & NO_SCALING;
+        syn.wscale = (scale != NO_SCALING).then_some(scale as u8);
+    }
+    syn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Duration;
+
+    const KEY: [u8; 16] = [7; 16];
+    const TUPLE: [u8; 36] = [3; 36];
+
+    #[test]
+    fn a_cookie_tells_the_segment_size() {
+        let now = Instant(5_000_000_000_000);
+        for (v6, told) in [
+            (false, [(100, 536), (1459, 1440), (9000, 1460)]),
+            (true, [(88, 1220), (1439, 1420), (9000, 8940)]),
+        ] {
+            for (mss, size) in told {
+                let cookie = make(now, &KEY, &TUPLE, SeqNum(77), mss, v6);
+                assert_eq!(check(now, &KEY, &TUPLE, SeqNum(77), cookie, v6), Some(size));
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_good_for_one_to_two_minutes() {
+        let start = Instant(600_000_000_000);
+        let cookie = make(start, &KEY, &TUPLE, SeqNum(1), 1460, false);
+        let at = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            check(now, &KEY, &TUPLE, SeqNum(1), cookie, false)
+        };
+        assert_eq!(at(119), Some(1460));
+        assert_eq!(at(120), None);
+    }
+
+    #[test]
+    fn guesses_fail() {
+        let now = Instant(5_000_000_000_000);
+        let cookie = make(now, &KEY, &TUPLE, SeqNum(77), 1460, false);
+        let good = |guess| check(now, &KEY, &TUPLE, SeqNum(77), guess, false).is_some();
+        // A guess hits four sizes times two minutes of 2^32 numbers.
+        let hits = (1..1_000_000u32).filter(|n| good(cookie + *n)).count();
+        assert_eq!(hits, 0);
+        assert!(check(now, &KEY, &[4; 36], SeqNum(77), cookie, false).is_none());
+        assert!(check(now, &[8; 16], &TUPLE, SeqNum(77), cookie, false).is_none());
+    }
+
+    #[test]
+    fn options_come_back() {
+        for clock in [0, 63, 64, 1_000_003] {
+            for scale in [None, Some(0), Some(7), Some(14)] {
+                for sack in [false, true] {
+                    let stamp = stamp(clock, scale, sack);
+                    assert!(clock.wrapping_sub(stamp) <= 2 * OPTION_MASK);
+                    let ack = Options {
+                        timestamps: Some((9, stamp)),
+                        ..Options::default()
+                    };
+                    let syn = options(1440, &ack, Some(stamp));
+                    assert_eq!((syn.wscale, syn.sack_permitted), (scale, sack));
+                    assert_eq!(syn.timestamps, Some((9, 0)));
+                }
+            }
+        }
+    }
+}

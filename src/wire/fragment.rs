@@ -1,0 +1,192 @@
+//! Pieces of IP packets: IPv4's (RFC 791, section 3.2) and IPv6's (RFC 8200, section 4.5).
+
+use super::ip::{
+    DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV4_HEADER, IPV6_HEADER, ROUTING, not_unicast,
+};
+use super::{Sum, be16, be32};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The longest header of a fragmented packet that is taken; longer ones serve only attacks.
+pub const MAX_HEADER: usize = 256;
+/// The most a whole packet holds.
+const MAX_PACKET: usize = 65_535;
+
+/// One piece of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment<'a> {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Pieces of one packet have the same.
+    pub id: u32,
+    /// IPv4's protocol, which tells packets apart too; of IPv6 the first piece's counts.
+    pub proto: u8,
+    /// Where in the packet the piece belongs, in bytes after the header.
+    pub offset: u32,
+    /// It isn't the last.
+    pub more: bool,
+    /// The packet's header (IPv6: the part that each piece repeats).
+    pub header: &'a [u8],
+    /// Where in the header it says what follows.
+    pub next_at: u8,
+    /// The piece.
+    pub data: &'a [u8],
+}
+
+/// The piece of a packet that `packet` is; none if it is no piece, or one that can't be part of
+/// any packet.
+pub fn parse(packet: &[u8]) -> Option<Fragment<'_>> {
+    let f = match packet.first()? >> 4 {
+        4 => parse_v4(packet)?,
+        6 => parse_v6(packet)?,
+        _ => return None,
+    };
+    let end = f.offset as usize + f.data.len();
+    let fits = end + f.header.len() <= MAX_PACKET && f.header.len() <= MAX_HEADER;
+    let whole_units = !f.more || f.data.len() % 8 == 0;
+    let somebodys = !not_unicast(f.src) && !not_unicast(f.dst);
+    (fits && whole_units && somebodys && !f.data.is_empty()).then_some(f)
+}
+
+fn parse_v4(packet: &[u8]) -> Option<Fragment<'_>> {
+    let h = packet.first_chunk::<IPV4_HEADER>()?;
+    let packet = packet.get(..usize::from(be16([h[2], h[3]])))?;
+    let (header, data) = packet.split_at_checked(usize::from(h[0] & 15) * 4)?;
+    let mut sum = Sum::new();
+    sum.add(header);
+    if header.len() < IPV4_HEADER || sum.fold() != 0xffff {
+        return None;
+    }
+    let place = be16([h[6], h[7]]);
+    (place & 0x3fff != 0).then_some(Fragment {
+        src: Ipv4Addr::new(h[12], h[13], h[14], h[15]).into(),
+        dst: Ipv4Addr::new(h[16], h[17], h[18], h[19]).into(),
+        id: be16([h[4], h[5]]).into(),
+        proto: h[9],
+        offset: u32::from(place & 0x1fff) * 8,
+        more: place & 0x2000 != 0,
+        header,
+        next_at: 9,
+        data,
+    })
+}
+
+fn parse_v6(packet: &[u8]) -> Option<Fragment<'_>> {
+    let h = packet.first_chunk::<IPV6_HEADER>()?;
+    let packet = packet.get(..IPV6_HEADER + usize::from(be16([h[4], h[5]])))?;
+    let (mut next_at, mut at) = (6, IPV6_HEADER);
+    // Each is eight bytes at least, so this ends.
+    while let HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS = *packet.get(next_at)? {
+        next_at = at;
+        at += 8 + 8 * usize::from(*packet.get(at + 1)?);
+    }
+    if *packet.get(next_at)? != FRAGMENT {
+        return None;
+    }
+    let (header, rest) = packet.split_at_checked(at)?;
+    let (f, data) = rest.split_first_chunk::<8>()?;
+    let place = be16([f[2], f[3]]);
+    let src: [u8; 16] = *h.get(8..)?.first_chunk()?;
+    let dst: [u8; 16] = *h.get(24..)?.first_chunk()?;
+    (place & 0xfff9 != 0).then_some(Fragment {
+        src: Ipv6Addr::from(src).into(),
+        dst: Ipv6Addr::from(dst).into(),
+        id: be32([f[4], f[5], f[6], f[7]]),
+        proto: f[0],
+        offset: u32::from(place & 0xfff8),
+        more: place & 1 != 0,
+        header,
+        next_at: u8::try_from(next_at).ok()?,
+        data,
+    })
+}
+
+/// Make the first piece's header the whole packet's: `proto` follows it, with `len` bytes.
+pub fn make_whole(header: &mut [u8], next_at: u8, proto: u8, len: usize) {
+    if let Some(next) = header.get_mut(usize::from(next_at)) {
+        *next = proto;
+    }
+    let total = u16::try_from(header.len() + len).unwrap_or(u16::MAX);
+    match header.first().map(|b| b >> 4) {
+        Some(4) if header.len() >= IPV4_HEADER => {
+            let [t0, t1] = total.to_be_bytes();
+            header[2..4].copy_from_slice(&[t0, t1]);
+            header[6..8].fill(0);
+            header[10..12].fill(0);
+            let mut sum = Sum::new();
+            sum.add(header);
+            let sum = sum.checksum().to_be_bytes();
+            header[10..12].copy_from_slice(&sum);
+        }
+        Some(6) if header.len() >= IPV6_HEADER => {
+            let after = total.saturating_sub(IPV6_HEADER as u16);
+            header[4..6].copy_from_slice(&after.to_be_bytes());
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn v6(extensions: &[u8], first: u8, place: u16, data: &[u8]) -> Vec<u8> {
+        let mut p = vec![0x60, 0, 0, 0, 0, 0, first, 64];
+        p.extend([0xfd; 16]);
+        p.extend([0xfe; 16]);
+        p.extend(extensions);
+        p.extend([6, 0]);
+        p.extend(place.to_be_bytes());
+        p.extend([0, 0, 0, 9]);
+        p.extend(data);
+        let len = (p.len() - 40) as u16;
+        p[4..6].copy_from_slice(&len.to_be_bytes());
+        p
+    }
+
+    #[test]
+    fn a_piece_of_an_ipv6_packet() {
+        let p = v6(&[], 44, 16 | 1, &[1; 24]);
+        let f = parse(&p).unwrap();
+        assert_eq!((f.offset, f.more, f.id, f.proto), (16, true, 9, 6));
+        assert_eq!((f.header.len(), f.next_at, f.data.len()), (40, 6, 24));
+    }
+
+    #[test]
+    fn extension_headers_belong_to_each_piece() {
+        let p = v6(&[44, 0, 1, 4, 0, 0, 0, 0], 60, 8, &[1; 3]);
+        let f = parse(&p).unwrap();
+        assert_eq!((f.header.len(), f.next_at, f.more), (48, 40, false));
+        let mut header = f.header.to_vec();
+        make_whole(&mut header, f.next_at, f.proto, 100);
+        assert_eq!((header[40], &header[4..6]), (6, &[0, 108][..]));
+    }
+
+    #[test]
+    fn what_is_no_piece() {
+        // Whole (an atomic fragment), of uneven length though not the last, without content,
+        // beyond the largest packet.
+        assert!(parse(&v6(&[], 44, 0, &[1; 8])).is_none());
+        assert!(parse(&v6(&[], 44, 1, &[1; 9])).is_none());
+        assert!(parse(&v6(&[], 44, 8, &[])).is_none());
+        assert!(parse(&v6(&[], 44, 0xfff8, &[1; 64])).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for first in [0x45, 0x4f, 0x60] {
+                let mut bytes = bytes.clone();
+                if let Some(b) = bytes.first_mut() {
+                    *b = first;
+                }
+                if let Some(f) = parse(&bytes) {
+                    let mut header = f.header.to_vec();
+                    make_whole(&mut header, f.next_at, f.proto, f.data.len());
+                }
+            }
+        }
+    }
+}
