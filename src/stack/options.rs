@@ -148,12 +148,15 @@ impl Host<'_> {
             Opt::Linger2 => t.linger2 = if value < 0 { -1 } else { value.min(120) as i32 },
             Opt::DeferAccept => o.defer_accept = value.max(0) as u32,
             Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
-            Opt::QuickAck => {}
+            Opt::QuickAck => s.tcb.set_quickack(value),
             Opt::NotSentLowat => o.notsent_lowat = value as u32,
         }
         let s = &mut self.sh.sockets[index];
         if s.open {
             s.tcb.options = s.tcp_options;
+            if opt == Opt::NoDelay && on {
+                s.tcb.push();
+            }
             s.tcb.options_changed(self.now);
             self.output(index);
             self.deliver_looped();
@@ -203,7 +206,7 @@ impl Host<'_> {
             Opt::Linger2 => or(t.linger2 as u32, sys.tcp_fin_timeout),
             Opt::DeferAccept => o.defer_accept.into(),
             Opt::UserTimeout => t.user_timeout.into(),
-            Opt::QuickAck => 1,
+            Opt::QuickAck => s.tcb.quickack().into(),
             Opt::NotSentLowat => o.notsent_lowat.into(),
         })
     }

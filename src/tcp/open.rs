@@ -90,6 +90,7 @@ impl Tcb {
             wscale_ok: false,
             snd_wscale: 0,
             rcv_wscale: 0,
+            syn_wscale: 0,
             path_mss: mss,
             mss_clamp: DEFAULT_MSS,
             advmss,
@@ -104,6 +105,7 @@ impl Tcb {
             snd_wnd: 0,
             snd_wl1: SeqNum(0),
             max_window: 0,
+            push_now: false,
             fin_queued: false,
             fin_received: false,
             fin_at: None,
@@ -162,6 +164,7 @@ impl Tcb {
         self.rcv_ssthresh = chosen.wnd;
         self.window_clamp = chosen.clamp;
         self.rcv_wscale = chosen.wscale;
+        self.syn_wscale = chosen.wscale;
     }
 
     fn without_scaling(&mut self) {
@@ -250,6 +253,10 @@ impl Tcb {
         self.timers.retrans_stamp = None;
         self.timers.rexmit_at = Instant::NEVER;
         self.owes.syn = false;
+        if self.passive {
+            // Linux's connection begins here: the SYN+ACK was the listener's.
+            (self.segs_out, self.segs_in) = (0, 2);
+        }
         self.delack.lrcvtime = now;
         self.rcv_tstamp = now;
         self.lsndtime = now;

@@ -32,6 +32,7 @@ impl Tcb {
 
     /// The program appended `n` bytes to the send queue.
     pub fn app_wrote(&mut self, _now: Instant, n: u32) {
+        self.push_now = false;
         if self.can_queue() {
             // Half the sequence space is the most that can be told apart.
             let room = (1u32 << 30).saturating_sub(self.snd_end - self.snd_una);
@@ -47,6 +48,12 @@ impl Tcb {
         if self.can_queue() {
             self.snd_up = self.snd_end;
         }
+    }
+
+    /// What was written so far goes, whatever Nagle and TCP_CORK say (Linux:
+    /// `TCP_NAGLE_PUSH`).
+    pub fn push(&mut self) {
+        self.push_now = true;
     }
 
     /// Just after the peer's window.
@@ -76,10 +83,13 @@ impl Tcb {
         }
         self.owes.syn = false;
         let answer = self.state == State::SynReceived;
-        let offers = |agreed: bool, sysctl: u8| if answer { agreed } else { sysctl != 0 };
+        // Where both opened, our SYN is repeated with an ACK: it goes on offering what it did.
+        let agreed_only = answer && self.passive;
+        let offers = |agreed: bool, sysctl: u8| if agreed_only { agreed } else { sysctl != 0 };
+        let scales = offers(self.wscale_ok, self.sysctl.tcp_window_scaling);
         let options = Options {
             mss: Some(self.advmss),
-            wscale: self.wscale_ok.then_some(self.rcv_wscale),
+            wscale: scales.then_some(self.syn_wscale),
             sack_permitted: offers(self.sack_ok, self.sysctl.tcp_sack),
             timestamps: offers(self.ts_ok, self.sysctl.tcp_timestamps)
                 .then(|| (self.ts_now(now), self.ts_recent)),
@@ -125,8 +135,7 @@ impl Tcb {
     /// A segment with an ACK: it takes care of what acknowledging is owed.
     pub(super) fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
         let window = if self.state == State::TimeWait {
-            // Linux leaves the window as it was before the FIN.
-            ((self.receive_window() + 1) >> self.rcv_wscale).min(65_535) as u16
+            (self.receive_window() >> self.rcv_wscale).min(65_535) as u16
         } else {
             self.advertise_window()
         };
@@ -370,7 +379,10 @@ impl Tcb {
         let half = self.max_window / 2;
         let cut = len > self.current_mss();
         if len > 0
-            && (push || cut || end == self.snd_end || (end.diff(self.snd_pushed) as i64) > half.into())
+            && (push
+                || cut
+                || end == self.snd_end
+                || (end.diff(self.snd_pushed) as i64) > half.into())
         {
             flags = flags.with(Flags::PSH);
             self.snd_pushed = end;
@@ -400,7 +412,7 @@ impl Tcb {
     /// short one is unacknowledged. CORK holds it in any case.
     fn nagle_holds(&self, tail: u32, mss: u32) -> bool {
         let partial = tail > 0 && tail < mss;
-        if !partial || self.fin_queued || self.snd_up.gt(self.snd_una) {
+        if !partial || self.fin_queued || self.push_now || self.snd_up.gt(self.snd_una) {
             return false;
         }
         if self.options.cork {

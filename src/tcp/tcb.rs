@@ -47,6 +47,8 @@ pub struct Tcb {
     pub(super) wscale_ok: bool,
     pub(super) snd_wscale: u8,
     pub(super) rcv_wscale: u8,
+    /// What our SYN says of it.
+    pub(super) syn_wscale: u8,
     /// What the path allows a segment to carry, without options.
     pub(super) path_mss: u16,
     /// What the peer's SYN allows, without options.
@@ -72,6 +74,8 @@ pub struct Tcb {
     pub(super) snd_wl1: SeqNum,
     /// The largest window the peer ever offered.
     pub(super) max_window: u32,
+    /// What was written goes out, for once: see [`Tcb::push`].
+    pub(super) push_now: bool,
     /// The program is done writing: a FIN follows `snd_end`.
     pub(super) fin_queued: bool,
 

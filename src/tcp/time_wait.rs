@@ -7,6 +7,11 @@ impl Tcb {
     /// Both FINs are acknowledged: wait for 2 MSL.
     pub(super) fn enter_time_wait(&mut self, now: Instant, out: &mut Outcome) {
         let owed = self.owes.ack;
+        if self.state == State::FinWait2 && self.orphan {
+            // Linux has forgotten the socket in FIN_WAIT_2 already: the window stays as it was
+            // before the FIN.
+            self.rcv_wnd = self.rcv_wnd.saturating_add(1);
+        }
         self.timers.rexmit_at = Instant::NEVER;
         self.delack.cancel();
         self.owes.ack = owed;
