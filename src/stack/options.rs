@@ -236,6 +236,17 @@ impl Host<'_> {
         Ok((state, info))
     }
 
+    /// The path's MTU as it is known (IP_MTU, `tcpi_pmtu`).
+    pub fn path_mtu(&self, id: SockId) -> Result<u32> {
+        let s = self.socket(id)?;
+        let (local, remote) = (s.local.addr, s.remote.addr);
+        let mss = match s.state() {
+            State::Closed | State::Listen => self.path_mss(local, remote),
+            _ => s.tcb.path_mss(),
+        };
+        Ok(u32::from(mss) + if remote.is_v4() { 40 } else { 60 })
+    }
+
     /// Linux's tcp_init_buffer_space and tcp_sndbuf_expand: a send buffer that is not the
     /// program's holds twice the congestion window, ten segments at least.
     pub(super) fn grow_send_buffer(&mut self, index: u32) {

@@ -271,6 +271,11 @@ impl Tcb {
         (half.min(GSO_MAX) / mss).max(1) * mss
     }
 
+    /// What the path allows a segment to carry, without options.
+    pub fn path_mss(&self) -> u16 {
+        self.path_mss
+    }
+
     /// The MSS for sending, less timestamps.
     pub fn mss(&self) -> u16 {
         self.snd_mss

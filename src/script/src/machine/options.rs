@@ -148,7 +148,7 @@ pub(super) fn get(
         (libc::SOL_TCP, libc::TCP_INFO) => {
             let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
             let queue = (socket.accept_len, socket.backlog);
-            let pmtu = u32::from(h.sh.config.mtu);
+            let pmtu = h.path_mtu(id).map_err(|e| errno::of(e).0)?;
             let (state, info) = h.info(id).map_err(|e| errno::of(e).0)?;
             let mut all = tcp_info::encode(state, &info, queue, pmtu).to_vec();
             // Linux 6.18's struct is longer than what is filled.
@@ -168,7 +168,7 @@ pub(super) fn get(
             let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
             match socket.state() {
                 State::Closed | State::Listen => return Err(libc::ENOTCONN),
-                _ => one(h.sh.config.mtu.into()),
+                _ => one(h.path_mtu(id).map_err(|e| errno::of(e).0)?.into()),
             }
         }
         _ => one(read(opt(level, name, family).ok_or(libc::ENOPROTOOPT)?)?),
