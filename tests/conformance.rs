@@ -13,8 +13,14 @@ const WAITING: &[(&str, &str)] = &[
     ("fast-retransmit-reno", "tcpi_ca_state"),
     ("fast-retransmit-sack", "tcpi_ca_state"),
     ("rto-backoff", "tcpi_ca_state"),
-    ("tail-loss-probe", "RACK (RFC 8985): a SACK of the probe shows the hole beneath it"),
-    ("user-timeout", "a tail loss probe that begins TCP_USER_TIMEOUT's time"),
+    (
+        "tail-loss-probe",
+        "RACK (RFC 8985): a SACK of the probe shows the hole beneath it",
+    ),
+    (
+        "user-timeout",
+        "a tail loss probe that begins TCP_USER_TIMEOUT's time",
+    ),
 ];
 
 /// How often the kernel may try a script: its times are real, and the machine has others to serve.

@@ -207,6 +207,9 @@ unsafe extern "C" fn recv(
     len: usize,
     flags: c_int,
 ) -> ssize_t {
+    if at.is_null() && len > 0 {
+        return failed::<i64>(libc::EFAULT) as ssize_t;
+    }
     let part = iovec {
         iov_base: at,
         iov_len: len,
@@ -297,6 +300,9 @@ unsafe extern "C" fn sendto(
     addr: *const sockaddr,
     addr_len: socklen_t,
 ) -> ssize_t {
+    if at.is_null() && len > 0 {
+        return failed::<i64>(libc::EFAULT) as ssize_t;
+    }
     // SAFETY: the caller's.
     let (bytes, to) = unsafe {
         (
