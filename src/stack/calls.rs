@@ -23,6 +23,8 @@ pub enum How {
 pub struct SendFlags {
     /// MSG_OOB: the last byte is urgent.
     pub oob: bool,
+    /// MSG_MORE: what is less than a segment may wait for more.
+    pub more: bool,
 }
 
 /// Flags of recv(2) that reach the stack.
@@ -441,6 +443,9 @@ impl Host<'_> {
             s.tcb.app_wrote_urgent(self.now, done as u32);
         } else {
             s.tcb.app_wrote(self.now, done as u32);
+            if flags.more {
+                s.tcb.expect_more();
+            }
         }
         self.output(index);
         self.deliver_looped();

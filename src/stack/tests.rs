@@ -197,7 +197,10 @@ fn an_urgent_byte_stands_outside_the_stream() {
     TestHost::new(1).with(|h| {
         let (_, c, s) = pair(h);
         send(h, c, b"ab").unwrap();
-        let oob = SendFlags { oob: true };
+        let oob = SendFlags {
+            oob: true,
+            more: false,
+        };
         assert_eq!(h.send(c, &[IoSlice::new(b"!")], 0, oob), Ok(1));
         send(h, c, b"cd").unwrap();
         assert!(h.ready(s).unwrap().has(Ready::PRI.with(Ready::IN)));

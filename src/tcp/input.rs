@@ -1,6 +1,7 @@
 //! A segment arrives (RFC 9293, section 3.10.7), after Linux's `tcp_rcv_state_process`.
 
 use super::ack::AckResult;
+use super::tcb::Push;
 use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
 use crate::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ impl Tcb {
     /// Process a segment of this connection. `rx` keeps its payload.
     pub fn on_segment(&mut self, now: Instant, seg: &Segment, rx: &mut impl RecvQueue) -> Outcome {
         let mut out = Outcome::default();
+        if self.push == Push::Held {
+            self.push = Push::More;
+        }
         self.count_in(seg.len);
         match self.state {
             State::Closed | State::Listen => out.reset = reset_for(seg),

@@ -5,7 +5,7 @@ use super::delack::DelayedAck;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::sack::Scoreboard;
-use super::tcb::Owes;
+use super::tcb::{Owes, Push};
 use super::timers::Timers;
 use super::window::{self, Autotune, DEFAULT_MSS, MAX_WSCALE};
 use super::{Events, Outcome, Path, Segment, SeqNum, State, Sysctl, Tcb, TcpOptions};
@@ -105,7 +105,7 @@ impl Tcb {
             snd_wnd: 0,
             snd_wl1: SeqNum(0),
             max_window: 0,
-            push_now: false,
+            push: Push::Usual,
             fin_queued: false,
             fin_received: false,
             fin_at: None,

@@ -1,5 +1,6 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
+use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
 
@@ -32,7 +33,7 @@ impl Tcb {
 
     /// The program appended `n` bytes to the send queue.
     pub fn app_wrote(&mut self, _now: Instant, n: u32) {
-        self.push_now = false;
+        self.push = Push::Usual;
         if self.can_queue() {
             // Half the sequence space is the most that can be told apart.
             let room = (1u32 << 30).saturating_sub(self.snd_end - self.snd_una);
@@ -50,10 +51,16 @@ impl Tcb {
         }
     }
 
+    /// What was written last came with MSG_MORE: less than a segment is not sent for it, though
+    /// the next segment or timer may let it go (Linux: `tcp_push`).
+    pub fn expect_more(&mut self) {
+        self.push = Push::Held;
+    }
+
     /// What was written so far goes, whatever Nagle and TCP_CORK say (Linux:
     /// `TCP_NAGLE_PUSH`).
     pub fn push(&mut self) {
-        self.push_now = true;
+        self.push = Push::Now;
     }
 
     /// Just after the peer's window.
@@ -381,7 +388,7 @@ impl Tcb {
         if len > 0
             && (push
                 || cut
-                || end == self.snd_end
+                || (end == self.snd_end && !matches!(self.push, Push::More | Push::Held))
                 || (end.diff(self.snd_pushed) as i64) > half.into())
         {
             flags = flags.with(Flags::PSH);
@@ -412,10 +419,10 @@ impl Tcb {
     /// short one is unacknowledged. CORK holds it in any case.
     fn nagle_holds(&self, tail: u32, mss: u32) -> bool {
         let partial = tail > 0 && tail < mss;
-        if !partial || self.fin_queued || self.push_now || self.snd_up.gt(self.snd_una) {
+        if !partial || self.fin_queued || self.push == Push::Now || self.snd_up.gt(self.snd_una) {
             return false;
         }
-        if self.options.cork {
+        if self.options.cork || self.push == Push::Held {
             return true;
         }
         !self.options.nodelay

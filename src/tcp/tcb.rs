@@ -74,8 +74,8 @@ pub struct Tcb {
     pub(super) snd_wl1: SeqNum,
     /// The largest window the peer ever offered.
     pub(super) max_window: u32,
-    /// What was written goes out, for once: see [`Tcb::push`].
-    pub(super) push_now: bool,
+    /// How urgently what was written last is to go.
+    pub(super) push: Push,
     /// The program is done writing: a FIN follows `snd_end`.
     pub(super) fin_queued: bool,
 
@@ -140,6 +140,20 @@ pub struct Tcb {
     pub(super) total_retrans: u32,
     /// `snd_nxt` when the tail loss probe was sent (RFC 8985, section 7).
     pub(super) tail_end: SeqNum,
+}
+
+/// How urgently what was written last is to go; see [`Tcb::push`] and [`Tcb::expect_more`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Push {
+    #[default]
+    Usual,
+    /// At once, whatever Nagle and TCP_CORK say.
+    Now,
+    /// More will follow: no PSH at its end.
+    More,
+    /// As `More`, and nothing has happened since it was written: less than a segment waits.
+    Held,
 }
 
 /// Segments that are owed, apart from data.

@@ -397,6 +397,7 @@ impl Machine {
         let s = self.sock(fd)?;
         let send_flags = SendFlags {
             oob: flags & libc::MSG_OOB != 0,
+            more: flags & libc::MSG_MORE != 0,
         };
         loop {
             let over = self.with(|h| {
