@@ -3,6 +3,8 @@
 //! Only the first program of a stack decides: the others find it running. All parsing is a
 //! pure function of the variables, and a mistake is one line that says what is allowed.
 
+use crate::impair::Settings;
+use crate::time::Pace;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +12,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 mod tests;
 
 /// The names of all variables that [`Config`] knows.
-pub const VARIABLES: [&str; 8] = [
+pub const VARIABLES: [&str; 10] = [
     "UTCP_STACK",
     "UTCP_TUN",
     "UTCP_ADDR",
@@ -19,6 +21,8 @@ pub const VARIABLES: [&str; 8] = [
     "UTCP_GATEWAY6",
     "UTCP_MTU",
     "UTCP_OFFLOAD",
+    "UTCP_IMPAIR",
+    "UTCP_TIME_SCALE",
 ];
 
 /// How many stacks of one network namespace get a device of their own: 198.18.n.0/24 has room
@@ -57,6 +61,10 @@ pub struct Config {
     pub mtu: u16,
     /// UTCP_OFFLOAD: checksums and segmentation are left to the device.
     pub offload: bool,
+    /// UTCP_IMPAIR: how bad the stack's links are; see [`Settings::parse`].
+    pub impair: Settings,
+    /// UTCP_TIME_SCALE: how many times as fast as the clock the stack's time goes.
+    pub time_scale: u32,
 }
 
 impl Default for Config {
@@ -72,6 +80,8 @@ impl Default for Config {
             routed6: true,
             mtu: 1500,
             offload: true,
+            impair: Settings::default(),
+            time_scale: 1,
         }
     }
 }
@@ -172,6 +182,8 @@ impl Config {
             (!self.routed6).then(|| "UTCP_GATEWAY6=none".to_owned()),
             Some(format!("UTCP_MTU={}", self.mtu)),
             Some(format!("UTCP_OFFLOAD={}", u8::from(self.offload))),
+            (!self.impair.is_clear()).then(|| format!("UTCP_IMPAIR={}", self.impair)),
+            (self.time_scale != 1).then(|| format!("UTCP_TIME_SCALE={}", self.time_scale)),
         ]
         .into_iter()
         .flatten()
@@ -241,6 +253,8 @@ impl Config {
                     _ => return Err("offload is 1 (on) or 0 (off)".to_owned()),
                 };
             }
+            "UTCP_IMPAIR" => self.impair = Settings::parse(value)?,
+            "UTCP_TIME_SCALE" => self.time_scale = time_scale(value)?,
             _ => {}
         }
         Ok(())
@@ -309,6 +323,20 @@ fn neighbour(addr: u128, prefix: u8, width: u8) -> u128 {
     // In a network of two (RFC 3021, RFC 6164) there is no address for the network itself.
     let first = if host_bits == 1 { network } else { network + 1 };
     if first == addr { first + 1 } else { first }
+}
+
+/// How fast the stack's time may go.
+pub fn time_scale(value: &str) -> Result<u32, String> {
+    let scale = value.parse().ok();
+    scale
+        .filter(|n| (1..=Pace::MAX).contains(n))
+        .ok_or_else(|| {
+            format!(
+                "a time scale is a whole number from 1 to {}: seconds of TCP's time in one of the \
+                 clock's",
+                Pace::MAX
+            )
+        })
 }
 
 fn stack_name(value: &str) -> Result<String, String> {

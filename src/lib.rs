@@ -9,6 +9,7 @@
 //! | [`tcp`] | one connection, sans-IO |
 //! | [`wire`] | IP, TCP and ICMP headers |
 //! | [`link`] | the TUN device |
+//! | [`impair`] | a model of bad links, sans-IO, by seed |
 //! | [`trace`] | what happened, as events |
 //! | [`config`] | what the environment asks for |
 //! | [`arena`] | shared memory and its lock |
@@ -17,6 +18,7 @@
 pub mod addr;
 pub mod arena;
 pub mod config;
+pub mod impair;
 pub mod keeper;
 pub mod link;
 pub mod runtime;

@@ -44,3 +44,82 @@ impl Sub<Duration> for Instant {
         )
     }
 }
+
+/// How the stack's time goes: as the clock, or faster.
+///
+/// The stack's time is what its protocol code calls `now`: all of TCP's timers, the lives of
+/// connections, the delays and rates of modelled links. The time limits of calls (poll,
+/// SO_RCVTIMEO, a sleeping program) are the clock's. Plain data; zero is the clock itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Pace {
+    /// Seconds of the stack's time in one of the clock's; 0 is 1.
+    scale: u64,
+    /// When both are equal.
+    epoch: Instant,
+}
+
+impl Pace {
+    /// The fastest there is.
+    pub const MAX: u32 = 10_000;
+
+    /// From `now` on, `scale` times as fast as the clock.
+    pub fn new(scale: u32, now: Instant) -> Pace {
+        match scale {
+            0 | 1 => Pace::default(),
+            scale => Pace {
+                scale: u64::from(scale.min(Pace::MAX)),
+                epoch: now,
+            },
+        }
+    }
+
+    /// How many times as fast as the clock.
+    pub fn scale(&self) -> u64 {
+        self.scale.max(1)
+    }
+
+    /// The stack's time when the clock shows `real`.
+    #[inline]
+    pub fn stack(&self, real: Instant) -> Instant {
+        if self.scale == 0 || real == Instant::NEVER {
+            return real;
+        }
+        let passed = real.0.saturating_sub(self.epoch.0);
+        Instant(
+            self.epoch
+                .0
+                .saturating_add(passed.saturating_mul(self.scale)),
+        )
+    }
+
+    /// What the clock shows when the stack's time has come to `at`.
+    #[inline]
+    pub fn real(&self, at: Instant) -> Instant {
+        if self.scale == 0 || at == Instant::NEVER {
+            return at;
+        }
+        let passed = at.0.saturating_sub(self.epoch.0);
+        Instant(self.epoch.0.saturating_add(passed.div_ceil(self.scale)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paces() {
+        let real = Pace::default();
+        let fast = Pace::new(1000, Instant(5_000));
+        for n in [5_000, 5_001, 77_777, 1 << 50] {
+            assert_eq!(real.stack(Instant(n)), Instant(n));
+            assert_eq!(fast.real(fast.stack(Instant(n))), Instant(n));
+        }
+        assert_eq!(fast.stack(Instant(6_000)), Instant(1_005_000));
+        // Nobody wakes too early.
+        assert_eq!(fast.real(Instant(1_005_001)), Instant(6_001));
+        assert_eq!(fast.real(Instant::NEVER), Instant::NEVER);
+        assert_eq!((real.scale(), fast.scale()), (1, 1000));
+    }
+}

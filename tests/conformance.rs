@@ -9,19 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Scripts that the kernel passes and this stack doesn't yet, and what they wait for.
-const WAITING: &[(&str, &str)] = &[
-    ("fast-retransmit-reno", "tcpi_ca_state"),
-    ("fast-retransmit-sack", "tcpi_ca_state"),
-    ("rto-backoff", "tcpi_ca_state"),
-    (
-        "tail-loss-probe",
-        "RACK (RFC 8985): a SACK of the probe shows the hole beneath it",
-    ),
-    (
-        "user-timeout",
-        "a tail loss probe that begins TCP_USER_TIMEOUT's time",
-    ),
-];
+const WAITING: &[(&str, &str)] = &[(
+    "user-timeout",
+    "a tail loss probe that begins TCP_USER_TIMEOUT's time",
+)];
 
 /// How often the kernel may try a script: its times are real, and the machine has others to serve.
 const TRIES: usize = 4;

@@ -188,6 +188,24 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |n| n.parse().expect(variable))
 }
 
+/// To be killed; and if the test fails, not to be left running.
+struct Victim(Child);
+
+impl Victim {
+    fn kill(mut self) {
+        self.0.kill().expect("killing our own child");
+        self.0.wait().expect("its end");
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // No more than ESRCH can come of it, or nothing, if it was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_thousand_kills() {
     in_namespace("a_thousand_kills", || {
@@ -197,19 +215,19 @@ fn a_thousand_kills() {
         let echo = Bystander::pair("pong", "ping", "9401");
         let stack = Stack::attach();
         let before = stack.counters();
-        let mut victims: Vec<Child> = Vec::new();
+        let mut victims: Vec<Victim> = Vec::new();
         for kill in 0..kills {
             while victims.len() < 4 {
                 let seed = (kill * 4 + victims.len() as u64).to_string();
                 let victim = program("kill_victim", &[&seed, "9500"]).spawn();
-                victims.push(victim.expect("starting a victim"));
+                victims.push(Victim(victim.expect("starting a victim")));
             }
             std::thread::sleep(Duration::from_micros(rng.below(20_000)));
             // Every other time one that seems to hold the lock.
             let mut which = rng.below(victims.len() as u64) as usize;
             for _ in 0..if kill % 2 == 0 { 20_000 } else { 0 } {
                 let holder = stack.runtime.arena().holder();
-                let found = victims.iter().position(|v| Some(v.id()) == holder);
+                let found = victims.iter().position(|v| Some(v.0.id()) == holder);
                 if let Some(found) = found {
                     which = found;
                     break;
@@ -217,17 +235,13 @@ fn a_thousand_kills() {
             }
             let mut victim = victims.swap_remove(which);
             assert_eq!(
-                victim.try_wait().expect("a child"),
+                victim.0.try_wait().expect("a child"),
                 None,
                 "it ended by itself"
             );
-            victim.kill().expect("killing our own child");
-            victim.wait().expect("its end");
+            victim.kill();
         }
-        for mut victim in victims {
-            victim.kill().expect("killing our own child");
-            victim.wait().expect("its end");
-        }
+        victims.into_iter().for_each(Victim::kill);
         let after = stack.counters();
         let bulk = end_pair(bulk);
         let echo = end_pair(echo);

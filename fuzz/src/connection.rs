@@ -372,6 +372,7 @@ impl World {
                 0
             },
             options: self.options(input, tcb.snd_una()),
+            ecn: 0,
             len: 0,
         };
         self.arrives(remote.addr.ip(), local.addr.ip(), &segment, len, input);

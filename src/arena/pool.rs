@@ -120,6 +120,16 @@ impl<T: Plain, const N: usize> Pool<T, N> {
         }
     }
 
+    /// The contents of two different slots in use, the second to be written.
+    pub fn pair_mut(&mut self, from: u32, to: u32) -> Option<(&T, &mut T)> {
+        if !self.is_in_use(from) || !self.is_in_use(to) {
+            return None;
+        }
+        let places = [from as usize - 1, to as usize - 1];
+        let [from, to] = self.slots.get_disjoint_mut(places).ok()?;
+        Some((&*from, to))
+    }
+
     /// How many slots are in use.
     pub fn in_use(&self) -> u32 {
         self.in_use

@@ -199,7 +199,7 @@ impl Keeper {
             return;
         };
         if core::mem::take(lost_fars) {
-            forget_far_ends(&mut host);
+            forget_far_ends(&mut host, fars);
         }
         if core::mem::take(lost_device) {
             host.sh.device_is_gone();
@@ -496,9 +496,9 @@ impl Keeper {
     }
 
     /// How long to sleep, for epoll.
-    fn timeout(&mut self) -> i32 {
+    fn timeout(&mut self) -> Option<Duration> {
         if self.again {
-            return 1;
+            return Some(Duration::from_millis(1));
         }
         let mut until = self.watch.until().min(self.sweep.next());
         for (_, _, at) in &self.unsure {
@@ -507,11 +507,7 @@ impl Keeper {
         if self.conn_count == 0 && !self.watch.served {
             until = until.min(self.patience);
         }
-        if until == Instant::NEVER {
-            return -1;
-        }
-        let left = until.since(sys::now());
-        i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        (until != Instant::NEVER).then(|| until.since(sys::now()))
     }
 
     fn add_device(&self) -> sys::Result<()> {
@@ -539,10 +535,14 @@ impl Keeper {
 
 /// Sockets whose far ends are nowhere can't be mirrored to any more: not until a program makes
 /// them a new one. Those that a program holds too it goes on raising itself.
-fn forget_far_ends(host: &mut Host<'_>) {
+fn forget_far_ends(host: &mut Host<'_>, fars: &Fars) {
     for index in 1..=host.sh.sockets.high_water() {
         if let Some(socket) = host.sh.sockets.get_mut(index) {
-            socket.has_far &= socket.watcher != 0;
+            let id = SockId {
+                index,
+                generation: socket.generation,
+            };
+            socket.has_far &= socket.watcher != 0 || fars.has(id);
         }
     }
 }

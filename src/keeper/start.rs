@@ -12,6 +12,7 @@ use crate::link::config::utcp_number;
 use crate::runtime::Runtime;
 use crate::stack::Shared;
 use crate::sys::{Errno, Fd, io, process, unix};
+use crate::time::Pace;
 use core::sync::atomic::Ordering;
 
 /// Processes that may wait for a hello at a time.
@@ -119,6 +120,9 @@ fn create(listener: Fd, config: &Config) -> Result<Parts, String> {
         let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));
         shared.nonce = number(nonce).max(1);
         shared.random_state = number(state);
+        let now = crate::sys::now();
+        shared.pace = Pace::new(config.time_scale, now);
+        shared.impair(&config.impair, now);
         let why = match &device {
             Ok(ready) => {
                 shared.config = device::host_config(config, ready);

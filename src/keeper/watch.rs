@@ -152,10 +152,10 @@ impl Watch {
         let open = runtime.open();
         if open.driver.load(SeqCst) != u32::from(KEEPER) {
             // Somebody was faster; the next look steps back.
-            self.next = host.now;
+            self.next = host.sh.pace.real(host.now);
             return;
         }
-        let deadline = host.next_deadline();
+        let deadline = host.next_wakeup();
         open.keeper_mode.store(KeeperMode::Driving as u32, SeqCst);
         open.sleeper_deadline.store(deadline.0, Relaxed);
         self.next = deadline;

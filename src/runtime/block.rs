@@ -110,7 +110,7 @@ impl Runtime {
                     }
                     break Woken::Ready(r);
                 }
-                if s.now >= end {
+                if s.sh.pace.real(s.now) >= end {
                     for socket in sockets {
                         s.unwait(*socket, id);
                     }
@@ -186,7 +186,7 @@ impl Runtime {
         if stepped_back.is_ok() {
             self.ring(KEEPER);
         }
-        let deadline = host.next_deadline();
+        let deadline = host.next_wakeup();
         open.sleeper_deadline.store(deadline.0, Ordering::Relaxed);
         Some(deadline)
     }

@@ -172,10 +172,11 @@ impl Runtime {
             Link::Tun(t) => t,
             Link::None(n) => n,
         };
+        let now = sh.pace.stack(sys::now());
         let mut host = Host {
             sh,
             device,
-            now: sys::now(),
+            now,
             pid: self.pid.load(Ordering::Relaxed),
             tid: 0,
             wakes: WakeSet::default(),
@@ -300,7 +301,7 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.runtime.mirror(&mut self.host);
         self.host.finish();
-        let (wakes, now) = (self.host.wakes, self.host.now);
+        let (wakes, now) = (self.host.wakes, self.host.sh.pace.real(self.host.now));
         // Rare: after a death, or when there are too many to name.
         let everybody = wakes.all.then(|| {
             let mut set = [0u64; MAX_WAITERS / 64 + 1];

@@ -59,7 +59,12 @@ pub fn connect_far(rt: &Runtime, near: c_int, id: SockId) {
     }
     if let Ok(far) = far {
         attach::send_far(rt, id, &far);
-        fars::keep(&mut rt.enter(), id, far);
+        let mut host = rt.enter();
+        // A keeper that took over meanwhile may have thought that the far end died with the old.
+        if let Ok((false, shown)) = host.socket(id).map(|s| (s.has_far, s.mirrored)) {
+            let _ = host.has_far(id, shown);
+        }
+        fars::keep(&mut host, id, far);
     }
 }
 

@@ -14,6 +14,7 @@ use libc::{linger, socklen_t, timeval};
 use utcp_stack::stack::{Family, Opt};
 use utcp_stack::sys::{Errno, syscall};
 use utcp_stack::tcp::State;
+use utcp_stack::tcp::congestion::Algorithm;
 
 const NO_SUCH: Errno = Errno(libc::ENOPROTOOPT);
 const INVALID: Errno = Errno(libc::EINVAL);
@@ -384,10 +385,9 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
         }
         let n = (given.len as usize).min(TCP_CA_NAME_MAX - 1);
         memory::read_bytes(given.at.cast(), &mut text[..n])?;
-        return match text.split(|b| *b == 0).next() {
-            Some(b"reno") => Ok(()),
-            _ => Err(Errno(libc::ENOENT)),
-        };
+        let name = text.split(|b| *b == 0).next().unwrap_or_default();
+        let algorithm = Algorithm::named(name).ok_or(Errno(libc::ENOENT))?;
+        return set_opt(s, Opt::Congestion, algorithm as i64);
     }
     let opt = tcp_opt(name).ok_or(NO_SUCH)?;
     let value = given.int()?;
@@ -422,7 +422,10 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
         }
         libc::TCP_CONGESTION => {
             let mut name = [0u8; TCP_CA_NAME_MAX];
-            name[..4].copy_from_slice(b"reno");
+            let number = get_opt(s, Opt::Congestion)?;
+            let algorithm = Algorithm::numbered(number as u8).unwrap_or_default();
+            let text = algorithm.name().as_bytes();
+            name[..text.len()].copy_from_slice(text);
             out.put(&name);
         }
         _ => out.int(get_opt(s, tcp_opt(name).ok_or(NO_SUCH)?)?),

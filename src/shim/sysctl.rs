@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use utcp_stack::sys;
 use utcp_stack::tcp::Sysctl;
+use utcp_stack::tcp::congestion::Algorithm;
 use utcp_stack::time::{Duration, Instant};
 
 /// How long values are believed.
@@ -64,6 +65,23 @@ fn numbers(path: &CStr, out: &mut [u64]) -> usize {
     count
 }
 
+/// The first word of a file.
+fn word(path: &CStr, take: impl FnOnce(&[u8])) {
+    let Ok(fd) = sys::io::open(path, libc::O_RDONLY) else {
+        return;
+    };
+    let mut bytes = [0u8; 32];
+    let Ok(len) = sys::io::read(fd.raw(), &mut bytes) else {
+        return;
+    };
+    let text = bytes.get(..len).unwrap_or_default();
+    take(
+        text.split(u8::is_ascii_whitespace)
+            .next()
+            .unwrap_or_default(),
+    );
+}
+
 /// One number that fits.
 fn one<T: TryFrom<u64>>(path: &CStr, place: &mut T) {
     let mut n = [0];
@@ -113,6 +131,28 @@ fn read() -> Sysctl {
     );
     one(c"/proc/sys/net/ipv4/tcp_sack", &mut s.tcp_sack);
     one(c"/proc/sys/net/ipv4/tcp_reordering", &mut s.tcp_reordering);
+    one(
+        c"/proc/sys/net/ipv4/tcp_max_reordering",
+        &mut s.tcp_max_reordering,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_recovery", &mut s.tcp_recovery);
+    one(
+        c"/proc/sys/net/ipv4/tcp_early_retrans",
+        &mut s.tcp_early_retrans,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_frto", &mut s.tcp_frto);
+    one(c"/proc/sys/net/ipv4/tcp_ecn", &mut s.tcp_ecn);
+    one(
+        c"/proc/sys/net/ipv4/tcp_ecn_fallback",
+        &mut s.tcp_ecn_fallback,
+    );
+    word(
+        c"/proc/sys/net/ipv4/tcp_congestion_control",
+        |name| match Algorithm::named(name) {
+            Some(algorithm) => s.tcp_congestion_control = algorithm,
+            None => {}
+        },
+    );
     one(
         c"/proc/sys/net/ipv4/tcp_slow_start_after_idle",
         &mut s.tcp_slow_start_after_idle,

@@ -35,11 +35,17 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         out[28..32].copy_from_slice(&queue.1.to_ne_bytes());
         return out;
     }
+    out[1] = i.ca_state;
     out[2] = i.retransmits;
     out[3] = i.probes;
     out[4] = i.backoff;
-    out[5] = u8::from(i.timestamps) | u8::from(i.sack) << 1 | u8::from(i.wscale_ok) << 2;
+    out[5] = u8::from(i.timestamps)
+        | u8::from(i.sack) << 1
+        | u8::from(i.wscale_ok) << 2
+        | u8::from(i.ecn) << 3
+        | u8::from(i.ecn_seen) << 4;
     out[6] = i.snd_wscale & 15 | i.rcv_wscale << 4;
+    out[7] = u8::from(i.app_limited);
     let words = [
         (8, i.rto_us),
         (12, i.ato_us),
@@ -68,17 +74,26 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         (148, i.min_rtt_us),
         (152, i.data_segs_in),
         (156, i.data_segs_out),
+        (192, i.delivered),
+        (216, i.dsack_dups),
+        (220, i.reord_seen),
         (228, i.snd_wnd),
         (232, i.rcv_wnd),
     ];
     for (at, value) in words {
         out[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }
+    out[240..242].copy_from_slice(&i.total_rto.to_ne_bytes());
     let longs = [
-        (104, u64::MAX),
-        (112, u64::MAX),
+        (104, i.pacing_rate),
+        (112, i.max_pacing_rate),
         (120, i.bytes_acked),
         (128, i.bytes_received),
+        (160, i.delivery_rate),
+        (168, i.busy_us),
+        (176, i.rwnd_limited_us),
+        (200, i.bytes_sent),
+        (208, i.bytes_retrans),
     ];
     for (at, value) in longs {
         out[at..at + 8].copy_from_slice(&value.to_ne_bytes());

@@ -127,6 +127,23 @@ impl Buffers {
         }
     }
 
+    /// The bytes of two different buffers, the second to be written.
+    pub fn pair(&mut self, from: BufId, to: BufId) -> Option<(&[u8], &mut [u8])> {
+        let Buffers { small, large, .. } = self;
+        Some(match (from.large(), to.large()) {
+            (Some(from), Some(to)) => {
+                let (from, to) = large.pair_mut(from, to)?;
+                (&from.0, &mut to.0)
+            }
+            (None, None) => {
+                let (from, to) = small.pair_mut(from.0, to.0)?;
+                (&from.0, &mut to.0)
+            }
+            (Some(from), None) => (&large.get(from)?.0, &mut small.get_mut(to.0)?.0),
+            (None, Some(to)) => (&small.get(from.0)?.0, &mut large.get_mut(to)?.0),
+        })
+    }
+
     /// Capacity of the buffer.
     pub fn capacity(id: BufId) -> usize {
         if id.large().is_some() { LARGE } else { SMALL }

@@ -545,6 +545,7 @@ impl Host<'_> {
         if old == State::SynSent {
             // Linux: tcp_disconnect, which leaves ECONNRESET behind.
             s.tcb.abort(self.now);
+            self.forget_sent(index);
             self.trace_state(index, old, State::Closed);
             self.disconnect(index);
             self.sh.sockets[index].error = Some(TcpError::Reset);
@@ -616,6 +617,7 @@ impl Host<'_> {
     pub(super) fn free(&mut self, index: u32) {
         self.touch(index);
         self.disarm(index);
+        self.forget_sent(index);
         self.sh.unhash_connection(index);
         self.sh.unlink_port(index);
         // Waiters find that the handle is stale.

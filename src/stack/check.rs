@@ -7,7 +7,7 @@
 use super::buffers::BufId;
 use super::queue::Queue;
 use super::{Host, SockId, Socket};
-use crate::tcp::State;
+use crate::tcp::{State, records_in_use};
 use crate::time::Instant;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -103,6 +103,15 @@ impl Host<'_> {
         for buf in self.sh.fragments.buffers() {
             counted.buffers.entry(buf.number()).or_insert((buf, 0)).1 += 1;
         }
+        for load in self.sh.links.held.loads() {
+            if let Some(q) = super::held::payload(&load) {
+                self.check_queue("a segment under way", &q, &mut counted, f);
+            }
+            if let super::held::Load::Packet { buf, .. } = load {
+                let entry = counted.buffers.entry(buf.number());
+                entry.or_insert((buf, 0)).1 += 1;
+            }
+        }
         let in_use = self.sh.chunks.in_use();
         f.same("pieces in use", in_use, counted.chunks.len() as u32);
         let mut used = (0, 0);
@@ -115,6 +124,14 @@ impl Host<'_> {
                 used.0 += 1;
             }
         }
+        let mut records = 0;
+        for (index, s) in self.sh.sockets.iter_in_use() {
+            match s.tcb.check_sent(&self.sh.sent) {
+                Ok(n) => records += n,
+                Err(why) => f.expect(false, || format!("records of socket {index}: {why}")),
+            }
+        }
+        f.same("records in use", records_in_use(&self.sh.sent), records);
         let (small, large) = self.sh.buffers.in_use();
         f.same("small buffers in use", small, used.0);
         f.same("large buffers in use", large, used.1);
@@ -262,6 +279,9 @@ impl Host<'_> {
     fn check_timers(&self, f: &mut Findings) {
         let timers = &self.sh.timers;
         f.expect(timers.is_sound(), || "the heap is not one".into());
+        f.expect(self.sh.links.held.is_sound(), || {
+            "what links hold is not in order".into()
+        });
         let mut armed = 0;
         for (index, s) in self.sh.sockets.iter_in_use() {
             if s.timer_slot != 0 {

@@ -44,7 +44,7 @@ impl Host<'_> {
         // What a child would have sent.
         let mut tcb = Tcb::accept(now, iss, path, l.tcp_options, &l.sysctl, syn);
         let (scale, sack) = tcb.agreed();
-        let Some(mut answer) = tcb.poll_transmit(now, 0) else {
+        let Some(mut answer) = tcb.poll_transmit(now, 0, &mut []) else {
             return;
         };
         if let Some((clock, _)) = &mut answer.segment.options.timestamps {

@@ -1,10 +1,11 @@
 //! Packets in: from the device or the loopback to the connection, listener or RST they get.
 
 use super::buffers::{BufId, LARGE};
+use super::impair::attention;
 use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
-use crate::link::{Sent, VnetHdr};
+use crate::link::VnetHdr;
 use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
@@ -48,50 +49,63 @@ impl Host<'_> {
                 break;
             };
             count += 1;
-            let mut buf = buf;
-            let mut arrived = self.parse(buf, 0, len, &vnet);
-            if matches!(arrived, Some(Arrived::Piece))
-                && let Some(whole) = self.take_piece(buf, len)
-            {
+            if self.sh.attention & attention::IN != 0 {
+                self.packet_attended(buf, len, &vnet);
+            } else {
+                self.packet_arrives(buf, len, &vnet);
                 self.sh.buffers.release(buf);
-                buf = whole.buf;
-                arrived = self.parse(buf, whole.start, whole.len, &VnetHdr::PLAIN);
             }
-            match arrived {
-                Some(Arrived::Segment {
-                    src,
-                    dst,
-                    segment,
-                    payload,
-                }) => {
-                    self.sh.counters.in_segs += 1;
-                    let payload = self.take_payload(buf, payload, &segment);
-                    self.trace_segment(
-                        0,
-                        Direction::In,
-                        Endpoint::new(src, segment.src_port),
-                        Endpoint::new(dst, segment.dst_port),
-                        &segment,
-                        false,
-                    );
-                    self.segment_arrives(src, dst, &segment, payload);
-                }
-                Some(Arrived::Icmp {
-                    local,
-                    remote,
-                    seq,
-                    kind,
-                }) => {
-                    self.sh.counters.icmp_in += 1;
-                    self.icmp_arrives(local, remote, seq, kind);
-                }
-                Some(Arrived::Answered | Arrived::Piece) | None => {}
-            }
-            self.sh.buffers.release(buf);
             self.deliver_looped();
             self.settled(touched);
         }
         count
+    }
+
+    /// Process the packet in `buf`.
+    pub(super) fn packet_arrives(&mut self, buf: BufId, len: usize, vnet: &VnetHdr) {
+        match self.parse(buf, 0, len, vnet) {
+            Some(Arrived::Piece) => {
+                if let Some(whole) = self.take_piece(buf, len) {
+                    let arrived = self.parse(whole.buf, whole.start, whole.len, &VnetHdr::PLAIN);
+                    self.process(whole.buf, arrived);
+                    self.sh.buffers.release(whole.buf);
+                }
+            }
+            arrived => self.process(buf, arrived),
+        }
+    }
+
+    fn process(&mut self, buf: BufId, arrived: Option<Arrived>) {
+        match arrived {
+            Some(Arrived::Segment {
+                src,
+                dst,
+                segment,
+                payload,
+            }) => {
+                self.sh.counters.in_segs += 1;
+                let payload = self.take_payload(buf, payload, &segment);
+                self.trace_segment(
+                    0,
+                    Direction::In,
+                    Endpoint::new(src, segment.src_port),
+                    Endpoint::new(dst, segment.dst_port),
+                    &segment,
+                    false,
+                );
+                self.segment_arrives(src, dst, &segment, payload);
+            }
+            Some(Arrived::Icmp {
+                local,
+                remote,
+                seq,
+                kind,
+            }) => {
+                self.sh.counters.icmp_in += 1;
+                self.icmp_arrives(local, remote, seq, kind);
+            }
+            Some(Arrived::Answered | Arrived::Piece) | None => {}
+        }
     }
 
     /// The packet that lies in `buf` from `start` on.
@@ -139,9 +153,7 @@ impl Host<'_> {
                 if let Some(n) = wire::emit_echo_reply(dst, src, body, &mut out) {
                     self.sh.counters.icmp_in += 1;
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
-                        self.sh.counters.device_drops += 1;
-                    }
+                    self.send_packet(&out[..n]);
                 }
                 Some(Arrived::Answered)
             }
@@ -167,9 +179,7 @@ impl Host<'_> {
                 let mut out = [0u8; 1280];
                 if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
-                        self.sh.counters.device_drops += 1;
-                    }
+                    self.send_packet(&out[..n]);
                 }
                 Some(Arrived::Answered)
             }
@@ -233,6 +243,7 @@ impl Host<'_> {
             sockets,
             chunks,
             buffers,
+            sent,
             ..
         } = &mut *self.sh;
         let s = &mut sockets[index];
@@ -244,7 +255,7 @@ impl Host<'_> {
             payload,
             pools: Pools { chunks, buffers },
         };
-        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver);
+        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver, sent);
         if let Some(reset) = outcome.reset {
             self.send_stray(local, remote, reset);
         }
@@ -278,7 +289,8 @@ impl Host<'_> {
         };
         self.touch(index);
         let v6 = !remote.addr.is_v4();
-        let s = &mut self.sh.sockets[index];
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        let s = &mut sockets[index];
         let old = s.tcb.state;
         let (error, hard) = match kind {
             IcmpError::TooBig(mtu) => {
@@ -286,7 +298,7 @@ impl Host<'_> {
                 // RFC 1191, section 3: routers that don't tell give 0.
                 let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
                 s.tcb
-                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq);
+                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq, sent);
                 self.output(index);
                 self.deliver_looped();
                 return;

@@ -10,6 +10,7 @@
 //! | `listen.rs` | SYN and accept queues, backlog |
 //! | `ports.rs` | who may bind what; the tables of ports and connections |
 //! | `input.rs`, `output.rs` | packets in, segments out, the loopback |
+//! | `impair.rs`, `held.rs` | modelled links, and what is under way on them; captures |
 //! | `queue.rs`, `buffers.rs` | payload |
 //! | `ready.rs`, `readiness.rs`, `wait.rs` | what poll would say, who waits for it |
 //! | `timers.rs` | deadlines |
@@ -25,6 +26,8 @@ mod check;
 mod cookies;
 mod error;
 mod fragments;
+mod held;
+mod impair;
 mod input;
 mod listen;
 pub mod options;
@@ -46,6 +49,7 @@ mod tests;
 
 pub use calls::{How, RecvFlags, SendFlags};
 pub use error::{Error, Result};
+pub use impair::{Links, attention};
 pub use options::Opt;
 pub use ready::Ready;
 pub use shared::{Counters, HostConfig, Open, Shared};

@@ -1,6 +1,7 @@
 //! Socket options, by meaning; the shim knows their numbers.
 
 use super::{Error, Host, Result, SockId};
+use crate::tcp::congestion::Algorithm;
 use crate::tcp::{Info, State, TcpError};
 
 /// An option with an integer value. Booleans are 0 and 1.
@@ -46,6 +47,10 @@ pub enum Opt {
     UserTimeout,
     QuickAck,
     NotSentLowat,
+    /// The number of a [`crate::tcp::congestion::Algorithm`].
+    Congestion,
+    /// Bytes a second; 0 and below, and what does not fit: no limit.
+    MaxPacingRate,
 }
 
 /// Linux: SOCK_MIN_SNDBUF and SOCK_MIN_RCVBUF.
@@ -150,6 +155,13 @@ impl Host<'_> {
             Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
             Opt::QuickAck => s.tcb.set_quickack(value),
             Opt::NotSentLowat => o.notsent_lowat = value as u32,
+            Opt::Congestion => {
+                let chosen = u8::try_from(value).ok().and_then(Algorithm::numbered);
+                t.congestion = Some(chosen.ok_or(Error::Invalid)?);
+            }
+            Opt::MaxPacingRate => {
+                t.max_pacing_rate = u64::try_from(value).unwrap_or(0);
+            }
         }
         let s = &mut self.sh.sockets[index];
         if s.open {
@@ -208,6 +220,14 @@ impl Host<'_> {
             Opt::UserTimeout => t.user_timeout.into(),
             Opt::QuickAck => s.tcb.quickack().into(),
             Opt::NotSentLowat => o.notsent_lowat.into(),
+            Opt::Congestion => {
+                let default = sys.tcp_congestion_control;
+                (t.congestion.unwrap_or(default) as u8).into()
+            }
+            Opt::MaxPacingRate => match t.max_pacing_rate {
+                0 => -1,
+                n => i64::try_from(n).unwrap_or(-1),
+            },
         })
     }
 

@@ -1,9 +1,10 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
-use super::Host;
 use super::buffers::BufId;
+use super::impair::attention;
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
+use super::{Host, Shared};
 use crate::addr::{Addr, Endpoint};
 use crate::link::{self, Sent, VnetHdr};
 use crate::tcp::{Events, Flags, Outcome, Segment, State, Transmit};
@@ -23,10 +24,10 @@ const MAX_PARTS: usize = link::MAX_PARTS - 1;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Looped {
-    src: Addr,
-    dst: Addr,
-    segment: Segment,
-    payload: Queue,
+    pub(super) src: Addr,
+    pub(super) dst: Addr,
+    pub(super) segment: Segment,
+    pub(super) payload: Queue,
     /// It was lost: its payload with the recovery after a death.
     lost: bool,
 }
@@ -68,7 +69,7 @@ impl LoopQueue {
     pub(super) fn is_full(&self) -> bool {
         self.len() as usize >= LOOP_SLOTS
     }
-    fn push(&mut self, l: Looped) {
+    pub(super) fn push(&mut self, l: Looped) {
         self.slots[self.tail as usize % LOOP_SLOTS] = l;
         in_this_order();
         self.tail = self.tail.wrapping_add(1);
@@ -137,15 +138,25 @@ impl Host<'_> {
                 }
                 break;
             }
-            let Some(tx) = self.sh.sockets[index]
-                .tcb
-                .poll_transmit(self.now, max_payload)
-            else {
+            let Shared { sockets, sent, .. } = &mut *self.sh;
+            let tcb = &mut sockets[index].tcb;
+            let Some(tx) = tcb.poll_transmit(self.now, max_payload, sent) else {
                 break;
             };
             self.transmit(index, local, remote, &tx, loops);
         }
+        if self.sh.sockets[index].tcb.state == State::Closed {
+            self.forget_sent(index);
+        }
         self.arm(index);
+    }
+
+    /// Nothing of the connection is in flight any more, as far as it is concerned.
+    pub(super) fn forget_sent(&mut self, index: u32) {
+        let Shared { sockets, sent, .. } = &mut *self.sh;
+        if let Some(s) = sockets.get_mut(index) {
+            s.tcb.forget_sent(sent);
+        }
     }
 
     fn transmit(
@@ -186,10 +197,11 @@ impl Host<'_> {
                 payload,
                 lost: false,
             };
-            self.sh.looped.push(l);
+            self.onto_the_loopback(l);
         } else {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
+            let tos = tos & !3 | segment.ecn;
             let ttl = if o.ttl == 0 { 64 } else { o.ttl };
             self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
@@ -209,6 +221,9 @@ impl Host<'_> {
         tos: u8,
         ttl: u8,
     ) {
+        if self.sh.attention & attention::OUT != 0 {
+            return self.send_attended(local, remote, segment, queue, offset, mss, tos, ttl);
+        }
         let offload = self.sh.config.offload;
         self.sh.ip_id = self.sh.ip_id.wrapping_add(1);
         let id = self.sh.ip_id;
@@ -274,6 +289,14 @@ impl Host<'_> {
         }
     }
 
+    fn onto_the_loopback(&mut self, l: Looped) {
+        if self.sh.attention & attention::LOOP != 0 {
+            self.loop_attended(l);
+        } else {
+            self.sh.looped.push(l);
+        }
+    }
+
     /// Send a segment that belongs to no connection: a RST, or a SYN+ACK that is not remembered.
     pub(super) fn send_stray(&mut self, local: Endpoint, remote: Endpoint, mut segment: Segment) {
         segment.src_port = local.port;
@@ -286,7 +309,7 @@ impl Host<'_> {
                 self.sh.counters.loop_drops += 1;
                 return;
             }
-            self.sh.looped.push(Looped {
+            self.onto_the_loopback(Looped {
                 src: local.addr,
                 dst: remote.addr,
                 segment,
@@ -442,7 +465,7 @@ impl Host<'_> {
             .sockets
             .get(index)
             .map_or(0, |s| self.id_of(index, s).number());
-        let (time, pid, tid) = (self.now, self.pid, self.tid);
+        let (time, pid, tid) = (self.sh.pace.real(self.now), self.pid, self.tid);
         self.sh.trace.push(Event {
             number: 0,
             time,

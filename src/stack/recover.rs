@@ -11,7 +11,7 @@
 use super::queue::Queue;
 use super::shared::JOURNAL;
 use super::{Host, Shared, Socket};
-use crate::tcp::{Flags, Segment, State, Tcb, TcpError};
+use crate::tcp::{Flags, Segment, State, Tcb, TcpError, forget_records, rebuild_records};
 use core::sync::atomic::{Ordering, compiler_fence};
 
 /// What is written above is in memory before what is written below.
@@ -65,7 +65,7 @@ impl Host<'_> {
     pub fn finish(&mut self) {
         self.settled(0);
         let sleeps_until = self.sh.open.sleeper_deadline.load(Ordering::Relaxed);
-        if self.next_deadline().0 < sleeps_until {
+        if self.next_wakeup().0 < sleeps_until {
             self.wakes.timer = true;
         }
     }
@@ -77,6 +77,7 @@ impl Host<'_> {
         let mut suspects = self.suspects();
         self.sh.looped.lose();
         self.sh.fragments.lose();
+        self.sh.links.held.lose_looped();
         self.sh.tx_waiting.clear();
         self.sh.mirror_len = 0;
         self.sh.sockets.rebuild_slots(|s| s.generation != 0);
@@ -88,6 +89,8 @@ impl Host<'_> {
             self.isolate(&suspects);
             self.recount();
         }
+        self.sh.links.held.rebuild();
+        self.attend();
         self.sh.rebuild_tables();
         self.rebuild_timers(&suspects);
         self.rebuild_listeners();
@@ -123,6 +126,7 @@ impl Host<'_> {
             let Some(s) = self.sh.sockets.get_mut(index) else {
                 continue;
             };
+            s.tcb.lose_sent();
             s.tx = Queue::default();
             s.rx = Queue::default();
             s.ooo = Queue::default();
@@ -139,19 +143,24 @@ impl Host<'_> {
     fn recount(&mut self) -> bool {
         self.sh.chunks.forget_use();
         self.sh.buffers.forget_references();
+        forget_records(&mut self.sh.sent);
         let mut whole = true;
         for index in 1..=self.sh.sockets.high_water() {
             let Some(s) = self.sh.sockets.get(index) else {
                 continue;
             };
             let queues = [s.tx, s.rx, s.ooo];
-            if !queues.iter().all(|q| count_queue(self.sh, q)) {
+            let claimed = s.tcb.claim_sent(&mut self.sh.sent);
+            if !queues.iter().all(|q| count_queue(self.sh, q)) || !claimed {
                 self.touch(index);
                 whole = false;
             }
         }
+        let Shared { links, buffers, .. } = &mut *self.sh;
+        links.held.recount(buffers);
         self.sh.chunks.rebuild_claimed();
         self.sh.buffers.rebuild();
+        rebuild_records(&mut self.sh.sent);
         whole
     }
 

@@ -11,13 +11,18 @@ use super::wait::{MAX_WAITERS, Waiter};
 use crate::addr::Addr;
 use crate::arena::Root;
 use crate::arena::pool::{Plain, Pool};
+use crate::tcp::Sent;
+use crate::time::Pace;
 use crate::trace::Ring;
+use crate::trace::capture::Capture;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// How many sockets a stack can hold, TIME_WAIT included.
 pub const MAX_SOCKETS: usize = 1 << 17;
 /// How many pieces of queued payload.
 pub const MAX_CHUNKS: usize = 1 << 18;
+/// How many records of what is in flight: two for each connection, as [`Sent`] wants it.
+pub const MAX_SENT: usize = 2 * MAX_SOCKETS + 2;
 /// Buckets of the table of connections.
 pub const CONN_BUCKETS: usize = 1 << 16;
 /// Sockets whose readiness is to be mirrored.
@@ -136,6 +141,8 @@ pub struct Shared {
     pub chunks: Pool<Chunk, MAX_CHUNKS>,
     /// Payload.
     pub buffers: Buffers,
+    /// Records of what is in flight, of all connections.
+    pub sent: [Sent; MAX_SENT],
     /// Heads of the connection table's buckets.
     pub conn_table: [u32; CONN_BUCKETS],
     /// For each port, the first socket bound to it.
@@ -148,6 +155,15 @@ pub struct Shared {
     pub fragments: super::fragments::Fragments,
     /// Deadlines.
     pub timers: TimerHeap,
+    /// How the stack's time goes.
+    pub pace: Pace,
+    /// Links on which packets take the long way: impaired ones, and all while somebody
+    /// captures. See [`super::attention`].
+    pub attention: u32,
+    /// The modelled links.
+    pub links: super::Links,
+    /// Packets for a capture.
+    pub capture: Capture,
     /// Threads that wait.
     pub waiters: Pool<Waiter, MAX_WAITERS>,
     /// By process: a waiter that sleeps in poll or epoll; see [`super::wait`].

@@ -132,6 +132,16 @@ impl TimerHeap {
     }
 }
 
+impl super::Shared {
+    /// See [`super::Host::next_deadline`].
+    pub fn next_deadline(&self) -> Instant {
+        let timer = self.timers.first().map_or(Instant::NEVER, |(at, _)| at);
+        timer
+            .min(self.links.held.next_due())
+            .min(self.fragments.deadline())
+    }
+}
+
 impl super::Host<'_> {
     /// Put the socket's entry where its connection's next deadline is.
     pub(super) fn arm(&mut self, index: u32) {
@@ -174,11 +184,13 @@ impl super::Host<'_> {
         });
     }
 
-    /// Run every timer that is due, and deliver what each sends on the loopback.
+    /// Run every timer that is due, and deliver what each sends on the loopback. Before that,
+    /// packets arrive that modelled links have held until now.
     pub fn run_timers(&mut self) {
         if self.sh.fragments.deadline() <= self.now {
             self.expire_fragments();
         }
+        self.release_held();
         let touched = self.sh.journal_len;
         // A bound, so that a timer that re-arms itself in the past can't hold the lock.
         for _ in 0..4096 {
@@ -200,7 +212,8 @@ impl super::Host<'_> {
             }
             self.touch(index);
             let old = self.sh.sockets[index].tcb.state;
-            let outcome = self.sh.sockets[index].tcb.on_timer(self.now);
+            let super::Shared { sockets, sent, .. } = &mut *self.sh;
+            let outcome = sockets[index].tcb.on_timer(self.now, sent);
             self.disarm(index);
             self.settle(index, old, outcome);
             self.deliver_looped();
@@ -208,9 +221,13 @@ impl super::Host<'_> {
         }
     }
 
-    /// When [`super::Host::run_timers`] is to be called next.
+    /// When [`super::Host::run_timers`] is to be called next, in the stack's time.
     pub fn next_deadline(&self) -> Instant {
-        let first = self.sh.timers.first().map_or(Instant::NEVER, |(at, _)| at);
-        first.min(self.sh.fragments.deadline())
+        self.sh.next_deadline()
+    }
+
+    /// The same by the clock.
+    pub fn next_wakeup(&self) -> Instant {
+        self.sh.pace.real(self.next_deadline())
     }
 }

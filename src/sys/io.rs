@@ -279,8 +279,39 @@ pub fn epoll_ctl(epoll: &Fd, operation: i32, fd: i32, events: u32, data: u64) ->
     .map(drop)
 }
 
-/// epoll_pwait(2) without a signal mask; `timeout` in milliseconds, -1 for ever.
-pub fn epoll_wait(epoll: &Fd, events: &mut [libc::epoll_event], timeout: i32) -> Result<usize> {
+/// epoll_pwait2(2) without a signal mask, for at most `timeout` (`None`: for ever). Where the
+/// kernel (before 5.11) or a sandbox doesn't have it, by whole milliseconds.
+pub fn epoll_wait(
+    epoll: &Fd,
+    events: &mut [libc::epoll_event],
+    timeout: Option<Duration>,
+) -> Result<usize> {
+    let limit = timeout.map(|t| libc::timespec {
+        tv_sec: t.as_secs() as i64,
+        tv_nsec: i64::from(t.subsec_nanos()),
+    });
+    // SAFETY: `events` has room for as many as it says; the time is valid for the call.
+    let got = unsafe {
+        syscall(
+            libc::SYS_epoll_pwait2,
+            [
+                epoll.raw() as usize,
+                events.as_mut_ptr() as usize,
+                events.len(),
+                limit
+                    .as_ref()
+                    .map_or(core::ptr::null(), core::ptr::from_ref) as usize,
+                0,
+                0,
+            ],
+        )
+    };
+    if matches!(got, Ok(_) | Err(Errno(libc::EINTR))) {
+        return got;
+    }
+    let timeout = timeout.map_or(-1, |t| {
+        i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+    });
     // SAFETY: `events` has room for as many as it says.
     unsafe {
         syscall(

@@ -1,10 +1,10 @@
 //! The ACK field (RFC 9293, section 3.10.7.4, fifth check), after Linux's `tcp_ack`.
 
+use super::news::News;
+use super::recovery::CaState;
+use super::sent::{SACKED, Sent, SentList};
 use super::{Events, Flags, Outcome, Segment, Tcb};
 use crate::time::Instant;
-
-/// Below this (microseconds) timestamps in milliseconds say little.
-const COARSE_US: u32 = 8000;
 
 /// What the ACK field turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,16 @@ pub(super) enum AckResult {
 
 impl Tcb {
     /// Take acknowledgment and window; an ACK that is not believed gets a challenge ACK.
-    pub(super) fn take_ack(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) -> AckResult {
+    pub(super) fn take_ack(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        sent: &mut [Sent],
+        out: &mut Outcome,
+    ) -> AckResult {
         let ack = seg.ack;
         let before = self.snd_una;
+        let mut news = self.news(seg);
         if ack.lt(before) {
             // RFC 5961, section 5.2: "The ACK value is considered acceptable only if it is in
             // the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT)".
@@ -30,7 +37,10 @@ impl Tcb {
                 self.challenge(now);
                 return AckResult::Bad;
             }
-            self.take_sacks(now, seg);
+            self.take_sacks(now, seg, sent, &mut news);
+            if news.sacked || news.dsack {
+                self.alert(now, 0, &mut news, sent);
+            }
             return AckResult::Old;
         }
         if ack.gt(self.snd_nxt) {
@@ -42,10 +52,9 @@ impl Tcb {
         if self.ts_ok {
             self.update_ts_recent(now, seg);
         }
-        let idle = before == self.snd_nxt;
-        let window_update = self.take_window(seg);
-        let acked = ack - before;
-        if acked > 0 {
+        let idle = self.sent.packets_out == 0;
+        news.window_update = self.take_window(seg);
+        if ack != before {
             let payload_from = self.snd_una();
             self.snd_una = ack;
             out.acked = self.snd_una() - payload_from;
@@ -53,42 +62,181 @@ impl Tcb {
             if out.acked > 0 {
                 out.events.add(Events::ACKED);
             }
+            news.advanced = true;
             self.timers.retransmits = 0;
             if self.snd_up.lt(ack) {
                 self.snd_up = ack;
             }
-            self.board.remove_below(ack);
         }
-        let sacked = self.take_sacks(now, seg);
+        self.take_sacks(now, seg, sent, &mut news);
+        news.ece = self.ecn.ok && seg.flags.has(Flags::ECE) && !seg.flags.has(Flags::SYN);
         // "Something worked": RFC 1122, section 4.2.3.9's record is out of date.
         self.soft_error = None;
         self.timers.probes_out = 0;
         self.rcv_tstamp = now;
         if idle {
-            self.end_tail_probe(seg, 0, seg.seq_len() == 0 && !window_update);
+            if news.dsack {
+                self.alert(now, 0, &mut news, sent);
+            }
+            self.end_tail_probe(ack, &news);
             self.on_ack_while_probing(now);
             return AckResult::Good;
         }
-        if acked > 0 {
-            self.measure_rtt(now, seg);
-            if !self.recovering() {
-                self.timers.retrans_stamp = None;
-            }
-            let tsecr = seg.options.timestamps.filter(|_| self.ts_ok).map(|t| t.1);
-            self.recover_on_ack(acked, tsecr);
-            if self.recovering() {
-                self.timers.retrans_stamp = None;
-            }
+        self.acknowledge(now, seg, sent, &mut news);
+        self.rack_adapt(&news);
+        self.end_tail_probe(ack, &news);
+        self.recovery.hold = false;
+        let doubtful = !news.not_dup()
+            || news.sacked
+            || news.ece
+            || news.dsack
+            || self.recovery.ca != CaState::Open;
+        if doubtful {
+            // RFC 5681, section 2: no data, no window update, nothing new acknowledged.
+            let dup = !news.advanced && !news.not_dup() && !news.dsack;
+            self.alert(now, u32::from(dup), &mut news, sent);
+        }
+        if news.advanced && !self.recovering() {
+            self.timers.retrans_stamp = None;
+        }
+        if news.set_timer {
             // RFC 6298, sections 5.2 and 5.3.
-            self.rearm_probe(now);
+            self.rearm_probe(now, sent, true);
         }
-        // RFC 5681, section 2: no data, no window update, nothing new acknowledged.
-        let duplicate = acked == 0 && seg.seq_len() == 0 && !window_update;
-        self.end_tail_probe(seg, acked, duplicate && !sacked);
-        if duplicate || sacked {
-            self.recover_on_duplicate(now, sacked);
+        if self.sent.packets_out == 0 && self.snd_end.le(self.snd_nxt) {
+            self.busy.spend(now, super::info::Spent::Idle);
         }
+        self.rate_sample(now, &mut news);
+        self.control_congestion(now, &news);
         AckResult::Good
+    }
+
+    fn news(&self, seg: &Segment) -> News {
+        News {
+            una_before: self.snd_una,
+            fack_before: self.highest_reported(),
+            in_flight_before: self.sent.in_flight(),
+            delivered_before: self.recovery.delivered,
+            lost_before: self.recovery.lost,
+            data: seg.seq_len() > 0,
+            reord: self.snd_nxt,
+            tsecr: seg
+                .options
+                .timestamps
+                .filter(|_| self.ts_ok)
+                .map(|t| t.1)
+                .filter(|&e| e != 0),
+            ..News::default()
+        }
+    }
+
+    /// Records below `snd_una` are done (Linux: `tcp_clean_rtx_queue`).
+    fn acknowledge(&mut self, now: Instant, seg: &Segment, sent: &mut [Sent], news: &mut News) {
+        let una = self.snd_una;
+        let mss = u32::from(self.snd_mss).max(1);
+        let (mut first_at, mut last_at) = (None, None);
+        let mut i = self.sent.head();
+        while let Some(&s) = SentList::get(sent, i) {
+            if s.start.ge(una) {
+                break;
+            }
+            let whole = s.end.le(una);
+            let mut done = s;
+            if !whole {
+                let left = (s.end - una).div_ceil(mss).max(1);
+                let left = u16::try_from(left).unwrap_or(u16::MAX).min(s.segs);
+                self.sent.change(sent, i, |s| {
+                    s.start = una;
+                    s.segs = left;
+                });
+                done.end = una;
+                done.segs = s.segs - left;
+                if done.segs == 0 {
+                    break;
+                }
+            }
+            news.segs_acked += u32::from(done.segs);
+            news.acked = true;
+            if s.again() {
+                news.retrans_acked = true;
+            } else if !s.is(SACKED) {
+                last_at = Some(s.at);
+                first_at.get_or_insert(s.at);
+                news.reord = news.reord.min(s.start);
+                if s.end.le(self.recovery.recover) {
+                    news.orig = true;
+                }
+            }
+            if self.sack_ok && !s.is(SACKED) {
+                let n = u32::from(done.segs);
+                self.recovery.delivered = self.recovery.delivered.wrapping_add(n);
+                self.rack_advance(now, &s, news);
+            }
+            self.rate_delivered(&done, news);
+            if !whole {
+                break;
+            }
+            i = self.sent.remove(sent, i);
+        }
+        let head = SentList::get(sent, self.sent.head()).copied();
+        if news.advanced && head.is_some_and(|s| s.is(SACKED)) {
+            news.reneging = true;
+        }
+        let updated = self.measure_rtt(now, seg, (first_at, last_at), news);
+        if news.acked {
+            news.set_timer = true;
+            if !self.sack_ok {
+                self.drop_dupacks(news.segs_acked);
+                if news.retrans_acked {
+                    news.orig = false;
+                }
+            } else if news.reord.lt(news.fack_before) {
+                // A hole that was never sent again got filled.
+                self.note_reordering_below(news.reord, news.fack_before);
+            }
+        } else if let (Some(head), Some(at), true) = (head, news.first_sack_at, updated)
+            && at > head.at
+        {
+            // The SACK is of what was sent after the first one was, last: it may yet come.
+            news.set_timer = true;
+        }
+    }
+
+    /// Linux's `tcp_cong_control`.
+    fn control_congestion(&mut self, now: Instant, news: &News) {
+        let delivered = news.rate.acked_sacked;
+        if self.reducing() && !self.cc.is_model_based() {
+            self.proportional_rate(delivered, news.rate.losses, news.advanced);
+            return;
+        }
+        let usual = u32::from(self.sysctl.tcp_reordering);
+        let progress = if self.recovery.reordering > usual {
+            news.acked || news.sacked
+        } else {
+            news.acked
+        };
+        if progress || self.cc.is_model_based() {
+            let acked = super::congestion::Acked {
+                now,
+                segs: delivered,
+                rtt_us: news.rtt,
+                srtt_us: self.rtt.srtt8 >> 3,
+                una: self.snd_una,
+                nxt: self.snd_nxt,
+                delivered: self.recovery.delivered,
+                lost: self.recovery.lost,
+                in_flight: self.sent.in_flight(),
+                mss: self.snd_mss.into(),
+                recovering: self.recovering(),
+                after_timeout: self.recovery.ca == CaState::Loss,
+                rate: news.rate,
+            };
+            self.cc.on_ack(&acked);
+            if self.cc.take_limited() {
+                let out = self.recovery.delivered.wrapping_add(self.sent.in_flight());
+                self.rate.app_limited = out.max(1);
+            }
+        }
     }
 
     /// RFC 9293's window update (section 3.10.7.4), as Linux's `tcp_may_update_window` has it;
@@ -115,38 +263,43 @@ impl Tcb {
         true
     }
 
-    /// What the peer holds beyond `snd_una` (RFC 2018); true if it told something new.
-    fn take_sacks(&mut self, now: Instant, seg: &Segment) -> bool {
-        if !self.sack_ok {
-            return false;
+    /// RFC 6298, section 3 (Karn) and RFC 7323, section 4 (RTTM), as `tcp_ack_update_rtt` has
+    /// it; true if there was a measurement.
+    fn measure_rtt(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        acked: (Option<Instant>, Option<Instant>),
+        news: &mut News,
+    ) -> bool {
+        let us = |at: Instant| u32::try_from(now.since(at).as_micros()).unwrap_or(u32::MAX);
+        let (first, last) = if news.retrans_acked {
+            (None, None)
+        } else {
+            acked
+        };
+        let mut sample = first.map(us);
+        news.rtt = last.map(us);
+        // A single short flight: the peer may have waited before it answered.
+        news.delayed = news.segs_acked == 1
+            && self.sent.packets_out == 0
+            && self.rtt.min_rtt != u32::MAX
+            && sample.is_some_and(|s| s > self.rtt.min_rtt.saturating_add(1000));
+        if let Some(at) = news.first_sack_at {
+            sample = sample.or(Some(us(at)));
+            news.rtt = news.last_sack_at.map(us);
         }
-        let mut news = false;
-        let o = &seg.options;
-        for &(start, end) in o.sack.iter().take(usize::from(o.sack_len)) {
-            // Anything else is a duplicate's report (RFC 2883) or nonsense.
-            if start.lt(end) && start.gt(self.snd_una) && end.le(self.snd_nxt) {
-                news |= self.board.insert(start, end);
-                if let Some(us) = self.rtt.stop_by_sack(now, start, end) {
-                    self.take_sample(us);
-                }
-            }
+        if sample.is_none() && self.ts_ok && news.acked {
+            sample = self.ts_sample(now, seg);
+            news.rtt = news.rtt.or(sample);
         }
-        news
-    }
-
-    /// RFC 6298, section 3 (Karn) and RFC 7323, section 4 (RTTM).
-    fn measure_rtt(&mut self, now: Instant, seg: &Segment) {
-        let mut sample = self.rtt.stop(now, self.snd_una);
-        if sample.is_none() && self.ts_ok {
-            // One segment in a round trip is timed; timestamps measure with each ACK, but in
-            // milliseconds. Where those are too coarse, the timed segment alone counts.
-            let coarse = |us: u32| us < COARSE_US && self.rtt.srtt8 / 8 < 2 * COARSE_US;
-            let needed = self.rtt.needs_timestamps();
-            sample = self.ts_sample(now, seg).filter(|&us| needed || !coarse(us));
+        if let Some(us) = news.rtt {
+            self.rtt.note_min(now, us);
         }
         if let Some(us) = sample {
             self.take_sample(us);
         }
+        sample.is_some()
     }
 
     /// A valid measurement ends the backing off (RFC 6298, section 5).

@@ -79,20 +79,26 @@ impl DelayedAck {
 impl Tcb {
     /// The number of segments that fit twice into the window are acknowledged at once.
     fn raise_quickack(&mut self) {
+        self.raise_quickack_to_most(MAX_QUICKACKS);
+    }
+
+    /// Something is amiss: the next `most` segments are acknowledged at once (Linux:
+    /// `tcp_enter_quickack_mode`).
+    pub(super) fn raise_quickack_to(&mut self, most: u32) {
+        self.raise_quickack_to_most(most);
+        self.delack.pingpong = false;
+        self.delack.ato = ATO_MIN;
+    }
+
+    fn raise_quickack_to_most(&mut self, most: u32) {
         let fits = self.rcv_wnd / (2 * u32::from(self.delack.rcv_mss).max(1));
-        let quick = if fits == 0 {
-            2
-        } else {
-            fits.min(MAX_QUICKACKS)
-        };
+        let quick = if fits == 0 { 2 } else { fits.min(most) };
         self.delack.quick = self.delack.quick.max(quick as u8);
     }
 
     /// Linux's `tcp_enter_quickack_mode`: something is amiss, be prompt.
     pub(super) fn enter_quickack(&mut self) {
-        self.raise_quickack();
-        self.delack.pingpong = false;
-        self.delack.ato = ATO_MIN;
+        self.raise_quickack_to(MAX_QUICKACKS);
     }
 
     /// In-order data came (Linux: `tcp_event_data_recv`).

@@ -1,5 +1,6 @@
 //! What ICMP says about the connection (RFC 1122, section 4.2.3.9; RFC 5927).
 
+use super::sent::Sent;
 use super::{Events, Outcome, SeqNum, State, Tcb, TcpError};
 use crate::time::Instant;
 
@@ -56,7 +57,13 @@ impl Tcb {
     }
 
     /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
-    pub fn on_packet_too_big(&mut self, _now: Instant, mtu_mss: u16, quoted: SeqNum) {
+    pub fn on_packet_too_big(
+        &mut self,
+        _now: Instant,
+        mtu_mss: u16,
+        quoted: SeqNum,
+        sent: &mut [Sent],
+    ) {
         if matches!(self.state, State::Closed | State::Listen | State::TimeWait)
             || quoted.lt(self.snd_una)
             || quoted.gt(self.snd_nxt)
@@ -71,7 +78,7 @@ impl Tcb {
         self.path_mss = mss;
         self.sync_mss();
         if !matches!(self.state, State::SynSent | State::SynReceived) {
-            self.resend_all();
+            self.resend_all(sent);
         }
     }
 }

@@ -47,6 +47,24 @@ pub struct Info {
     pub min_rtt_us: u32,
     pub snd_wnd: u32,
     pub rcv_wnd: u32,
+    /// 0 Open, 1 Disorder, 2 CWR, 3 Recovery, 4 Loss.
+    pub ca_state: u8,
+    pub delivered: u32,
+    pub dsack_dups: u32,
+    pub reord_seen: u32,
+    pub bytes_sent: u64,
+    pub bytes_retrans: u64,
+    pub busy_us: u64,
+    pub rwnd_limited_us: u64,
+    pub ecn: bool,
+    pub ecn_seen: bool,
+    /// Bytes a second, as are the other rates.
+    pub pacing_rate: u64,
+    pub max_pacing_rate: u64,
+    pub delivery_rate: u64,
+    /// `delivery_rate` was limited by the program.
+    pub app_limited: bool,
+    pub total_rto: u16,
     /// Which timer runs, as `ss -o` names it (on, keepalive, timewait, persist), its
     /// remaining time in milliseconds and its retransmission count.
     pub timer: (TimerName, u32, u8),
@@ -64,6 +82,48 @@ pub enum TimerName {
     Persist,
 }
 
+/// What the time was spent on while there was something to send (Linux: `tcp_chrono`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Busy {
+    /// Since when it is spent like this.
+    since: Instant,
+    state: Spent,
+    /// Microseconds busy, and of these waiting for the peer's window.
+    busy: u64,
+    rwnd: u64,
+}
+
+/// See [`Busy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Spent {
+    #[default]
+    Idle,
+    Busy,
+    /// The peer's window is closed.
+    Window,
+}
+
+impl Busy {
+    pub(super) fn spend(&mut self, now: Instant, state: Spent) {
+        if self.state != state {
+            (self.busy, self.rwnd) = self.spent(now);
+            self.since = now;
+            self.state = state;
+        }
+    }
+
+    fn spent(&self, now: Instant) -> (u64, u64) {
+        let us = now.since(self.since).as_micros() as u64;
+        match self.state {
+            Spent::Idle => (self.busy, self.rwnd),
+            Spent::Busy => (self.busy + us, self.rwnd),
+            Spent::Window => (self.busy + us, self.rwnd + us),
+        }
+    }
+}
+
 impl Tcb {
     /// The congestion window, in segments.
     pub fn snd_cwnd(&self) -> u32 {
@@ -73,20 +133,7 @@ impl Tcb {
     /// What TCP_INFO tells.
     pub fn info(&self, now: Instant) -> Info {
         let mss = u32::from(self.snd_mss).max(1);
-        let out = self.snd_nxt - self.snd_una;
         let ms = |at: Instant| u32::try_from(now.since(at).as_millis()).unwrap_or(u32::MAX);
-        let recovery = &self.recovery;
-        let (lost, retrans) = if self.recovering() {
-            let from = recovery.rexmit_nxt.max(self.snd_una);
-            (
-                self.board
-                    .unreported(self.snd_una, recovery.lost_end)
-                    .div_ceil(mss),
-                self.board.unreported(self.snd_una, from).div_ceil(mss),
-            )
-        } else {
-            (0, 0)
-        };
         Info {
             retransmits: self.timers.retransmits,
             probes: self.timers.probes_out,
@@ -101,10 +148,11 @@ impl Tcb {
             snd_mss: mss,
             rcv_mss: u32::from(self.delack.rcv_mss),
             advmss: u32::from(self.advmss),
-            unacked: out.div_ceil(mss),
-            sacked: self.board.bytes().div_ceil(mss),
-            lost,
-            retrans,
+            unacked: self.unacked_packets(),
+            sacked: self.sent.sacked_out,
+            lost: self.sent.lost_out,
+            retrans: self.sent.retrans_out,
+            ca_state: self.recovery.ca as u8,
             last_data_sent_ms: ms(self.lsndtime),
             last_data_recv_ms: ms(self.delack.lrcvtime),
             last_ack_recv_ms: ms(self.rcv_tstamp),
@@ -113,7 +161,7 @@ impl Tcb {
             rttvar_us: self.rtt.mdev >> 2,
             snd_ssthresh: self.cc.ssthresh(),
             snd_cwnd: self.cc.cwnd(),
-            reordering: u32::from(self.sysctl.tcp_reordering),
+            reordering: self.recovery.reordering,
             rcv_space: self.rcv_space(),
             total_retrans: self.total_retrans,
             bytes_acked: self.bytes_acked,
@@ -124,9 +172,42 @@ impl Tcb {
             data_segs_in: self.data_segs_in,
             notsent_bytes: self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs(),
             min_rtt_us: self.rtt.min_rtt,
+            delivered: self.recovery.delivered,
+            dsack_dups: self.recovery.dsack_dups,
+            reord_seen: self.recovery.reord_seen,
+            bytes_sent: self.bytes_sent,
+            bytes_retrans: self.bytes_retrans,
+            busy_us: self.busy.spent(now).0,
+            rwnd_limited_us: self.busy.spent(now).1,
+            ecn: self.ecn.ok,
+            ecn_seen: self.ecn.seen,
+            pacing_rate: self.pacing_rate().unwrap_or_else(|| self.usual_rate()),
+            max_pacing_rate: match self.options.max_pacing_rate {
+                0 => u64::MAX,
+                n => n,
+            },
+            delivery_rate: self.delivery_rate(),
+            app_limited: self.rate.best_limited,
+            total_rto: self.timers.total_rto.into(),
             snd_wnd: self.snd_wnd,
             rcv_wnd: self.rcv_wnd,
             timer: self.timer(now),
+        }
+    }
+
+    /// A SYN in flight is a packet, too.
+    fn unacked_packets(&self) -> u32 {
+        match self.state {
+            State::SynSent | State::SynReceived => 1,
+            _ => self.sent.packets_out,
+        }
+    }
+
+    fn delivery_rate(&self) -> u64 {
+        let (segs, us) = self.rate.best;
+        match us {
+            0 => 0,
+            us => u64::from(segs) * u64::from(self.snd_mss) * 1_000_000 / u64::from(us),
         }
     }
 
@@ -138,7 +219,7 @@ impl Tcb {
         }
         if t.rexmit_at != Instant::NEVER {
             return match t.pending {
-                Pending::Retransmit | Pending::LossProbe => {
+                Pending::Retransmit | Pending::LossProbe | Pending::Reorder => {
                     (TimerName::On, left(t.rexmit_at), t.retransmits)
                 }
                 Pending::Persist => (TimerName::Persist, left(t.rexmit_at), t.probes_out),

@@ -1,6 +1,7 @@
 //! A segment arrives (RFC 9293, section 3.10.7), after Linux's `tcp_rcv_state_process`.
 
 use super::ack::AckResult;
+use super::sent::Sent;
 use super::tcb::Push;
 use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
 use crate::time::{Duration, Instant};
@@ -26,7 +27,14 @@ enum Paws {
 
 impl Tcb {
     /// Process a segment of this connection. `rx` keeps its payload.
-    pub fn on_segment(&mut self, now: Instant, seg: &Segment, rx: &mut impl RecvQueue) -> Outcome {
+    /// `sent`: see [`super::Sent`].
+    pub fn on_segment(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        rx: &mut impl RecvQueue,
+        sent: &mut [Sent],
+    ) -> Outcome {
         let mut out = Outcome::default();
         if self.push == Push::Held {
             self.push = Push::More;
@@ -38,10 +46,10 @@ impl Tcb {
             State::TimeWait => self.in_time_wait(now, seg, &mut out),
             State::SynReceived if self.passive => {
                 if self.embryonic(now, seg, &mut out) {
-                    self.in_synchronized(now, seg, rx, &mut out);
+                    self.in_synchronized(now, seg, rx, sent, &mut out);
                 }
             }
-            _ => self.in_synchronized(now, seg, rx, &mut out),
+            _ => self.in_synchronized(now, seg, rx, sent, &mut out),
         }
         self.check_invariants();
         out
@@ -112,6 +120,7 @@ impl Tcb {
     /// SYN_SENT's SYN was acknowledged by a SYN: ESTABLISHED.
     fn syn_acked(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
         self.take_syn_options(now, seg);
+        self.ecn_answered(seg);
         self.take_syn(seg);
         self.max_window = self.snd_wnd;
         self.snd_una = seg.ack;
@@ -122,13 +131,14 @@ impl Tcb {
     }
 
     fn syn_rtt(&mut self, now: Instant, seg: &Segment) {
-        let timed = self.rtt.stop(now, self.snd_una);
-        let stamped = if self.ts_ok && self.rtt.needs_timestamps() {
+        let timed = self.rtt.syn_acked(now);
+        let stamped = if self.ts_ok && timed.is_none() {
             self.ts_sample(now, seg)
         } else {
             None
         };
         if let Some(us) = timed.or(stamped) {
+            self.rtt.note_min(now, us);
             self.rtt.sample(us, self.snd_una, self.snd_nxt);
         }
     }
@@ -180,6 +190,7 @@ impl Tcb {
         now: Instant,
         seg: &Segment,
         rx: &mut impl RecvQueue,
+        sent: &mut [Sent],
         out: &mut Outcome,
     ) {
         let flags = seg.flags;
@@ -219,7 +230,7 @@ impl Tcb {
                 self.delack.scheduled = true;
             }
         } else {
-            match self.take_ack(now, seg, out) {
+            match self.take_ack(now, seg, sent, out) {
                 AckResult::Good | AckResult::Old => {}
                 AckResult::Bad => return,
             }
@@ -228,6 +239,7 @@ impl Tcb {
             return;
         }
         self.take_urgent(seg, out);
+        self.ecn_received(seg);
         if !self.take_payload(now, seg, rx, out) {
             return;
         }

@@ -7,15 +7,13 @@
 //!
 //! A `Tcb` is plain data (`Copy`, no pointers, no heap): it lives in shared memory.
 //!
-//! The model is RFC 9293 with RFC 1122, 2018, 2883, 5681, 5961, 6069, 6298, 6528, 6582, 6675
-//! (in part) and 7323; where Linux (6.18) differs from them, Linux. Known to differ from Linux:
+//! The model is RFC 9293 with RFC 1122, 2018, 2883, 3042, 3168, 3522, 4015, 5681, 5682, 5961,
+//! 6069, 6298, 6528, 6582, 6937, 7323, 8985, 9406 and 9438; where Linux (6.18) differs from
+//! them, Linux. Known to differ from Linux:
 //!
-//! - the sender counts what is in flight in bytes, not packets, so many short segments may be
-//!   out at once; recovery knows holes, not single segments: no RACK, PRR or F-RTO (there is a tail loss probe),
-//!   and a spurious loss is undone by timestamps only;
 //! - ACKs of out-of-order segments are not compressed;
 //! - what goes beyond the window is trimmed, where Linux may drop the segment;
-//! - no ECN or Fast Open (TCP_DEFER_ACCEPT is the host's: `stack/listen.rs`).
+//! - no Fast Open (TCP_DEFER_ACCEPT is the host's: `stack/listen.rs`).
 //!
 //! The order of calls: any `on_*`, `app_*`, `close`... first; then [`Tcb::poll_transmit`] until
 //! it gives `None`; then [`Tcb::deadline`] for the next [`Tcb::on_timer`].
@@ -27,28 +25,37 @@ pub mod congestion;
 pub mod cookie;
 mod data;
 mod delack;
+mod ecn;
 mod icmp;
 mod info;
 mod input;
 mod isn;
+mod news;
 mod open;
 mod output;
+mod pacing;
+mod rack;
+mod rate;
 mod recovery;
 mod reset;
 mod rtt;
 mod sack;
 pub mod segment;
+mod sent;
 pub mod seq;
 mod tail;
 pub mod tcb;
 mod time_wait;
 mod timers;
+mod undo;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
+pub use rate::RateSample;
 pub use segment::{Flags, Options, Segment};
+pub use sent::{Sent, forget_records, rebuild_records, records_in_use};
 pub use seq::SeqNum;
 pub use tcb::{Info, Tcb, TimerName, initial_seq, reset_for, timestamp_offset};
 
@@ -230,6 +237,13 @@ pub struct Sysctl {
     pub tcp_window_scaling: u8,
     pub tcp_sack: u8,
     pub tcp_reordering: u8,
+    pub tcp_max_reordering: u32,
+    pub tcp_recovery: u8,
+    pub tcp_early_retrans: u8,
+    pub tcp_frto: u8,
+    pub tcp_ecn: u8,
+    pub tcp_ecn_fallback: u8,
+    pub tcp_congestion_control: congestion::Algorithm,
     pub tcp_slow_start_after_idle: u8,
     pub tcp_rfc1337: u8,
     pub tcp_abort_on_overflow: u8,
@@ -274,6 +288,13 @@ impl Default for Sysctl {
             tcp_window_scaling: 1,
             tcp_sack: 1,
             tcp_reordering: 3,
+            tcp_max_reordering: 300,
+            tcp_recovery: 1,
+            tcp_early_retrans: 3,
+            tcp_frto: 2,
+            tcp_ecn: 2,
+            tcp_ecn_fallback: 1,
+            tcp_congestion_control: congestion::Algorithm::Cubic,
             tcp_slow_start_after_idle: 1,
             tcp_rfc1337: 0,
             tcp_abort_on_overflow: 0,
@@ -325,6 +346,10 @@ pub struct TcpOptions {
     pub maxseg: u16,
     /// TCP_LINGER2, seconds; negative: no FIN_WAIT_2 at all.
     pub linger2: i32,
+    /// TCP_CONGESTION; none: tcp_congestion_control.
+    pub congestion: Option<congestion::Algorithm>,
+    /// SO_MAX_PACING_RATE, bytes a second.
+    pub max_pacing_rate: u64,
 }
 
 /// What a connection needs to know of its path when it opens.

@@ -4,7 +4,7 @@ use super::congestion::Congestion;
 use super::delack::DelayedAck;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::sack::Scoreboard;
+use super::sent::SentList;
 use super::tcb::{Owes, Push};
 use super::timers::Timers;
 use super::window::{self, Autotune, DEFAULT_MSS, MAX_WSCALE};
@@ -39,6 +39,7 @@ impl Tcb {
         tcb.state = State::SynReceived;
         tcb.wscale_ok = s.tcp_window_scaling != 0;
         tcb.take_syn_options(now, syn);
+        tcb.ecn_asked(syn);
         let timestamps = if tcb.ts_ok { TIMESTAMPS_LEN } else { 0 };
         tcb.choose_window(u32::from(tcb.advmss.saturating_sub(timestamps)));
         if !tcb.wscale_ok {
@@ -128,9 +129,13 @@ impl Tcb {
             delack: DelayedAck::new(now),
             drs: Autotune::default(),
             rtt: RttEstimator::new(s.tcp_rto_min_ms, s.tcp_rto_max_ms),
-            cc: Congestion::default(),
-            recovery: Recovery::new(iss),
-            board: Scoreboard::default(),
+            cc: Congestion::new(o.congestion.unwrap_or(s.tcp_congestion_control)),
+            recovery: Recovery::new(iss, s.tcp_reordering.into()),
+            sent: SentList::default(),
+            rack: super::rack::Rack::default(),
+            rate: super::rate::Rate::default(),
+            pacing: super::pacing::Pacing::default(),
+            ecn: super::ecn::Ecn::default(),
             timers: Timers::OFF,
             lsndtime: now,
             rcv_tstamp: now,
@@ -142,6 +147,9 @@ impl Tcb {
             data_segs_out: 0,
             data_segs_in: 0,
             total_retrans: 0,
+            bytes_sent: 0,
+            bytes_retrans: 0,
+            busy: super::info::Busy::default(),
             tail_end: iss,
         }
     }
@@ -263,7 +271,7 @@ impl Tcb {
         self.snd_up = self.snd_una.max(self.snd_up);
         self.snd_sml = self.snd_una;
         self.snd_pushed = self.snd_una;
-        self.recovery = Recovery::new(self.snd_una);
+        self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
         self.soft_error = None;
         self.enter(State::Established, out);
         out.events.add(Events::CONNECTED);

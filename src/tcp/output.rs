@@ -1,5 +1,6 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
+use super::sent::{EVER_RETRANS, LOST, RETRANS, SACKED, Sent, SentList};
 use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
@@ -7,28 +8,33 @@ use crate::time::Instant;
 impl Tcb {
     /// The next segment to send, if any. `max_payload` bounds its payload (several MSS, for
     /// TSO); 0 means one MSS.
-    pub fn poll_transmit(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        max_payload: u32,
+        sent: &mut [Sent],
+    ) -> Option<Transmit> {
         if self.owes.rst {
             self.owes.rst = false;
             return Some(self.reset(now));
         }
-        let sent = match self.state {
+        let next = match self.state {
             State::Closed | State::Listen => None,
             State::SynSent => self.syn(now),
             State::SynReceived => self.syn(now).or_else(|| self.bare_ack(now)),
             State::TimeWait => self.bare_ack(now),
             _ => self
-                .retransmission(now, max_payload)
-                .or_else(|| self.tail_probe(now))
-                .or_else(|| self.new_data(now, max_payload))
-                .or_else(|| self.probe(now))
+                .retransmission(now, max_payload, sent)
+                .or_else(|| self.tail_probe(now, sent))
+                .or_else(|| self.new_data(now, max_payload, sent))
+                .or_else(|| self.probe(now, sent))
                 .or_else(|| self.bare_ack(now)),
         };
-        if sent.is_none() && self.state != State::Closed {
+        if next.is_none() && self.state != State::Closed {
             self.check_persist(now);
         }
         self.check_invariants();
-        sent
+        next
     }
 
     /// The program appended `n` bytes to the send queue.
@@ -104,11 +110,11 @@ impl Tcb {
         };
         let retransmit = self.snd_nxt != self.iss;
         if retransmit {
-            self.rtt.retransmitted(self.iss, self.snd_nxt);
+            self.rtt.syn_again();
             self.total_retrans = self.total_retrans.wrapping_add(1);
         } else {
             self.snd_nxt = self.iss + 1;
-            self.rtt.start(now, self.iss, self.snd_nxt);
+            self.rtt.syn_sent(now);
             self.timers.retrans_stamp = Some(now);
         }
         if self.timers.rexmit_at == Instant::NEVER {
@@ -126,7 +132,8 @@ impl Tcb {
                     Flags::SYN.with(Flags::ACK)
                 } else {
                     Flags::SYN
-                },
+                }
+                .with(self.ecn_of_syn(answer, retransmit)),
                 // "The window field in a segment where the SYN bit is set ... MUST NOT be
                 // scaled" (RFC 7323, section 2.2).
                 window: self.rcv_wnd.min(65_535) as u16,
@@ -171,6 +178,7 @@ impl Tcb {
             len,
             ..Segment::default()
         };
+        self.ecn_mark(&mut segment, false);
         // RFC 9293, section 3.8.5, with the pointer just past the urgent byte (RFC 6093).
         if self.snd_up.gt(self.snd_una) && seq.lt(self.snd_up) {
             let ahead = self.snd_up - seq;
@@ -241,6 +249,15 @@ impl Tcb {
         }
     }
 
+    /// What may go at once: at a pace, no more than a millisecond's worth.
+    fn burst(&self, max_payload: u32, mss: u32) -> u32 {
+        let bound = Self::bound(max_payload, mss);
+        match self.pacing_rate() {
+            Some(rate) if bound > mss => bound.min(self.cc.burst(rate, mss).saturating_mul(mss)),
+            _ => bound,
+        }
+    }
+
     /// `max_payload` in whole segments.
     fn bound(max_payload: u32, mss: u32) -> u32 {
         match max_payload {
@@ -250,31 +267,75 @@ impl Tcb {
         }
     }
 
-    /// What was lost, once more.
-    fn retransmission(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {
-        if !self.recovering() {
-            self.owes.rexmit = false;
+    /// What was lost, once more (Linux: `tcp_xmit_retransmit_queue`).
+    fn retransmission(
+        &mut self,
+        now: Instant,
+        max_payload: u32,
+        sent: &mut [Sent],
+    ) -> Option<Transmit> {
+        let forced = self.owes.rexmit;
+        if self.sent.retrans_out >= self.sent.lost_out || self.recovery.hold {
+            self.owes.rexmit &= self.recovery.hold;
             return None;
         }
-        let from = self.recovery.rexmit_nxt.max(self.snd_una);
-        let Some((start, end)) = self.board.next_hole(from, self.recovery.lost_end) else {
-            self.owes.rexmit = false;
-            return None;
-        };
-        let mss = self.current_mss();
-        let cwnd = self.cc.cwnd();
-        let mut quota = cwnd.saturating_sub(self.segments_in_flight());
-        if self.owes.rexmit {
+        let mut quota = self.cc.cwnd().saturating_sub(self.sent.in_flight());
+        if forced {
             quota = quota.max(1);
         }
-        if quota == 0 {
+        if quota == 0 || (!forced && self.paced(now)) {
             return None;
         }
-        let mut bound = Self::bound(max_payload, mss).min(quota.saturating_mul(mss));
-        if self.timers.retransmits > 0 && self.owes.rexmit {
+        let mut i = match self.sent.hint {
+            0 => self.sent.head(),
+            hint => hint,
+        };
+        let lost = |s: &Sent| s.is(LOST) && !s.is(RETRANS | SACKED);
+        while SentList::get(sent, i).is_some_and(|s| !lost(s)) {
+            i = SentList::next(sent, i);
+        }
+        self.sent.hint = i;
+        self.owes.rexmit = false;
+        let mss = self.current_mss();
+        let mut bound = self.burst(max_payload, mss);
+        if forced && self.timers.retransmits > 0 {
             // A timeout probes with a single segment.
             bound = bound.min(mss);
         }
+        bound = bound.min(quota.saturating_mul(mss));
+        let first = SentList::get(sent, i)?.start == self.snd_una;
+        let tx = self.send_again(now, i, bound, sent)?;
+        let segs = SentList::get(sent, i).map_or(1, |s| u32::from(s.segs));
+        self.sent.change(sent, i, |s| s.flags |= RETRANS);
+        self.sent.hint = SentList::next(sent, i);
+        self.count_for_undo(segs);
+        self.timers.retrans_stamp.get_or_insert(now);
+        let stamp = self.ts_now(now);
+        self.recovery.retrans_ts.get_or_insert(stamp);
+        if self.reducing() {
+            self.recovery.prr_out = self.recovery.prr_out.saturating_add(segs);
+        }
+        // The first segment goes again: its ACK is a round trip away (RFC 6298, 5.1).
+        let armed = self.timers.rexmit_at != Instant::NEVER;
+        let reorder = self.timers.pending == super::timers::Pending::Reorder;
+        if !armed || (first && !forced && !reorder) {
+            self.rearm_retransmit(now);
+        }
+        Some(tx)
+    }
+
+    /// Send record `i` again, or as much of it as `bound` and the window allow: it is cut there.
+    /// `None` if the window allows nothing.
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        i: u32,
+        mut bound: u32,
+        sent: &mut [Sent],
+    ) -> Option<Transmit> {
+        let s = *SentList::get(sent, i)?;
+        let start = s.start;
+        let mss = self.current_mss();
         // The peer's window may have shrunk under what was sent.
         let window = self.window_edge().diff(start);
         if window <= 0 {
@@ -290,9 +351,16 @@ impl Tcb {
                 window
             };
         }
-        let text_end = end.min(self.snd_end);
-        let len = text_end.diff(start).max(0).unsigned_abs().min(bound);
-        let fin = end.gt(self.snd_end) && start + len == self.snd_end;
+        let text = s.end.min(self.snd_end).diff(start).max(0).unsigned_abs();
+        let len = text.min(bound);
+        if len < text && !self.sent.split(sent, i, start + len, mss) {
+            // No record is free: all of it counts as sent again, the rest is found lost later.
+            self.sent.change(sent, i, |s| s.flags |= EVER_RETRANS);
+        }
+        let fin = s.end.gt(self.snd_end) && len == text;
+        if len == 0 && !fin {
+            return None;
+        }
         let mut flags = Flags::NONE;
         if len > 0 && start + len == self.snd_end {
             flags = flags.with(Flags::PSH);
@@ -300,23 +368,23 @@ impl Tcb {
         if fin {
             flags = flags.with(Flags::FIN);
         }
-        if len == 0 && !fin {
-            self.owes.rexmit = false;
-            return None;
-        }
-        let next = start + len + u32::from(fin);
-        self.rtt.retransmitted(start, next);
-        self.timers.retrans_stamp.get_or_insert(now);
-        if start == self.snd_una && self.timers.retransmits == 0 {
-            // The first segment goes again: its ACK is a round trip away (RFC 6298, 5.1).
-            self.rearm_retransmit(now);
-        }
-        if self.timers.rexmit_at == Instant::NEVER {
-            self.rearm_retransmit(now);
-        }
-        self.recovery.rexmit_nxt = next;
-        self.owes.rexmit = false;
-        self.total_retrans = self.total_retrans.wrapping_add(len.div_ceil(mss).max(1));
+        let mut stamped = s;
+        self.rate_stamp(now, &mut stamped);
+        let segs = u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX);
+        self.sent.change(sent, i, |s| {
+            s.at = now;
+            s.segs = segs;
+            s.flags = s.flags & !super::sent::APP_LIMITED
+                | EVER_RETRANS
+                | stamped.flags & super::sent::APP_LIMITED;
+            s.delivered = stamped.delivered;
+            s.delivered_at = stamped.delivered_at;
+            s.first_at = stamped.first_at;
+        });
+        self.pace(now, len);
+        self.total_retrans = self.total_retrans.wrapping_add(u32::from(segs));
+        self.bytes_sent = self.bytes_sent.saturating_add(u64::from(len));
+        self.bytes_retrans = self.bytes_retrans.saturating_add(u64::from(len));
         Some(self.transmit(start, true, |tcb| tcb.segment(now, start, flags, len)))
     }
 
@@ -330,23 +398,28 @@ impl Tcb {
     }
 
     /// Data that was never sent, and the FIN.
-    fn new_data(&mut self, now: Instant, max_payload: u32) -> Option<Transmit> {
+    fn new_data(&mut self, now: Instant, max_payload: u32, sent: &mut [Sent]) -> Option<Transmit> {
         if self.fin_sent() {
             return None;
         }
         let unsent = self.snd_end - self.snd_nxt;
         if unsent == 0 && !self.fin_queued {
+            self.note_app_limited();
             return None;
         }
         let mss = self.current_mss();
         self.restart_after_idle(now, unsent);
-        let in_flight = self.segments_in_flight();
+        if self.paced(now) {
+            return None;
+        }
+        let in_flight = self.sent.in_flight();
         let cwnd = self.cc.cwnd();
         if in_flight >= cwnd {
             self.note_cwnd_use(true);
             return None;
         }
         if !self.first_segment_fits() {
+            self.busy.spend(now, super::info::Spent::Window);
             return None;
         }
         // Linux: at most half the window at once, so that two large segments are under way.
@@ -355,10 +428,10 @@ impl Tcb {
             if self.nagle_holds(unsent, mss) {
                 return None;
             }
-            unsent.min(Self::bound(max_payload, mss))
+            unsent.min(self.burst(max_payload, mss))
         } else {
             let window = self.window_edge() - self.snd_nxt;
-            let most = Self::bound(max_payload, mss).min(quota.saturating_mul(mss));
+            let most = self.burst(max_payload, mss).min(quota.saturating_mul(mss));
             let needed = unsent.min(window);
             if most <= needed {
                 most
@@ -374,10 +447,17 @@ impl Tcb {
         let seq = self.snd_nxt;
         let window = self.window_edge() - seq;
         let fin = self.fin_queued && len == unsent && window > len;
-        Some(self.send_new(now, len, fin, false))
+        Some(self.send_new(now, len, fin, false, sent))
     }
 
-    pub(super) fn send_new(&mut self, now: Instant, len: u32, fin: bool, push: bool) -> Transmit {
+    pub(super) fn send_new(
+        &mut self,
+        now: Instant,
+        len: u32,
+        fin: bool,
+        push: bool,
+        sent: &mut [Sent],
+    ) -> Transmit {
         let seq = self.snd_nxt;
         let end = seq + len;
         let mut flags = Flags::NONE;
@@ -397,22 +477,48 @@ impl Tcb {
         if fin {
             flags = flags.with(Flags::FIN);
         }
-        if !len.is_multiple_of(self.current_mss()) {
+        let mss = self.current_mss();
+        if !len.is_multiple_of(mss) {
             self.snd_sml = end;
         }
-        let idle = self.snd_una == self.snd_nxt;
+        let idle = self.sent.packets_out == 0;
         self.snd_nxt = end + u32::from(fin);
-        self.rtt.start(now, seq, self.snd_nxt);
-        if idle || self.timers.rexmit_at == Instant::NEVER {
-            self.rearm_probe(now);
-        } else {
-            self.tighten_probe(now);
+        if idle && len > 0 {
+            let short = self.rate.app_limited != 0;
+            self.cc
+                .on_first_sent(now, self.lsndtime, self.snd_mss.into(), short);
         }
+        let mut record = Sent {
+            start: seq,
+            end: self.snd_nxt,
+            at: now,
+            segs: u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX),
+            ..Sent::default()
+        };
+        self.rate_stamp(now, &mut record);
+        self.sent.push(sent, record);
+        if self.reducing() {
+            self.recovery.prr_out += u32::from(record.segs);
+        }
+        let pending = self.timers.pending;
+        let armed = self.timers.rexmit_at != Instant::NEVER;
+        if idle || !armed {
+            self.rearm_probe(now, sent, true);
+        } else if pending == super::timers::Pending::LossProbe {
+            self.rearm_probe(now, sent, false);
+        }
+        self.busy.spend(now, super::info::Spent::Busy);
+        self.bytes_sent = self.bytes_sent.saturating_add(u64::from(len));
         if len > 0 {
             self.note_data_sent(now);
         }
-        self.note_cwnd_use(self.segments_in_flight() >= self.cc.cwnd());
-        self.transmit(seq, false, |tcb| tcb.segment(now, seq, flags, len))
+        self.pace(now, len);
+        self.note_cwnd_use(self.sent.in_flight() >= self.cc.cwnd());
+        self.transmit(seq, false, |tcb| {
+            let mut seg = tcb.segment(now, seq, flags, len);
+            tcb.ecn_mark(&mut seg, true);
+            seg
+        })
     }
 
     /// Nagle (RFC 9293, section 3.7.4) in Minshall's form: a short segment waits only while a
@@ -432,7 +538,7 @@ impl Tcb {
     }
 
     fn note_cwnd_use(&mut self, limited: bool) {
-        let out = (self.snd_nxt - self.snd_una).div_ceil(u32::from(self.snd_mss).max(1));
+        let out = self.sent.packets_out;
         let new_window = self.snd_una.ge(self.recovery.usage_end);
         if new_window || limited {
             self.recovery.usage_end = self.snd_nxt;
@@ -442,7 +548,10 @@ impl Tcb {
 
     /// RFC 5681, section 4.1.
     fn restart_after_idle(&mut self, now: Instant, unsent: u32) {
-        if unsent == 0 || self.snd_una != self.snd_nxt || self.sysctl.tcp_slow_start_after_idle == 0
+        if unsent == 0
+            || self.snd_una != self.snd_nxt
+            || self.sysctl.tcp_slow_start_after_idle == 0
+            || self.cc.is_model_based()
         {
             return;
         }
@@ -454,7 +563,7 @@ impl Tcb {
     }
 
     /// A probe of the window, or of a silent peer (Linux: `tcp_write_wakeup`).
-    fn probe(&mut self, now: Instant) -> Option<Transmit> {
+    fn probe(&mut self, now: Instant, sent: &mut [Sent]) -> Option<Transmit> {
         if !self.owes.probe {
             return None;
         }
@@ -469,7 +578,7 @@ impl Tcb {
             self.timers.probes_out = 0;
             self.timers.backoff = 0;
             self.timers.probes_at = None;
-            return Some(self.send_new(now, len, fin, true));
+            return Some(self.send_new(now, len, fin, true, sent));
         }
         // "<SEQ=SND.UNA-1>", without data: the peer must answer (RFC 9293, section 3.8.4).
         let seq = SeqNum(self.snd_una.0.wrapping_sub(1));

@@ -1,234 +1,500 @@
-//! Finding and repairing loss: fast retransmit and fast recovery (RFC 5681, RFC 6582), with the
-//! peer's SACKs where it sends them (RFC 6675), and what follows a timeout.
+//! Repairing loss: the states of Linux's `tcp_fastretrans_alert`, with RACK (RFC 8985) to find
+//! what is lost (RFC 6582's rules where the peer sends no SACKs), and PRR (RFC 6937) to pace the
+//! way down.
 //!
-//! What is lost is one range, `[rexmit_nxt, lost_end)`, less what the scoreboard holds: the
-//! sender walks it once for each finding of loss.
+//! ```text
+//!            SACKs or duplicate ACKs          loss found
+//!   +------+ ------------------------> +----------+ -----> +----------+
+//!   | Open |                           | Disorder |        | Recovery |
+//!   +------+ <------------------------ +----------+        +----------+
+//!     |  ^ ^      all acknowledged                            |  |
+//! ECE |  | +----------------------------------------(1)-------+  | timeout
+//!     v  |(1)                                                    v
+//!   +-----+                  timeout, from anywhere           +------+
+//!   | CWR |-------------------------------------------------->| Loss |--(1)--> Open
+//!   +-----+                                                   +------+
+//!   (1) `recover` is acknowledged, or the loss turned out to be none (undo.rs)
+//! ```
 
+use super::news::News;
+use super::sent::{EVER_RETRANS, LOST, RETRANS, SACKED, Sent, SentList};
 use super::tail::Tail;
 use super::{SeqNum, Tcb};
 use crate::time::Instant;
 
-/// What the sender is at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the sender is at; the numbers are TCP_INFO's (`tcpi_ca_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd)]
 #[repr(u8)]
-pub(super) enum Phase {
-    /// No loss known.
+pub(super) enum CaState {
+    /// No trouble.
     #[default]
-    Open,
-    /// Repairing after duplicate ACKs.
-    Fast,
-    /// Repairing after a timeout.
-    Loss,
+    Open = 0,
+    /// Something is reported or doubtful.
+    Disorder = 1,
+    /// The window is being reduced, though nothing was lost (ECN).
+    Cwr = 2,
+    /// Fast recovery.
+    Recovery = 3,
+    /// After a timeout.
+    Loss = 4,
 }
 
 /// The state of loss recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Recovery {
-    pub phase: Phase,
-    /// Duplicate ACKs in a row, outside of SACK.
-    pub dupacks: u32,
-    /// `snd_nxt` when the loss was found: `recover` of RFC 6582.
+    pub ca: CaState,
+    /// F-RTO is at work (RFC 5682).
+    pub frto: bool,
+    /// Nothing is to be sent again until the next ACK (RFC 5682, section 2.1, step 2b).
+    pub hold: bool,
+    /// The peer threw away what it had reported.
+    pub reneged: bool,
+    /// `snd_nxt` when the trouble began: `recover` of RFC 6582, `high_seq` in Linux.
     pub recover: SeqNum,
-    /// The next number to retransmit.
-    pub rexmit_nxt: SeqNum,
-    /// Where what is taken for lost ends.
-    pub lost_end: SeqNum,
-    /// The clock of timestamps at the first retransmission, to see a loss that was none (RFC
-    /// 3522); `None` when there is nothing to undo.
-    pub undo_ts: Option<u32>,
+    /// `snd_una` when the window was reduced, if that may be undone.
+    pub undo_marker: Option<SeqNum>,
+    /// Segments sent again that were not reported as duplicates; negative: none was sent.
+    pub undo_retrans: i32,
+    /// The clock of timestamps at the first retransmission (RFC 3522).
+    pub retrans_ts: Option<u32>,
+    /// RFC 6937.
+    pub prr_delivered: u32,
+    pub prr_out: u32,
+    /// Segments by which order is disturbed; how often it was.
+    pub reordering: u32,
+    pub reord_seen: u32,
+    pub dsack_dups: u32,
+    /// Segments delivered, and lost, ever.
+    pub delivered: u32,
+    pub lost: u32,
     /// Until this is acknowledged the use made of the congestion window is watched (Linux:
     /// `cwnd_usage_seq`).
     pub usage_end: SeqNum,
 }
 
 impl Recovery {
-    pub(super) fn new(una: SeqNum) -> Recovery {
+    pub(super) fn new(una: SeqNum, reordering: u32) -> Recovery {
         Recovery {
-            phase: Phase::Open,
-            dupacks: 0,
-            recover: SeqNum(una.0.wrapping_sub(1)),
-            rexmit_nxt: una,
-            lost_end: una,
-            undo_ts: None,
+            ca: CaState::Open,
+            frto: false,
+            hold: false,
+            reneged: false,
+            recover: una,
+            undo_marker: None,
+            undo_retrans: 0,
+            retrans_ts: None,
+            prr_delivered: 0,
+            prr_out: 0,
+            reordering,
+            reord_seen: 0,
+            dsack_dups: 0,
+            delivered: 0,
+            lost: 0,
             usage_end: una,
         }
     }
 }
 
 impl Tcb {
-    /// Bytes in flight: sent, less what was acknowledged in any way, less what is lost and not
-    /// sent again (RFC 6675, section 4, `pipe`).
-    pub(super) fn in_flight(&self) -> u32 {
-        let out = self.snd_nxt - self.snd_una;
-        let held = if self.sack_ok {
-            self.board.bytes()
-        } else {
-            // Without SACK each duplicate ACK stands for a segment that left the network.
-            self.recovery
-                .dupacks
-                .saturating_mul(u32::from(self.snd_mss))
-        };
-        let lost = if self.recovering() {
-            let from = self.recovery.rexmit_nxt.max(self.snd_una);
-            self.board.unreported(from, self.recovery.lost_end)
-        } else {
-            0
-        };
-        out.saturating_sub(held).saturating_sub(lost)
+    /// In fast recovery or after a timeout.
+    pub(super) fn recovering(&self) -> bool {
+        self.recovery.ca >= CaState::Recovery
     }
 
-    /// The same in segments.
-    pub(super) fn segments_in_flight(&self) -> u32 {
-        self.in_flight().div_ceil(u32::from(self.snd_mss).max(1))
+    /// The window is being reduced (Linux: `tcp_in_cwnd_reduction`).
+    pub(super) fn reducing(&self) -> bool {
+        matches!(self.recovery.ca, CaState::Cwr | CaState::Recovery)
     }
 
-    /// An ACK moved `snd_una` by `acked`.
-    pub(super) fn recover_on_ack(&mut self, acked: u32, tsecr: Option<u32>) {
+    /// Something in flight was sent again.
+    pub(super) fn any_sent_again(&self, sent: &[Sent]) -> bool {
+        self.sent.retrans_out > 0
+            || SentList::get(sent, self.sent.head()).is_some_and(|s| s.is(EVER_RETRANS))
+    }
+
+    /// Linux's `tcp_mark_skb_lost`.
+    pub(super) fn mark_lost(&mut self, i: u32, sent: &mut [Sent]) {
+        let Some(&s) = SentList::get(sent, i) else {
+            return;
+        };
+        if s.is(SACKED) {
+            return;
+        }
+        let n = u32::from(s.segs);
+        if s.is(LOST) {
+            if s.is(RETRANS) {
+                self.sent.change(sent, i, |s| s.flags &= !RETRANS);
+                self.recovery.lost = self.recovery.lost.wrapping_add(n);
+            }
+        } else {
+            self.sent.change(sent, i, |s| s.flags |= LOST);
+            self.recovery.lost = self.recovery.lost.wrapping_add(n);
+        }
+        let before = |h: &Sent| s.start.lt(h.start);
+        if SentList::get(sent, self.sent.hint).is_none_or(before) {
+            self.sent.hint = i;
+        }
+    }
+
+    /// The ACK is doubtful, or the state is (Linux: `tcp_fastretrans_alert`).
+    pub(super) fn alert(&mut self, now: Instant, dups: u32, news: &mut News, sent: &mut [Sent]) {
         let una = self.snd_una;
-        self.recovery.dupacks = 0;
-        let mss = u32::from(self.snd_mss);
-        if !self.recovering() {
-            self.cc.on_ack(acked, mss);
-            self.recovery.rexmit_nxt = una;
-            self.recovery.lost_end = una;
+        if self.sent.packets_out == 0 {
+            self.sent.sacked_out = 0;
+        }
+        if news.ece {
+            self.cc.forget_prior();
+        }
+        if self.reneging(now, news, sent) {
             return;
         }
-        // RFC 3522 (Eifel): the ACK was caused by what was sent before any retransmission.
-        if let (Some(undo), Some(tsecr)) = (self.recovery.undo_ts, tsecr)
-            && tsecr != 0
-            && (tsecr.wrapping_sub(undo) as i32) < 0
-        {
-            self.cc.undo();
-            self.leave_recovery();
-            return;
-        }
-        if una.ge(self.recovery.recover) {
-            // RFC 6582, section 3.2, step 3: "full acknowledgment".
-            if self.recovery.phase == Phase::Loss {
-                self.cc.on_ack(acked, mss);
+        if self.recovery.ca == CaState::Open {
+            self.recovery.retrans_ts = None;
+        } else if una.ge(self.recovery.recover) {
+            match self.recovery.ca {
+                // Until something sent after the reduction is acknowledged: the CWR bit is
+                // to reach the peer.
+                CaState::Cwr if una != self.recovery.recover => {
+                    self.end_reduction();
+                    self.recovery.ca = CaState::Open;
+                }
+                CaState::Recovery => {
+                    if !self.sack_ok {
+                        self.sent.sacked_out = 0;
+                    }
+                    if self.try_undo_recovery(news, sent) {
+                        return;
+                    }
+                    self.end_reduction();
+                }
+                _ => {}
             }
-            self.leave_recovery();
-            return;
         }
-        self.recovery.rexmit_nxt = self.recovery.rexmit_nxt.max(una);
-        match self.recovery.phase {
-            Phase::Loss => self.cc.on_ack(acked, mss),
-            // "Partial acknowledgment": the segment it stops at is lost, too.
-            Phase::Fast if !self.sack_ok => {
-                self.recovery.lost_end = self.recovery.lost_end.max(una + mss);
-                self.owes.rexmit = true;
+        match self.recovery.ca {
+            CaState::Recovery => {
+                if !news.advanced {
+                    self.add_dupacks(dups);
+                } else if self.try_undo_partial(news, sent) {
+                    return;
+                }
+                if self.try_undo_dsack() {
+                    self.try_to_open(news, sent);
+                }
+                self.identify_loss(now, news, sent);
+                if self.recovery.ca != CaState::Recovery {
+                    if self.sent.lost_out == 0 {
+                        return;
+                    }
+                    self.enter_recovery(news.ece);
+                }
             }
-            _ => {}
+            CaState::Loss => {
+                self.go_on_after_timeout(dups, news, sent);
+                self.identify_loss(now, news, sent);
+                if !(self.recovery.ca == CaState::Open || news.lost_retrans) {
+                    return;
+                }
+                self.maybe_recover(news, sent);
+            }
+            _ => {
+                if !self.sack_ok {
+                    if news.advanced {
+                        self.sent.sacked_out = 0;
+                    }
+                    self.add_dupacks(dups);
+                }
+                if self.recovery.ca <= CaState::Disorder {
+                    self.try_undo_dsack();
+                }
+                self.identify_loss(now, news, sent);
+                self.maybe_recover(news, sent);
+            }
         }
-        self.clip_lost();
     }
 
-    fn clip_lost(&mut self) {
-        self.recovery.lost_end = self.recovery.lost_end.max(self.snd_una).min(self.snd_nxt);
-    }
-
-    fn leave_recovery(&mut self) {
-        self.recovery = Recovery {
-            recover: self.recovery.recover,
-            usage_end: self.recovery.usage_end,
-            ..Recovery::new(self.snd_una)
-        };
-        self.owes.rexmit = false;
-        self.timers.retrans_stamp = None;
-    }
-
-    /// An ACK came that is a duplicate (RFC 5681, section 2) or brought SACKs.
-    pub(super) fn recover_on_duplicate(&mut self, now: Instant, sacked: bool) {
-        if self.snd_una == self.snd_nxt {
-            return;
-        }
-        let mss = u32::from(self.snd_mss);
-        if !self.sack_ok {
-            let most = (self.snd_nxt - self.snd_una).div_ceil(mss.max(1));
-            self.recovery.dupacks = self.recovery.dupacks.saturating_add(1).min(most);
-        } else if !sacked {
-            return;
-        }
-        if self.recovering() {
-            self.extend_lost();
-            return;
-        }
-        let threshold = u32::from(self.sysctl.tcp_reordering.max(1));
-        let found = if self.sack_ok {
-            // RFC 6675, section 4, IsLost: more than (DupThresh - 1) segments above are held.
-            self.board.bytes() > (threshold - 1).saturating_mul(mss)
-                || self.board.runs().len() >= threshold as usize
+    fn maybe_recover(&mut self, news: &News, sent: &mut [Sent]) {
+        if self.sent.lost_out == 0 {
+            self.try_to_open(news, sent);
         } else {
-            // RFC 6582, section 3.2, step 2: not for what an earlier recovery sent twice.
-            self.recovery.dupacks >= threshold && self.snd_una.gt(self.recovery.recover)
-        };
-        if !found {
+            self.enter_recovery(news.ece);
+        }
+    }
+
+    /// Without SACK each duplicate ACK stands for a segment that left the network (RFC 5681,
+    /// section 3.2), but for the one that is missing.
+    fn add_dupacks(&mut self, n: u32) {
+        if self.sack_ok || n == 0 {
             return;
         }
-        self.cc.on_fast_retransmit();
-        self.timers.tail = Tail::None;
-        self.recovery.phase = Phase::Fast;
-        self.recovery.recover = self.snd_nxt;
-        self.recovery.rexmit_nxt = self.snd_una;
-        self.recovery.lost_end = self.snd_una + mss;
-        self.recovery.undo_ts = Some(self.ts_now(now));
-        self.owes.rexmit = true;
-        self.extend_lost();
+        self.recovery.delivered = self.recovery.delivered.wrapping_add(n);
+        self.sent.sacked_out = self.sent.sacked_out.saturating_add(n);
+        self.bound_dupacks();
     }
 
-    /// With SACK every hole below the highest block is lost (as RACK has it once in recovery).
-    fn extend_lost(&mut self) {
-        if let Some(start) = self.board.highest_start() {
-            self.recovery.lost_end = self.recovery.lost_end.max(start);
+    /// Linux's `tcp_limit_reno_sacked`: more than are out is reordering.
+    fn bound_dupacks(&mut self) {
+        let holes = self.sent.lost_out.max(1).min(self.sent.packets_out);
+        let most = self.sent.packets_out - holes;
+        if self.sent.sacked_out > most {
+            self.sent.sacked_out = most;
+            let r = &mut self.recovery;
+            let seen = self.sent.packets_out.min(self.sysctl.tcp_max_reordering);
+            r.reordering = r.reordering.max(seen);
+            r.reord_seen = r.reord_seen.saturating_add(1);
         }
-        self.clip_lost();
     }
 
-    /// The retransmission timer ran out (RFC 5681, section 3.1; Linux: `tcp_enter_loss`): all
-    /// that is not reported is lost.
-    pub(super) fn enter_loss(&mut self, now: Instant) {
-        let first = match self.recovery.phase {
-            Phase::Open => true,
-            Phase::Fast => self.recovery.recover.le(self.snd_una),
-            Phase::Loss => self.recovery.recover.le(self.snd_una) || self.timers.retransmits == 0,
+    /// Segments were acknowledged that duplicate ACKs had stood for (Linux:
+    /// `tcp_remove_reno_sacks`).
+    pub(super) fn drop_dupacks(&mut self, segs: u32) {
+        let dups = self.sent.sacked_out;
+        if segs > 0 {
+            // One of them was the missing one.
+            let new = segs.saturating_sub(dups).max(1);
+            self.recovery.delivered = self.recovery.delivered.wrapping_add(new);
+            self.sent.sacked_out = dups.saturating_sub(segs - 1);
+        }
+        self.bound_dupacks();
+    }
+
+    fn identify_loss(&mut self, now: Instant, news: &mut News, sent: &mut [Sent]) {
+        if self.sent.packets_out == 0 {
+            return;
+        }
+        if !self.sack_ok {
+            return self.mark_head_lost(news.advanced, sent);
+        }
+        let before = self.sent.retrans_out;
+        if self.rack_mark_lost(now, sent) {
+            news.set_timer = false;
+        }
+        if before > self.sent.retrans_out {
+            news.lost_retrans = true;
+        }
+    }
+
+    /// RFC 6582, section 3.2, steps 2 and 3: the third duplicate, or a partial acknowledgment.
+    fn mark_head_lost(&mut self, advanced: bool, sent: &mut [Sent]) {
+        let found = match self.recovery.ca {
+            CaState::Recovery => advanced,
+            CaState::Loss => false,
+            _ => self.sent.sacked_out >= self.recovery.reordering,
         };
-        self.cc.on_timeout(first);
-        if self.recovery.phase == Phase::Open || self.recovery.undo_ts.is_none() {
-            self.recovery.undo_ts = Some(self.ts_now(now));
+        let head = self.sent.head();
+        if !found || SentList::get(sent, head).is_none_or(|s| s.is(LOST)) {
+            return;
         }
-        // RFC 2018, section 8: a receiver that reported the first byte and did not acknowledge
-        // it has thrown it away.
-        if self
-            .board
-            .runs()
-            .first()
-            .is_some_and(|r| r.0.le(self.snd_una))
+        let mss = u32::from(self.snd_mss).max(1);
+        if let Some(&s) = SentList::get(sent, head)
+            && s.segs > 1
         {
-            self.board.clear();
+            self.sent.split(sent, head, s.start + mss, mss);
+        }
+        self.mark_lost(head, sent);
+        self.bound_dupacks();
+    }
+
+    /// Fast recovery begins (RFC 6582, section 3.2, step 2; RFC 6675, section 5, step 4).
+    pub(super) fn enter_recovery(&mut self, ece: bool) {
+        self.start_undo();
+        if !self.reducing() {
+            if ece {
+                self.cc.forget_prior();
+            } else {
+                self.cc.remember_ssthresh(self.reducing());
+            }
+            self.start_reduction();
+        }
+        self.recovery.ca = CaState::Recovery;
+        self.recovery.hold = false;
+    }
+
+    /// Linux's `tcp_init_cwnd_reduction`.
+    pub(super) fn start_reduction(&mut self) {
+        self.recovery.recover = self.snd_nxt;
+        self.timers.tail = Tail::None;
+        self.recovery.prr_delivered = 0;
+        self.recovery.prr_out = 0;
+        self.cc.reduce(self.sent.in_flight());
+        self.ecn_queue_cwr();
+    }
+
+    /// ECN, or a tail loss that a probe repaired: the window is reduced, nothing is sent again.
+    pub(super) fn enter_cwr(&mut self) {
+        self.cc.forget_prior();
+        if self.recovery.ca < CaState::Cwr {
+            self.recovery.undo_marker = None;
+            self.start_reduction();
+            self.recovery.ca = CaState::Cwr;
+        }
+    }
+
+    /// RFC 6937, with Linux's PRR-SSRB and its guard against new losses.
+    pub(super) fn proportional_rate(&mut self, delivered: u32, lost: u32, advanced: bool) {
+        let prior = self.cc.prior_cwnd();
+        if delivered == 0 || prior == 0 || self.cc.is_model_based() {
+            return;
+        }
+        let in_flight = self.sent.in_flight();
+        let ssthresh = self.cc.ssthresh();
+        let r = &mut self.recovery;
+        r.prr_delivered = r.prr_delivered.saturating_add(delivered);
+        let more = if in_flight > ssthresh {
+            // "Proportional Rate Reduction".
+            let share = (u64::from(ssthresh) * u64::from(r.prr_delivered)).div_ceil(prior.into());
+            u32::try_from(share)
+                .unwrap_or(u32::MAX)
+                .saturating_sub(r.prr_out)
+        } else {
+            let mut more = r.prr_delivered.saturating_sub(r.prr_out).max(delivered);
+            if advanced && lost == 0 {
+                more += 1;
+            }
+            more.min(ssthresh - in_flight)
+        };
+        // The first retransmission goes in any case.
+        let more = more.max(u32::from(r.prr_out == 0));
+        self.cc.set_cwnd(in_flight + more);
+    }
+
+    /// Linux's `tcp_end_cwnd_reduction`.
+    pub(super) fn end_reduction(&mut self) {
+        if self.recovery.ca == CaState::Cwr || self.recovery.undo_marker.is_some() {
+            self.cc.end_reduction();
+        }
+    }
+
+    pub(super) fn try_to_open(&mut self, news: &News, sent: &[Sent]) {
+        if !self.any_sent_again(sent) {
+            self.recovery.retrans_ts = None;
+        }
+        if news.ece {
+            self.enter_cwr();
+        }
+        if self.recovery.ca != CaState::Cwr {
+            self.keep_open(sent);
+        }
+    }
+
+    /// Linux's `tcp_try_keep_open`.
+    pub(super) fn keep_open(&mut self, sent: &[Sent]) {
+        let doubtful = self.sent.left_out() > 0 || self.any_sent_again(sent);
+        let state = if doubtful {
+            CaState::Disorder
+        } else {
+            CaState::Open
+        };
+        if self.recovery.ca != state {
+            self.recovery.ca = state;
+            self.recovery.recover = self.snd_nxt;
+        }
+    }
+
+    /// RFC 2018, section 8: the first segment was reported and is not acknowledged. Linux waits
+    /// half a round trip for it to be reordering, and then takes it for a timeout.
+    fn reneging(&mut self, now: Instant, news: &mut News, sent: &mut [Sent]) -> bool {
+        if !news.reneging {
+            return false;
+        }
+        if news.set_timer {
+            let half = u64::from(self.rtt.srtt8 >> 4).max(10_000);
+            self.timers.pending = super::timers::Pending::Retransmit;
+            self.timers.rexmit_at = now + core::time::Duration::from_micros(half);
+            news.set_timer = false;
+            let _ = sent;
+        }
+        true
+    }
+
+    /// The retransmission timer ran out (RFC 5681, section 3.1; Linux: `tcp_enter_loss`).
+    pub(super) fn enter_loss(&mut self, now: Instant, sent: &mut [Sent]) {
+        let ca = self.recovery.ca;
+        let first_trouble = ca < CaState::Recovery;
+        self.mark_timed_out(now, sent);
+        if ca <= CaState::Disorder
+            || self.recovery.recover.le(self.snd_una)
+            || (ca == CaState::Loss && self.timers.retransmits == 0)
+        {
+            self.cc.remember_ssthresh(self.reducing());
+            self.cc.on_timeout(self.sent.in_flight());
+            self.start_undo();
+        }
+        self.cc.set_cwnd_after_timeout(self.sent.in_flight() + 1);
+        // So many duplicates and yet a timeout: order is not that much disturbed.
+        let usual = u32::from(self.sysctl.tcp_reordering);
+        if ca <= CaState::Disorder && self.sent.sacked_out >= usual {
+            self.recovery.reordering = self.recovery.reordering.min(usual);
         }
         self.timers.tail = Tail::None;
-        self.recovery.phase = Phase::Loss;
-        self.recovery.dupacks = 0;
+        self.recovery.ca = CaState::Loss;
         self.recovery.recover = self.snd_nxt;
-        self.recovery.rexmit_nxt = self.snd_una;
-        self.recovery.lost_end = self.snd_nxt;
+        self.recovery.hold = false;
+        self.ecn_queue_cwr();
+        // RFC 5682, section 2.1, step 1, with Linux's leave for repeated timeouts.
+        self.recovery.frto =
+            self.sysctl.tcp_frto != 0 && (first_trouble || self.timers.retransmits > 0);
         self.owes.rexmit = true;
+    }
+
+    /// Linux's `tcp_timeout_mark_lost`: all that is not reported, but with SACK not what was
+    /// sent too recently.
+    fn mark_timed_out(&mut self, now: Instant, sent: &mut [Sent]) {
+        let head = self.sent.head();
+        let reneged = SentList::get(sent, head).is_some_and(|s| s.is(SACKED));
+        if reneged {
+            self.recovery.reneged = true;
+            self.sent.seen = Default::default();
+        } else if !self.sack_ok {
+            self.sent.sacked_out = 0;
+        }
+        let mut i = head;
+        while let Some(&s) = SentList::get(sent, i) {
+            if reneged {
+                self.sent.change(sent, i, |s| s.flags &= !SACKED);
+            }
+            let recent = !reneged && self.sack_ok && i != head && self.rack_left(now, &s, 0) > 0;
+            if !recent {
+                self.mark_lost(i, sent);
+            }
+            i = SentList::next(sent, i);
+        }
+        self.sent.hint = head;
     }
 
     /// Send all again that is in flight and longer than the path now allows (Linux:
     /// `tcp_simple_retransmit`): no congestion is meant.
-    pub(super) fn resend_all(&mut self) {
-        if self.snd_una == self.snd_nxt {
+    pub(super) fn resend_all(&mut self, sent: &mut [Sent]) {
+        let mss = u32::from(self.snd_mss).max(1);
+        let before = self.sent.lost_out;
+        let mut i = self.sent.head();
+        while let Some(&s) = SentList::get(sent, i) {
+            if s.end - s.start > mss && !s.is(SACKED) {
+                let segs = u16::try_from((s.end - s.start).div_ceil(mss)).unwrap_or(u16::MAX);
+                self.sent.change(sent, i, |s| s.segs = segs.max(1));
+                if s.is(RETRANS) {
+                    self.sent.change(sent, i, |s| s.flags &= !RETRANS);
+                }
+                self.mark_lost(i, sent);
+            }
+            i = SentList::next(sent, i);
+        }
+        if self.sent.lost_out == before {
             return;
         }
-        if self.recovery.phase == Phase::Open {
-            self.recovery.phase = Phase::Loss;
-            self.recovery.undo_ts = None;
+        if !self.sack_ok {
+            self.bound_dupacks();
         }
-        self.recovery.recover = self.snd_nxt;
-        self.recovery.rexmit_nxt = self.snd_una;
-        self.recovery.lost_end = self.snd_nxt;
+        // "Don't muck with the congestion window here."
+        if self.recovery.ca != CaState::Loss {
+            self.recovery.recover = self.snd_nxt;
+            self.cc.keep_ssthresh();
+            self.cc.forget_prior();
+            self.recovery.undo_marker = None;
+            self.recovery.ca = CaState::Loss;
+        }
+        self.recovery.frto = false;
+        self.recovery.hold = false;
         self.owes.rexmit = true;
     }
 }

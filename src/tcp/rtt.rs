@@ -13,6 +13,9 @@ pub const INITIAL_US: u32 = 1_000_000;
 /// RTO when the handshake gave no measurement (RFC 6298, section 5.7).
 pub const FALLBACK_US: u32 = 3_000_000;
 
+/// tcp_min_rtt_wlen.
+const MIN_RTT_LIFE: Duration = Duration::from_secs(300);
+
 /// Smoothed round-trip time and what follows from it. Times are microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -29,16 +32,14 @@ pub struct RttEstimator {
     rtt_seq: SeqNum,
     /// The current timeout, backed off as the case may be.
     pub rto: u32,
-    /// The least measurement ever.
+    /// The least measurement of the last five minutes.
     pub min_rtt: u32,
     rto_min: u32,
     rto_max: u32,
-    /// The segment that is being timed ...
-    timed: (SeqNum, SeqNum),
-    /// ... was sent then.
-    timed_at: Option<Instant>,
-    /// Something before it was sent twice since.
-    ambiguous: bool,
+    /// When `min_rtt` was measured.
+    min_rtt_at: Instant,
+    /// When the SYN was sent, if only once.
+    syn_at: Option<Instant>,
 }
 
 impl RttEstimator {
@@ -54,9 +55,8 @@ impl RttEstimator {
             min_rtt: u32::MAX,
             rto_min: rto_min_ms.saturating_mul(1000).max(1000),
             rto_max: rto_max_ms.saturating_mul(1000).max(1_000_000),
-            timed: (SeqNum(0), SeqNum(0)),
-            timed_at: None,
-            ambiguous: false,
+            min_rtt_at: Instant(0),
+            syn_at: None,
         }
     }
 
@@ -70,57 +70,34 @@ impl RttEstimator {
         Duration::from_micros(u64::from(self.rto_max))
     }
 
-    /// Time the segment `[start, end)`, unless another is being timed.
-    pub fn start(&mut self, now: Instant, start: SeqNum, end: SeqNum) {
-        if self.timed_at.is_none() {
-            self.timed_at = Some(now);
-            self.timed = (start, end);
-            self.ambiguous = false;
-        }
+    /// The SYN is sent.
+    pub fn syn_sent(&mut self, now: Instant) {
+        self.syn_at = Some(now);
     }
 
-    /// Everything from `start` to `end` was retransmitted: an acknowledgment of it no longer
-    /// tells which copy it is for (Karn; RFC 6298, section 3).
-    pub fn retransmitted(&mut self, start: SeqNum, end: SeqNum) {
-        if start.lt(self.timed.1) {
-            self.ambiguous = true;
-            if end.gt(self.timed.0) {
-                self.timed_at = None;
-            }
-        }
+    /// The SYN went again: its acknowledgment no longer tells which copy it is for (Karn; RFC
+    /// 6298, section 3).
+    pub fn syn_again(&mut self) {
+        self.syn_at = None;
     }
 
-    /// No segment is being timed, or one whose acknowledgment what was sent twice may hold up.
-    pub fn needs_timestamps(&self) -> bool {
-        self.timed_at.is_none() || self.ambiguous
+    /// The SYN was acknowledged: the measurement, if there is one.
+    pub fn syn_acked(&mut self, now: Instant) -> Option<u32> {
+        self.syn_at.take().map(|at| micros(now.since(at)))
     }
 
-    /// `una` was acknowledged: the measurement, if the timed segment was.
-    pub fn stop(&mut self, now: Instant, una: SeqNum) -> Option<u32> {
-        let at = self.timed_at?;
-        if una.lt(self.timed.1) {
-            return None;
+    /// A round-trip time that is too short for the estimator's granularity may still be the
+    /// least (Linux: `tcp_update_rtt_min`). The least of five minutes counts.
+    pub fn note_min(&mut self, now: Instant, us: u32) {
+        if us <= self.min_rtt || now.since(self.min_rtt_at) > MIN_RTT_LIFE {
+            self.min_rtt = us;
+            self.min_rtt_at = now;
         }
-        self.timed_at = None;
-        // What was sent twice may have held the acknowledgment up.
-        (!self.ambiguous).then(|| micros(now.since(at)))
-    }
-
-    /// The peer holds `[start, end)` (RFC 2018): a measurement, if the timed segment is in it,
-    /// whatever went on before it.
-    pub fn stop_by_sack(&mut self, now: Instant, start: SeqNum, end: SeqNum) -> Option<u32> {
-        let at = self.timed_at?;
-        if start.gt(self.timed.0) || end.lt(self.timed.1) {
-            return None;
-        }
-        self.timed_at = None;
-        Some(micros(now.since(at)))
     }
 
     /// A measurement: RFC 6298, sections 2.2 and 2.3, as `tcp_rtt_estimator` has it.
     pub fn sample(&mut self, us: u32, una: SeqNum, nxt: SeqNum) {
         let us = us.min(self.rto_max).max(1);
-        self.min_rtt = self.min_rtt.min(us);
         if self.srtt8 == 0 {
             self.srtt8 = us.saturating_mul(8).max(1);
             self.mdev = us.saturating_mul(2);

@@ -1,126 +1,218 @@
-//! What the peer said it holds beyond `snd_una` (RFC 2018, section 5): the scoreboard.
+//! SACK options of the peer (RFC 2018, section 5; RFC 2883): what they say of the records in
+//! flight, after Linux's `tcp_sacktag_write_queue`.
 
-use super::SeqNum;
+use super::news::News;
+use super::sent::{LOST, RETRANS, SACKED, Sent, SentList};
+use super::{Segment, SeqNum, Tcb};
+use crate::time::Instant;
 
-/// How many separate runs are remembered. A run that finds no place is forgotten, which costs
-/// a retransmission that was not needed and nothing else.
-const RUNS: usize = 12;
+type Block = (SeqNum, SeqNum);
 
-/// Runs of bytes the peer reported in SACK options, in order, apart, above `snd_una`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Scoreboard {
-    runs: [(SeqNum, SeqNum); RUNS],
-    len: u8,
-}
-
-impl Scoreboard {
-    /// The runs, lowest first.
-    pub fn runs(&self) -> &[(SeqNum, SeqNum)] {
-        self.runs.get(..usize::from(self.len)).unwrap_or(&[])
-    }
-
-    /// Forget everything (reneging, RFC 2018, section 8).
-    pub fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// How many bytes are reported.
-    pub fn bytes(&self) -> u32 {
-        self.runs()
-            .iter()
-            .fold(0u32, |n, r| n.wrapping_add(r.1 - r.0))
-    }
-
-    /// Where the highest run starts.
-    pub fn highest_start(&self) -> Option<SeqNum> {
-        self.runs().last().map(|r| r.0)
-    }
-
-    /// Add `[start, end)`; true if it told something new. The caller has checked that it lies
-    /// within `(snd_una, snd_nxt]`.
-    pub fn insert(&mut self, start: SeqNum, end: SeqNum) -> bool {
-        if start.ge(end) {
-            return false;
+impl Tcb {
+    /// What the peer holds beyond `snd_una`.
+    pub(super) fn take_sacks(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        sent: &mut [Sent],
+        news: &mut News,
+    ) {
+        let o = &seg.options;
+        let blocks = o.sack.get(..usize::from(o.sack_len)).unwrap_or(&[]);
+        if !self.sack_ok || blocks.is_empty() {
+            return;
         }
-        let before = self.bytes();
-        let mut merged = (start, end);
-        let mut kept = [(SeqNum(0), SeqNum(0)); RUNS];
-        let mut n = 0;
-        let mut placed = false;
-        for &run in self.runs() {
-            if run.1.lt(merged.0) || (run.0.gt(merged.1)) {
-                if run.0.gt(merged.1) && !placed {
-                    placed = true;
-                    if !push(&mut kept, &mut n, merged) {
-                        return false;
-                    }
-                }
-                if !push(&mut kept, &mut n, run) {
-                    return false;
-                }
-            } else {
-                merged = (merged.0.min(run.0), merged.1.max(run.1));
+        let twice = self.duplicate_reported(seg.ack, blocks).then(|| blocks[0]);
+        if let Some(block) = twice {
+            self.note_dsack(block, news);
+        }
+        for (i, &(start, end)) in blocks.iter().enumerate() {
+            let dup = i == 0 && twice.is_some();
+            // "is_sackblock_valid": anything else is an old report or nonsense.
+            if start.ge(end) || end.gt(self.snd_nxt) || end.le(self.snd_una) && !dup {
+                continue;
+            }
+            if start.lt(self.snd_una) && !dup {
+                continue;
+            }
+            // What was told before needs no second look.
+            let known = |b: &&Block| b.0.le(start) && b.1.gt(start) && b.0 != b.1;
+            let from = match self.sent.seen.iter().find(known) {
+                Some(b) if !dup => b.1.min(end),
+                _ => start,
+            };
+            if from.lt(end) {
+                self.tag(now, (from.max(self.snd_una), end), dup, sent, news);
             }
         }
-        if !placed && !push(&mut kept, &mut n, merged) {
-            return false;
-        }
-        self.runs = kept;
-        self.len = n as u8;
-        self.bytes() != before
-    }
-
-    /// `snd_una` moved: drop what is below it.
-    pub fn remove_below(&mut self, una: SeqNum) {
-        let mut kept = [(SeqNum(0), SeqNum(0)); RUNS];
-        let mut n = 0;
-        for &(start, end) in self.runs() {
-            if end.gt(una) {
-                push(&mut kept, &mut n, (start.max(una), end));
+        let mut seen = [(SeqNum(0), SeqNum(0)); 4];
+        let told = blocks.iter().skip(usize::from(twice.is_some()));
+        for (slot, b) in seen.iter_mut().zip(told) {
+            if b.0.lt(b.1) && b.0.ge(self.snd_una) && b.1.le(self.snd_nxt) {
+                *slot = *b;
             }
         }
-        self.runs = kept;
-        self.len = n as u8;
+        self.sent.seen = seen;
+        if self.sent.sacked_out > 0 && news.reord.lt(news.fack_before) {
+            self.note_reordering(news.reord);
+        }
     }
 
-    /// The first run of bytes at or after `from` and before `to` that is not reported.
-    pub fn next_hole(&self, from: SeqNum, to: SeqNum) -> Option<(SeqNum, SeqNum)> {
-        let mut start = from;
-        for run in self.runs() {
-            if start.lt(run.0) {
+    /// RFC 2883, section 4: the first block reports a duplicate if it is below the ACK, or
+    /// within the second.
+    fn duplicate_reported(&self, ack: SeqNum, blocks: &[Block]) -> bool {
+        match (blocks.first(), blocks.get(1)) {
+            (Some(first), _) if first.0.lt(ack) => true,
+            (Some(first), Some(second)) => first.0.ge(second.0) && first.1.le(second.1),
+            _ => false,
+        }
+    }
+
+    fn note_dsack(&mut self, (start, end): Block, news: &mut News) {
+        if end.le(start) || end.gt(self.snd_nxt) {
+            return;
+        }
+        let mss = u32::from(self.snd_mss).max(1);
+        let segs = (end - start).div_ceil(mss);
+        let r = &mut self.recovery;
+        r.dsack_dups = r.dsack_dups.saturating_add(segs);
+        // A peer that reports more duplicates than were sent is not believed.
+        if r.dsack_dups > self.total_retrans {
+            return;
+        }
+        news.dsack = true;
+        // The tail loss probe's own duplicate says nothing of reordering (RFC 8985, 7.4).
+        if self.timers.tail == super::tail::Tail::Again && end == self.tail_end {
+            news.dsack_of_probe = true;
+        } else if r.reord_seen > 0 {
+            self.rack.dsack_seen = true;
+        }
+        // Below what is still remembered: plain counting.
+        if let Some(marker) = r.undo_marker
+            && r.undo_retrans > 0
+            && end.le(news.una_before)
+            && end.gt(marker)
+        {
+            r.undo_retrans = (r.undo_retrans - segs as i32).max(0);
+        }
+    }
+
+    fn tag(&mut self, now: Instant, b: Block, dup: bool, sent: &mut [Sent], news: &mut News) {
+        let mss = u32::from(self.snd_mss).max(1);
+        let mut i = self.sent.find(sent, b.0);
+        while let Some(&s) = SentList::get(sent, i) {
+            if s.start.ge(b.1) {
                 break;
             }
-            start = start.max(run.1);
+            let next = SentList::next(sent, i);
+            if s.is(SACKED) && !dup {
+                self.sent.found_at(i);
+                i = next;
+                continue;
+            }
+            // The part that is reported in whole segments.
+            let mut at = i;
+            if s.start.lt(b.0) {
+                let cut = s.start + (b.0 - s.start).div_ceil(mss) * mss;
+                if cut.ge(s.end) || !self.sent.split(sent, i, cut, mss) {
+                    i = next;
+                    continue;
+                }
+                at = SentList::next(sent, i);
+            }
+            let Some(&s) = SentList::get(sent, at) else {
+                break;
+            };
+            if s.end.gt(b.1) {
+                let whole = (b.1.diff(s.start).max(0).unsigned_abs()) / mss * mss;
+                if whole == 0 || !self.sent.split(sent, at, s.start + whole, mss) {
+                    break;
+                }
+            }
+            self.tag_record(now, at, dup, sent, news);
+            let at = self.sent.merge_sacked(sent, at);
+            self.sent.found_at(at);
+            i = SentList::next(sent, at);
         }
-        let next = self.runs().iter().find(|r| r.0.gt(start));
-        let end = next.map_or(to, |r| r.0.min(to));
-        start.lt(end).then_some((start, end))
     }
 
-    /// Bytes of `[from, to)` that are not reported.
-    pub fn unreported(&self, from: SeqNum, to: SeqNum) -> u32 {
-        if from.ge(to) {
-            return 0;
-        }
-        let mut n = to - from;
-        for run in self.runs() {
-            let (start, end) = (run.0.max(from), run.1.min(to));
-            if start.lt(end) {
-                n = n.saturating_sub(end - start);
+    /// Linux's `tcp_sacktag_one`.
+    fn tag_record(&mut self, now: Instant, i: u32, dup: bool, sent: &mut [Sent], news: &mut News) {
+        let Some(&s) = SentList::get(sent, i) else {
+            return;
+        };
+        if dup && s.again() {
+            let r = &mut self.recovery;
+            if r.undo_retrans > 0 && r.undo_marker.is_some_and(|m| s.end.gt(m)) {
+                r.undo_retrans = (r.undo_retrans - i32::from(s.segs)).max(0);
+            }
+            if s.is(SACKED) {
+                news.reord = news.reord.min(s.start);
             }
         }
-        n
-    }
-}
-
-fn push(to: &mut [(SeqNum, SeqNum); RUNS], n: &mut usize, run: (SeqNum, SeqNum)) -> bool {
-    match to.get_mut(*n) {
-        Some(slot) => {
-            *slot = run;
-            *n += 1;
-            true
+        if s.end.le(self.snd_una) {
+            return;
         }
-        None => false,
+        if !s.is(SACKED) {
+            self.rack_advance(now, &s, news);
+            let mut clear = LOST;
+            if s.is(RETRANS) {
+                // Lost and sent again: the copy arrived. Not lost: the first one did, and the
+                // copy is still on its way.
+                if s.is(LOST) {
+                    clear = LOST | RETRANS;
+                }
+            } else if !s.again() {
+                // In a hole, and never sent again: it was overtaken.
+                if self.sent.sacked_out > 0 && s.start.lt(self.sent.fack) {
+                    news.reord = news.reord.min(s.start);
+                }
+                if s.end.le(self.recovery.recover) {
+                    news.orig = true;
+                }
+                news.first_sack_at.get_or_insert(s.at);
+                news.last_sack_at = Some(s.at);
+            }
+            self.sent
+                .change(sent, i, |s| s.flags = s.flags & !clear | SACKED);
+            self.rate_delivered(&s, news);
+            news.sacked = true;
+            self.recovery.delivered = self.recovery.delivered.wrapping_add(u32::from(s.segs));
+            if self.sent.sacked_out == u32::from(s.segs) || s.end.gt(self.sent.fack) {
+                self.sent.fack = s.end;
+            }
+        }
+        // RFC 2883: the copy that is in flight was one too many.
+        if dup && s.is(RETRANS) {
+            self.sent.change(sent, i, |s| s.flags &= !RETRANS);
+        }
+    }
+
+    /// `from` was passed by what was sent after it: reordering to so many segments is to be
+    /// borne (Linux: `tcp_check_sack_reordering`).
+    pub(super) fn note_reordering(&mut self, from: SeqNum) {
+        self.note_reordering_below(from, self.highest_reported());
+    }
+
+    pub(super) fn note_reordering_below(&mut self, from: SeqNum, fack: SeqNum) {
+        if from.ge(fack) {
+            return;
+        }
+        let mss = u32::from(self.snd_mss).max(1);
+        let metric = (fack - from).div_ceil(mss);
+        let r = &mut self.recovery;
+        if metric > r.reordering {
+            r.reordering = metric.min(self.sysctl.tcp_max_reordering.max(1));
+        }
+        r.reord_seen = r.reord_seen.saturating_add(1);
+    }
+
+    /// The end of what was reported; `snd_una` if nothing was.
+    pub(super) fn highest_reported(&self) -> SeqNum {
+        if self.sack_ok && self.sent.sacked_out > 0 {
+            self.sent.fack.max(self.snd_una)
+        } else {
+            self.snd_una
+        }
     }
 }

@@ -78,6 +78,9 @@ pub struct Segment {
     pub options: Options,
     /// Payload bytes.
     pub len: u32,
+    /// The ECN field of the IP header (RFC 3168, section 5): the lowest two bits of TOS or
+    /// traffic class.
+    pub ecn: u8,
 }
 
 impl Segment {

@@ -2,8 +2,11 @@
 //! whose SACK would tell of its loss, so one segment is sent before the retransmission timer
 //! would run out.
 
+use super::news::News;
+use super::recovery::CaState;
+use super::sent::{Sent, SentList};
 use super::timers::Pending;
-use super::{Flags, Segment, SeqNum, Tcb, Transmit};
+use super::{SeqNum, Tcb, Transmit};
 use crate::time::{Duration, Instant};
 
 /// Linux's `TCP_TIMEOUT_MIN_US`.
@@ -27,117 +30,117 @@ pub(super) enum Tail {
 impl Tcb {
     /// `TLP_calc_PTO` (section 7.2); `None` where a probe is not allowed.
     fn probe_timeout(&self) -> Option<Duration> {
-        if !self.sack_ok || self.recovering() || self.board.bytes() > 0 || self.retries_begun() {
-            return None;
-        }
-        let out = self.snd_nxt - self.snd_una;
-        if out == 0 {
+        let calm = matches!(self.recovery.ca, CaState::Open | CaState::Cwr);
+        if !matches!(self.sysctl.tcp_early_retrans, 3 | 4)
+            || !self.sack_ok
+            || !calm
+            || self.sent.sacked_out > 0
+            || self.sent.packets_out == 0
+        {
             return None;
         }
         if self.rtt.srtt8 == 0 {
-            return Some(Duration::from_secs(1).min(self.rtt.rto()));
+            return Some(Duration::from_secs(1));
         }
         // A single segment's ACK may be delayed (by Linux at most for the least RTO).
-        let more = if out <= u32::from(self.snd_mss) {
+        let more = if self.sent.packets_out == 1 {
             u64::from(self.sysctl.tcp_rto_min_ms) * 1000
         } else {
             LEAST_US
         };
-        let timeout = Duration::from_micros(u64::from(self.rtt.srtt8 / 4) + more);
-        Some(timeout.min(self.rtt.rto()))
+        Some(Duration::from_micros(u64::from(self.rtt.srtt8 / 4) + more))
     }
 
-    fn retries_begun(&self) -> bool {
-        self.timers.retransmits > 0
-    }
-
-    /// All in flight counts as sent now: start the probe's timer, or the retransmission timer.
-    pub(super) fn rearm_probe(&mut self, now: Instant) {
-        match self.probe_timeout() {
-            Some(timeout) => {
-                self.timers.pending = Pending::LossProbe;
-                self.timers.rexmit_at = now + timeout;
+    /// Start the probe's timer, or the retransmission timer. `all`: all in flight counts as
+    /// sent now.
+    pub(super) fn rearm_probe(&mut self, now: Instant, sent: &[Sent], all: bool) {
+        let Some(timeout) = self.probe_timeout() else {
+            return self.rearm_retransmit_from_head(now, sent);
+        };
+        let mut at = now + timeout.min(self.rtt.rto());
+        if !all && let Some(s) = SentList::get(sent, self.sent.head()) {
+            // Not after the retransmission timer would run out.
+            let rto = s.at + self.rtt.rto();
+            if rto > now {
+                at = at.min(rto);
             }
-            None => self.rearm_retransmit(now),
         }
-    }
-
-    /// More was sent while the probe's timer ran: with a second segment in flight no delayed
-    /// ACK is to be waited for.
-    pub(super) fn tighten_probe(&mut self, now: Instant) {
-        if self.timers.pending == Pending::LossProbe
-            && let Some(timeout) = self.probe_timeout()
-        {
-            self.timers.rexmit_at = self.timers.rexmit_at.min(now + timeout);
-        }
+        self.timers.pending = Pending::LossProbe;
+        self.timers.rexmit_at = at;
     }
 
     /// The probe's timer ran out (section 7.3): the retransmission timer starts over.
-    pub(super) fn on_probe_timer(&mut self, now: Instant) {
-        if !self.recovering() && self.timers.tail == Tail::None && self.snd_una != self.snd_nxt {
+    pub(super) fn on_probe_timer(&mut self, now: Instant, _sent: &mut [Sent]) {
+        if self.timers.tail == Tail::None && self.sent.packets_out > 0 {
             self.timers.tail = Tail::Owed;
         }
         self.rearm_retransmit(now);
     }
 
     /// The probe that is owed: new data if there is any, else the last segment again.
-    pub(super) fn tail_probe(&mut self, now: Instant) -> Option<Transmit> {
+    pub(super) fn tail_probe(&mut self, now: Instant, sent: &mut [Sent]) -> Option<Transmit> {
         if self.timers.tail != Tail::Owed {
             return None;
         }
         self.timers.tail = Tail::None;
-        if self.recovering() || self.snd_una == self.snd_nxt {
+        if self.recovering() || self.sent.packets_out == 0 {
             return None;
         }
         let mss = self.current_mss();
         let unsent = self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs();
         if unsent > 0 && self.first_segment_fits() {
-            let probe = self.send_new(now, unsent.min(mss), false, false);
+            let probe = self.send_new(now, unsent.min(mss), false, false, sent);
             self.rearm_retransmit(now);
             self.timers.tail = Tail::New;
             self.tail_end = self.snd_nxt;
             return Some(probe);
         }
-        let fin = self.fin_sent();
-        let text_end = SeqNum(self.snd_nxt.0.wrapping_sub(u32::from(fin)));
-        let first = self.snd_una();
-        let len = text_end.diff(first).max(0).unsigned_abs().min(mss);
-        let start = SeqNum(text_end.0.wrapping_sub(len));
-        if start != first && start.ge(self.window_edge()) {
+        // The last segment of the last record.
+        let last = SentList::get(sent, self.sent.tail()).copied()?;
+        let text_end = last.end.min(self.snd_end);
+        let text = text_end.diff(last.start).max(0).unsigned_abs();
+        if last.segs > 1 && text > mss {
+            let tail = match text % mss {
+                0 => mss,
+                n => n,
+            };
+            let cut = SeqNum(text_end.0.wrapping_sub(tail));
+            self.sent.split(sent, self.sent.tail(), cut, mss);
+        }
+        let i = self.sent.tail();
+        let last = SentList::get(sent, i).copied()?;
+        if last.start != self.snd_una && last.start.ge(self.window_edge()) {
             return None;
         }
         self.timers.tail = Tail::Again;
         self.tail_end = self.snd_nxt;
-        self.rtt.retransmitted(start, self.snd_nxt);
-        self.total_retrans = self.total_retrans.wrapping_add(1);
-        let mut flags = Flags::NONE;
-        if len > 0 && text_end == self.snd_end {
-            flags = flags.with(Flags::PSH);
-        }
-        if fin {
-            flags = flags.with(Flags::FIN);
-        }
-        Some(self.transmit(start, true, |tcb| tcb.segment(now, start, flags, len)))
+        let probe = self.send_again(now, i, mss, sent);
+        self.rearm_retransmit(now);
+        probe
     }
 
     /// An ACK came: what became of the probe (section 7.4; Linux: `tcp_process_tlp_ack`).
-    pub(super) fn end_tail_probe(&mut self, seg: &Segment, acked: u32, duplicate: bool) {
-        let ack = seg.ack;
-        if self.timers.tail == Tail::None || ack.lt(self.tail_end) {
+    pub(super) fn end_tail_probe(&mut self, ack: SeqNum, news: &News) {
+        if !matches!(self.timers.tail, Tail::New | Tail::Again) || ack.lt(self.tail_end) {
             return;
         }
-        let reported = &seg.options;
-        let twice = reported.sack_len > 0 && reported.sack[0].0.lt(ack);
         match self.timers.tail {
             // Both copies arrived: nothing was lost.
-            Tail::Again if twice || (acked == 0 && duplicate) => self.timers.tail = Tail::None,
+            Tail::Again if news.dsack_of_probe => self.timers.tail = Tail::None,
             // Later data is acknowledged and the second copy never was: the probe repaired a
             // loss, which was congestion's.
             Tail::Again if ack.gt(self.tail_end) => {
                 self.timers.tail = Tail::None;
-                if !self.recovering() {
-                    self.cc.on_fast_retransmit();
+                if self.recovery.ca < CaState::Cwr {
+                    self.cc.forget_prior();
+                    self.start_reduction();
+                    self.recovery.ca = CaState::Cwr;
+                    self.end_reduction();
+                    self.recovery.ca = CaState::Open;
                 }
+            }
+            Tail::Again if !news.advanced && !news.not_dup() && !news.sacked => {
+                self.timers.tail = Tail::None;
             }
             Tail::Again => {}
             _ => self.timers.tail = Tail::None,

@@ -2,7 +2,7 @@
 
 use super::congestion::Congestion;
 use super::rtt::RttEstimator;
-use super::sack::Scoreboard;
+use super::sent::{Sent, SentList};
 use super::{Events, Outcome, SeqNum, State, Sysctl, TcpError, TcpOptions};
 use crate::time::Instant;
 
@@ -117,7 +117,11 @@ pub struct Tcb {
     pub(super) rtt: RttEstimator,
     pub(super) cc: Congestion,
     pub(super) recovery: super::recovery::Recovery,
-    pub(super) board: Scoreboard,
+    pub(super) sent: SentList,
+    pub(super) rack: super::rack::Rack,
+    pub(super) rate: super::rate::Rate,
+    pub(super) pacing: super::pacing::Pacing,
+    pub(super) ecn: super::ecn::Ecn,
 
     // --- timers -----------------------------------------------------------------------
     pub(super) timers: super::timers::Timers,
@@ -138,6 +142,9 @@ pub struct Tcb {
     pub(super) data_segs_out: u32,
     pub(super) data_segs_in: u32,
     pub(super) total_retrans: u32,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_retrans: u64,
+    pub(super) busy: super::info::Busy,
     /// `snd_nxt` when the tail loss probe was sent (RFC 8985, section 7).
     pub(super) tail_end: SeqNum,
 }
@@ -240,6 +247,35 @@ impl Tcb {
     pub(super) fn unread(&self) -> u32 {
         let end = SeqNum(self.rcv_nxt.0.wrapping_sub(u32::from(self.fin_received)));
         end.diff(self.copied_seq).max(0).unsigned_abs()
+    }
+
+    /// Give the records of what was in flight back. To be called when the connection is CLOSED,
+    /// and before it is dropped.
+    pub fn forget_sent(&mut self, sent: &mut [Sent]) {
+        self.sent.clear(sent);
+    }
+
+    /// Forget the records without touching them: they are another's, or free.
+    pub fn lose_sent(&mut self) {
+        self.sent = SentList::default();
+    }
+
+    /// Claim the records, after [`super::forget_records`]; false if the list is broken.
+    pub fn claim_sent(&self, sent: &mut [Sent]) -> bool {
+        self.sent.claim(sent)
+    }
+
+    /// How many records the connection has; or what is wrong with them.
+    pub fn check_sent(&self, sent: &[Sent]) -> Result<u32, String> {
+        let una = if self.snd_una == self.iss {
+            self.snd_nxt
+        } else {
+            self.snd_una
+        };
+        if self.state == State::Closed {
+            return Ok(self.sent.records());
+        }
+        self.sent.check(sent, una, self.snd_nxt)
     }
 
     /// The error that ended the connection, or a soft error that was recorded.

@@ -1,6 +1,6 @@
 //! Retransmission, persist, keepalive, FIN_WAIT_2 and TIME_WAIT.
 
-use super::recovery::Phase;
+use super::sent::{Sent, SentList};
 use super::{Outcome, State, Tcb, TcpError};
 use crate::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ pub(super) enum Pending {
     Persist,
     /// RFC 8985, section 7: the retransmission timer follows.
     LossProbe,
+    /// RFC 8985, section 6.3: to look for losses again.
+    Reorder,
 }
 
 /// What the long timer waits for.
@@ -89,17 +91,27 @@ impl Tcb {
         if self.state == State::Closed {
             return Instant::NEVER;
         }
+        let pace_at = if self.pacing.waits {
+            self.pacing.next
+        } else {
+            Instant::NEVER
+        };
         self.timers
             .rexmit_at
             .min(self.timers.long_at)
             .min(self.delack.at)
+            .min(pace_at)
     }
 
     /// Run the timers that are due.
-    pub fn on_timer(&mut self, now: Instant) -> Outcome {
+    pub fn on_timer(&mut self, now: Instant, sent: &mut [Sent]) -> Outcome {
         let mut out = Outcome::default();
         if self.state == State::Closed {
             return out;
+        }
+        if self.pacing.next <= now {
+            // What waited is polled now.
+            self.pacing.waits = false;
         }
         if self.delack.at <= now {
             self.on_delack_timer();
@@ -107,9 +119,10 @@ impl Tcb {
         if self.timers.rexmit_at <= now {
             self.timers.rexmit_at = Instant::NEVER;
             match self.timers.pending {
-                Pending::Retransmit => self.on_retransmit_timer(now, &mut out),
+                Pending::Retransmit => self.on_retransmit_timer(now, sent, &mut out),
                 Pending::Persist => self.on_persist_timer(now, &mut out),
-                Pending::LossProbe => self.on_probe_timer(now),
+                Pending::LossProbe => self.on_probe_timer(now, sent),
+                Pending::Reorder => self.on_reorder_timer(now, sent),
             }
         }
         if self.state != State::Closed && self.timers.long_at <= now {
@@ -132,6 +145,18 @@ impl Tcb {
         } else {
             now + self.rtt.rto()
         };
+    }
+
+    /// The same for what was sent some time ago (Linux: `tcp_rearm_rto` when another timer ran
+    /// in between): the first record's time counts.
+    pub(super) fn rearm_retransmit_from_head(&mut self, now: Instant, sent: &[Sent]) {
+        let other = matches!(self.timers.pending, Pending::LossProbe | Pending::Reorder);
+        let head = SentList::get(sent, self.sent.head()).map(|s| s.at);
+        self.rearm_retransmit(now);
+        if let (true, Some(at), true) = (other, head, self.retransmit_armed()) {
+            let left = (at + self.rtt.rto()).max(now + Duration::from_micros(1000));
+            self.timers.rexmit_at = self.timers.rexmit_at.min(left);
+        }
     }
 
     /// Whether the retransmission timer proper runs.
@@ -199,7 +224,7 @@ impl Tcb {
         self.fail(self.soft_error.unwrap_or(TcpError::TimedOut), out);
     }
 
-    fn on_retransmit_timer(&mut self, now: Instant, out: &mut Outcome) {
+    fn on_retransmit_timer(&mut self, now: Instant, sent: &mut [Sent], out: &mut Outcome) {
         if self.snd_una == self.snd_nxt {
             return;
         }
@@ -222,7 +247,7 @@ impl Tcb {
                 if expired {
                     return self.timed_out(out);
                 }
-                self.enter_loss(now);
+                self.enter_loss(now, sent);
                 if persist {
                     return self.back_off(now);
                 }
@@ -411,6 +436,9 @@ impl Tcb {
 
     /// `options` was changed by the owner: re-arm keepalive, try to send what Nagle or CORK held.
     pub fn options_changed(&mut self, now: Instant) {
+        if let Some(algorithm) = self.options.congestion {
+            self.cc.choose(algorithm);
+        }
         if matches!(
             self.state,
             State::Closed | State::Listen | State::SynSent | State::TimeWait
@@ -498,10 +526,5 @@ impl Tcb {
         self.timers.backoff -= 1;
         self.rtt.set_backed_off(self.timers.backoff);
         self.timers.rexmit_at = (sent_at + self.rtt.rto()).max(now);
-    }
-
-    /// In fast recovery or after a timeout.
-    pub(super) fn recovering(&self) -> bool {
-        self.recovery.phase != Phase::Open
     }
 }

@@ -1,6 +1,8 @@
 //! What happened, as events in a ring in shared memory: calls with results, changes of TCP
 //! state, segments. Written only while somebody traces; read by the `utcp` command.
 
+pub mod capture;
+
 use crate::addr::Endpoint;
 use crate::tcp::{Segment, State};
 use crate::time::Instant;

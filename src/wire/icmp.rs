@@ -20,7 +20,10 @@ const V4_TIME_EXCEEDED: u8 = 11;
 const V4_PARAMETER_PROBLEM: u8 = 12;
 const V4_PORT_UNREACHABLE: u8 = 3;
 
+const V4_FRAGMENTATION_NEEDED: u8 = 4;
+
 const V6_UNREACHABLE: u8 = 1;
+const V6_TOO_BIG: u8 = 2;
 const V6_TIME_EXCEEDED: u8 = 3;
 const V6_PARAMETER_PROBLEM: u8 = 4;
 const V6_ECHO: u8 = 128;
@@ -265,6 +268,34 @@ fn emit_error(
     };
     let quoted = original.get(..most).unwrap_or(original);
     emit(src, dst, type_and_code, tos, [&[0; 4], quoted], out)
+}
+
+/// Write a "fragmentation needed" or "packet too big"; see [`super::emit_icmp_too_big`].
+pub(super) fn emit_too_big(
+    src: IpAddr,
+    dst: IpAddr,
+    mtu: u32,
+    original: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let (type_and_code, tos, most) = match src {
+        IpAddr::V4(_) => (
+            [V4_UNREACHABLE, V4_FRAGMENTATION_NEEDED],
+            TOS_ERROR,
+            576 - IPV4_HEADER - ICMP_HEADER,
+        ),
+        IpAddr::V6(_) => ([V6_TOO_BIG, 0], 0, 1280 - IPV6_HEADER - ICMP_HEADER),
+    };
+    let quoted = original.get(..most).unwrap_or(original);
+    // RFC 1191 has 16 bits for it, behind two bytes that are zero: the same place.
+    emit(
+        src,
+        dst,
+        type_and_code,
+        tos,
+        [&mtu.to_be_bytes(), quoted],
+        out,
+    )
 }
 
 /// Write a whole packet: IP header, type and code, checksum, `parts`. `None` if it doesn't fit

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod cut;
 pub mod fragment;
 mod icmp;
 mod ip;
@@ -14,6 +15,7 @@ mod tcp;
 mod tests;
 
 pub use checksum::Sum;
+pub use cut::{Cut, complete_checksum, is_bare_ack, may_fragment};
 pub use tcp::CHECKSUM_AT;
 
 use crate::tcp::Segment;
@@ -148,7 +150,10 @@ fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malforme
     Ok(Packet::Tcp {
         src: ip.src,
         dst: ip.dst,
-        segment,
+        segment: Segment {
+            ecn: ip.tos & 3,
+            ..segment
+        },
         payload: ip.start + header_len,
         tos: ip.tos,
     })
@@ -269,6 +274,51 @@ pub fn emit_icmp_reassembly_timeout(
     out: &mut [u8],
 ) -> Option<usize> {
     icmp::emit_reassembly_timeout(src, dst, first, out)
+}
+
+/// Write what a router says of `original`, a packet too big for its next link of `mtu` bytes:
+/// "fragmentation needed" (RFC 1191, section 4) or "packet too big" (RFC 4443, section 3.2).
+/// `src` is the router, `dst` the packet's source. Returns the length, or `None` when it does
+/// not fit.
+pub fn emit_icmp_too_big(
+    src: IpAddr,
+    dst: IpAddr,
+    mtu: u32,
+    original: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    icmp::emit_too_big(src, dst, mtu, original, out)
+}
+
+/// Source and destination of an IP packet, as its header has them.
+pub fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let v4 = |at| {
+        let bytes: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
+        Some(IpAddr::from(bytes))
+    };
+    let v6 = |at| {
+        let bytes: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
+        Some(IpAddr::from(bytes))
+    };
+    match packet.first()? >> 4 {
+        4 => Some((v4(12)?, v4(16)?)),
+        6 => Some((v6(8)?, v6(24)?)),
+        _ => None,
+    }
+}
+
+/// An address and a port.
+pub type Endpoint = (IpAddr, u16);
+
+/// Source and destination of a TCP segment, or of anything else with port numbers.
+pub fn endpoints(packet: &[u8]) -> Option<(Endpoint, Endpoint)> {
+    let (src, dst) = addresses(packet)?;
+    let at = match src {
+        IpAddr::V4(_) => usize::from(packet.first()? & 15) * 4,
+        IpAddr::V6(_) => 40,
+    };
+    let &[a, b, c, d] = packet.get(at..)?.first_chunk()?;
+    Some(((src, be16([a, b])), (dst, be16([c, d]))))
 }
 
 /// The length of `options` as emitted, padded to a multiple of four.

@@ -47,6 +47,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(Segment, usize), Malformed> {
         urgent: be16([h[18], h[19]]),
         options: parse_options(options, flags.has(Flags::SYN)),
         len: (body.len() - header_len) as u32,
+        ecn: 0,
     };
     Ok((segment, header_len))
 }

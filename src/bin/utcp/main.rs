@@ -2,9 +2,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `run.rs` `ss.rs` `addr.rs` `device.rs` `compare.rs` `demo.rs` | the commands |
+//! | `run.rs` `ss.rs` `impair.rs` `addr.rs` `device.rs` `compare.rs` `demo.rs` | the commands |
 //! | `cli.rs` | the command line and its help |
 //! | `model.rs` | events, whichever stack they come from |
+//! | `pcap.rs` | packets to a file |
 //! | `ring.rs` `observe.rs` `capture.rs` `states.rs` | where events come from |
 //! | `sides.rs` `ladder.rs` `diff.rs` `beside.rs` `paint.rs` | events placed, drawn, compared |
 //! | `netns.rs` `programs.rs` `procs.rs` `stacks.rs` | namespaces, programs, processes, stacks |
@@ -17,12 +18,14 @@ mod compare;
 mod demo;
 mod device;
 mod diff;
+mod impair;
 mod inside;
 mod ladder;
 mod model;
 mod netns;
 mod observe;
 mod paint;
+mod pcap;
 mod procs;
 mod programs;
 mod ring;
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Ss(args) => ss::run(&args),
+        Command::Impair(args) => impair::run(&args),
         Command::Addr(args) => addr::run(&args),
         Command::Up(args) => device::up(&args),
         Command::Down(args) => device::down(&args),

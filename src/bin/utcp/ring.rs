@@ -3,13 +3,14 @@
 use crate::model::{Event, What};
 use crate::stacks::Stack;
 use crate::trouble::{Result, Trouble};
+use std::rc::Rc;
 use std::time::Duration;
 use utcp_stack::runtime::{Runtime, Tracer};
 use utcp_stack::sys;
 
 /// Switches the stack's trace on, reads it, and switches it off again at the end.
 pub struct Follower {
-    stack: Stack,
+    stack: Rc<Stack>,
     tracer: Option<Tracer>,
     /// The last event read.
     seen: u64,
@@ -20,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Follower {
     /// Follow from now on.
-    pub fn new(stack: Stack) -> Result<Follower> {
+    pub fn new(stack: impl Into<Rc<Stack>>) -> Result<Follower> {
+        let stack = stack.into();
         let (tracer, seen) = {
             let mut session = session(&stack.runtime)?;
             let tracer = stack.runtime.begin_trace(&mut session);

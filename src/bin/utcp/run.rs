@@ -1,9 +1,11 @@
 //! `utcp run`: a program on the stack, perhaps watched.
 
 use crate::cli;
+use crate::impair;
 use crate::ladder::Ladder;
 use crate::model::{Event, What};
 use crate::paint;
+use crate::pcap::Packets;
 use crate::procs;
 use crate::programs;
 use crate::ring::Follower;
@@ -14,7 +16,9 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+use utcp_stack::config::Config;
 
 /// Run it.
 pub fn run(args: &cli::Run) -> Result<ExitCode> {
@@ -29,13 +33,59 @@ pub fn run(args: &cli::Run) -> Result<ExitCode> {
         .args(rest)
         .env("LD_PRELOAD", programs::preload(&library))
         .env("UTCP_STACK", &config.stack);
-    if args.trace {
-        let stack = stacks::start(&config)?;
-        return traced(args, command, Follower::new(stack)?);
+    let mut config = config;
+    prepare(args, &mut config, &mut command)?;
+    if args.trace || args.pcap.is_some() {
+        let stack = Rc::new(stacks::start(&config)?);
+        let follower = if args.trace {
+            Some(Follower::new(Rc::clone(&stack))?)
+        } else {
+            None
+        };
+        let packets = match &args.pcap {
+            Some(path) => Some(Packets::new(stack, path, args.snap)?),
+            None => None,
+        };
+        return watched(args, command, follower, packets);
     }
     let Signals { before, .. } = Signals::block();
     keep_mask(&mut command, before);
     Ok(not_run(program, &command.exec()))
+}
+
+/// Links and pace of the stack, as the options say: in the environment for a stack that the
+/// program is going to start, and at once if it runs already.
+fn prepare(args: &cli::Run, config: &mut Config, command: &mut Command) -> Result<()> {
+    if let Some(scale) = &args.time_scale {
+        config.time_scale = utcp_stack::config::time_scale(scale)
+            .map_err(|why| Trouble::new("--time-scale", format!("{scale:?}: {why}")))?;
+        command.env("UTCP_TIME_SCALE", config.time_scale.to_string());
+    }
+    let bad_links = impair::are_named(&args.links);
+    if bad_links {
+        config.impair = impair::with(&args.links, config.impair)?;
+        command.env("UTCP_IMPAIR", config.impair.to_string());
+    }
+    if !bad_links && args.time_scale.is_none() {
+        return Ok(());
+    }
+    let Some(stack) = stacks::running(config)? else {
+        return Ok(());
+    };
+    let mut session = crate::ring::session(&stack.runtime)?;
+    let scale = session.sh.pace.scale();
+    if args.time_scale.is_some() && scale != u64::from(config.time_scale) {
+        let what = format!(
+            "stack {:?} runs already, with time scale {scale}",
+            config.stack
+        );
+        let why = "the pace of time is set when a stack is made";
+        return Err(Trouble::new(what, why).mend("another --stack NAME is a stack of its own"));
+    }
+    if bad_links {
+        session.impair(&config.impair);
+    }
+    Ok(())
 }
 
 /// As shells and env(1) have it: 127 for what isn't there, 126 for what can't be run.
@@ -58,11 +108,18 @@ fn keep_mask(command: &mut Command, mask: libc::sigset_t) {
 
 /// How often to look, and how long to hold back calls whose side is not known yet.
 const PAUSE: Duration = Duration::from_millis(15);
+/// The same for packets, of which the ring holds less.
+const BRIEF: Duration = Duration::from_millis(3);
 const HOLD: Duration = Duration::from_millis(150);
 /// How long to watch after the program's end.
 const REST: Duration = Duration::from_millis(60);
 
-fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Result<ExitCode> {
+fn watched(
+    args: &cli::Run,
+    mut command: Command,
+    mut follower: Option<Follower>,
+    mut packets: Option<Packets>,
+) -> Result<ExitCode> {
     let mut out: Box<dyn Write> = match &args.output {
         Some(path) => Box::new(anstream::AutoStream::auto(
             std::fs::File::create(path).map_err(|e| {
@@ -82,19 +139,25 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
     let mut view = View::new(child.id(), name, args.json);
     let (mut status, mut gone) = (None, None);
     let status = loop {
-        signals.pass_on(status.is_none().then_some(&child), PAUSE);
+        let pause = if packets.is_some() { BRIEF } else { PAUSE };
+        signals.pass_on(status.is_none().then_some(&child), pause);
         if status.is_none() {
             status = ended(&mut child)?;
             gone = status.map(|_| Instant::now());
         }
-        let (events, lost) = follower.poll()?;
-        if lost > 0 {
-            say(
-                &mut out,
-                &format!("({lost} events came too fast and are not shown)"),
-            );
+        if let Some(packets) = &mut packets {
+            packets.poll()?;
         }
-        view.take(events, status.is_some(), &mut out);
+        if let Some(follower) = &mut follower {
+            let (events, lost) = follower.poll()?;
+            if lost > 0 {
+                say(
+                    &mut out,
+                    &format!("({lost} events came too fast and are not shown)"),
+                );
+            }
+            view.take(events, status.is_some(), &mut out);
+        }
         // The end of the program closes its sockets, which takes a moment.
         if let (Some(status), Some(at)) = (status, gone)
             && Instant::elapsed(&at) > REST
@@ -102,8 +165,13 @@ fn traced(args: &cli::Run, mut command: Command, mut follower: Follower) -> Resu
             break status;
         }
     };
-    view.exit(procs::status_text(status), &mut out);
+    if follower.is_some() {
+        view.exit(procs::status_text(status), &mut out);
+    }
     drop(follower);
+    if let Some(packets) = packets {
+        packets.finish()?;
+    }
     Ok(end_as(status))
 }
 

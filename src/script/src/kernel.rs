@@ -56,7 +56,7 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("net.ipv4.tcp_wmem", "4096 16384 4194304"),
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
-    ("net.ipv4.tcp_ecn", "0"),
+    ("net.ipv4.tcp_ecn", "2"),
 ];
 
 fn os_error(what: &str) -> String {

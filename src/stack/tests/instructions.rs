@@ -239,7 +239,10 @@ fn aftermath(stack: &Stack, now: Instant, scene: &Scene) {
             let now = h.socket(id).map(Socket::state);
             assert_eq!(now, Ok(state), "a connection that nobody touched");
         }
-        assert_no_widows(h);
+        // On a slow loopback the news may still be under way.
+        if h.sh.attention == 0 {
+            assert_no_widows(h);
+        }
         // The keeper's part: close what the dead process had.
         h.reap_waiters(|pid| pid == VICTIM);
         for index in 1..=h.sh.sockets.high_water() {
@@ -313,6 +316,11 @@ fn scene(seed: u64) -> Scene {
             ..outside.with(|o| o.sh.config)
         };
     });
+    if seed % 3 == 2 {
+        let text = "delay=4ms±3ms reorder=10%,5ms duplicate=10% rate=50mbit queue=1000";
+        let settings = crate::impair::Settings::parse(text).unwrap();
+        stack.with(outside.now, |h| h.impair(&settings));
+    }
     let ledger = Ledger::default();
     let mut rng = Rng(!seed);
     let mut programs: Vec<Program> = (0..4)

@@ -7,39 +7,39 @@
 use super::program::{Ledger, Program, Reader, Rng, Trying, fill, seeds};
 use super::sequences::assert_empty;
 use super::*;
+use crate::impair::{Arrival, Chance, Channel, Fate, Kind, Profile, Settings, Way};
 use crate::stack::{How, Opt};
 use crate::tcp::Flags;
+use crate::wire;
 use std::collections::BTreeMap;
 
 const HOSTS: usize = 3;
 
-/// How the wires treat packets; chances in percent, times in microseconds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Weather {
-    delay: usize,
-    jitter: usize,
-    loss: usize,
-    double: usize,
-    corrupt: usize,
-}
-
-impl Weather {
-    fn any(rng: &mut Rng) -> Weather {
-        let delay = [0, 100, 5000, 40_000][rng.below(4)];
-        Weather {
-            delay,
-            jitter: [0, 0, delay / 8, delay * 3][rng.below(4)],
-            loss: [0, 1, 5, 20][rng.below(4)],
-            double: [0, 0, 5][rng.below(3)],
-            corrupt: [0, 0, 3][rng.below(3)],
-        }
+/// How the wires treat packets.
+fn any_weather(rng: &mut Rng) -> Profile {
+    let delay = [0, 100, 5000, 40_000][rng.below(4)] * 1000;
+    let percent = |rng: &mut Rng, choice: &[u32]| Chance::percent(choice[rng.below(choice.len())]);
+    Profile {
+        delay,
+        jitter: [0, 0, delay / 8, delay][rng.below(4)],
+        reorder: percent(rng, &[0, 0, 5, 40]),
+        reorder_by: 1 + delay / 2,
+        loss: percent(rng, &[0, 1, 5, 20]),
+        burst: [0, 0, 4][rng.below(3)],
+        duplicate: percent(rng, &[0, 0, 5]),
+        corrupt: percent(rng, &[0, 0, 3]),
+        rate: [0, 0, 100_000_000, 2_000_000][rng.below(4)],
+        queue: [0, 10, 1000][rng.below(3)],
+        ..Profile::default()
     }
 }
 
 /// Hosts, and the packets between them.
 struct Net {
     hosts: Vec<TestHost>,
-    weather: Weather,
+    weather: Profile,
+    /// What leaves each host passes one.
+    wires: Vec<Channel>,
     rng: Rng,
     now: Instant,
     /// By time and order of arrival: to which host, what.
@@ -56,7 +56,7 @@ fn v6(last: u8) -> Addr {
 impl Net {
     fn new(seed: u64) -> Net {
         let mut rng = Rng(seed);
-        let hosts: Vec<TestHost> = (0..HOSTS as u8)
+        let mut hosts: Vec<TestHost> = (0..HOSTS as u8)
             .map(|n| {
                 let mut host = TestHost::new(n + 1);
                 host.with(|h| {
@@ -65,9 +65,28 @@ impl Net {
                 host
             })
             .collect();
+        let now = hosts[0].now;
+        let weather = any_weather(&mut rng);
+        if rng.chance(30) {
+            // The hosts' own links, too; but no loss on them, for the sake of RSTs.
+            let mut inside = Settings {
+                out: any_weather(&mut rng),
+                in_: any_weather(&mut rng),
+                seed,
+                ..Settings::default()
+            };
+            for p in [&mut inside.out, &mut inside.in_] {
+                (p.loss, p.corrupt, p.queue) = (Chance::NEVER, Chance::NEVER, 8000);
+            }
+            for host in &mut hosts {
+                host.with(|h| h.impair(&inside));
+            }
+        }
+        let wire = |n| Channel::new(weather, seed * 8 + n, Way::Out, now);
         Net {
-            now: hosts[0].now,
-            weather: Weather::any(&mut rng),
+            now,
+            weather,
+            wires: (0..HOSTS as u64).map(wire).collect(),
             hosts,
             rng,
             under_way: BTreeMap::new(),
@@ -88,49 +107,65 @@ impl Net {
         let r = h.with(f);
         let out: Vec<Vec<u8>> = h.wire.out.drain(..).collect();
         for packet in out {
-            self.send(packet);
+            self.send(host, packet);
         }
         r
     }
 
-    fn send(&mut self, packet: Vec<u8>) {
+    fn change_weather(&mut self, weather: Profile) {
+        self.weather = weather;
+        for wire in &mut self.wires {
+            wire.set(weather, self.rng.next(), Way::Out, self.now);
+        }
+    }
+
+    fn send(&mut self, from: usize, mut packet: Vec<u8>) {
         // The last byte of either family's destination address.
         let last = if packet[0] >> 4 == 4 { 19 } else { 39 };
         let to = usize::from(packet[last]).wrapping_sub(1);
-        let Weather {
-            delay,
-            jitter,
-            loss,
-            double,
-            corrupt,
-        } = self.weather;
+        let kind = if wire::is_bare_ack(&packet) {
+            Kind::Bare
+        } else {
+            Kind::Carrying
+        };
+        let mut fate = self.wires[from].judge(self.now, packet.len(), kind);
         // A RST is not sent again, and the other end might wait for ever.
         let flags = packet[last + 14];
-        let rst = Flags(flags).has(Flags::RST);
-        if to >= HOSTS || !rst && self.rng.chance(loss) {
+        if Flags(flags).has(Flags::RST) {
+            let due = self.now + Duration::from_nanos(self.weather.delay);
+            fate = Fate::Arrives(Arrival {
+                due,
+                twice: false,
+                late: false,
+                flip: None,
+            });
+        }
+        let Fate::Arrives(arrival) = fate else { return };
+        if to >= HOSTS {
             return;
         }
-        for _ in 0..1 + usize::from(self.rng.chance(double)) {
-            let mut packet = packet.clone();
-            if !rst && self.rng.chance(corrupt) {
-                // Checksums find any single wrong bit.
-                let bit = self.rng.below(packet.len() * 8);
-                packet[bit / 8] ^= 1 << (bit % 8);
-            }
-            let us = delay + self.rng.below(jitter + 1);
-            let at = self.now + Duration::from_micros(us as u64);
-            self.count += 1;
-            self.under_way.insert((at, self.count), (to, packet));
+        if arrival.twice {
+            self.put(arrival.due, to, packet.clone());
         }
+        // Checksums find any single wrong bit.
+        arrival.corrupt(&mut packet);
+        self.put(arrival.due, to, packet);
+    }
+
+    fn put(&mut self, due: Instant, to: usize, packet: Vec<u8>) {
+        self.count += 1;
+        self.under_way.insert((due, self.count), (to, packet));
     }
 
     /// When something happens by itself.
     fn next(&mut self) -> Instant {
         let packet = self.under_way.first_key_value().map(|(k, _)| k.0);
-        let timers = self.hosts.iter_mut().map(|h| h.arena.lock().timers.first());
-        let timer = timers.flatten().map(|(at, _)| at).min();
+        let timers = self
+            .hosts
+            .iter_mut()
+            .map(|h| h.arena.lock().next_deadline());
         let never = Instant::NEVER;
-        packet.unwrap_or(never).min(timer.unwrap_or(never))
+        packet.unwrap_or(never).min(timers.min().unwrap_or(never))
     }
 
     /// Let the next thing happen, if it does before `end`; else it is `end` then.
@@ -156,8 +191,8 @@ impl Net {
         }
         for host in 0..HOSTS {
             let arrived = !self.hosts[host].wire.inward.is_empty();
-            let timer = self.hosts[host].arena.lock().timers.first();
-            if arrived || timer.is_some_and(|(at, _)| at <= self.now) {
+            let timer = self.hosts[host].arena.lock().next_deadline();
+            if arrived || timer <= self.now {
                 self.with(host, |h| {
                     h.receive(1000);
                     h.run_timers();
@@ -169,7 +204,10 @@ impl Net {
 
     /// Hours of good weather.
     fn let_all_end(&mut self) {
-        self.weather = Weather::default();
+        self.change_weather(Profile::default());
+        for host in 0..HOSTS {
+            self.with(host, |h| h.impair(&Settings::default()));
+        }
         let end = self.now + Duration::from_secs(24 * 3600);
         while self.step(end) {}
         for host in 0..HOSTS {
@@ -392,7 +430,11 @@ fn chaos(seed: u64) -> usize {
         }
     }
     // Now all of them finish, in better weather.
-    net.weather.loss = net.weather.loss.min(1);
+    let loss = net.weather.loss.min(Chance::percent(1));
+    net.change_weather(Profile {
+        loss,
+        ..net.weather
+    });
     for turn in 0..120 {
         for (host, program) in programs.iter_mut().enumerate() {
             net.with(host, |h| program.wind_down(h));

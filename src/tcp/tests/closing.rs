@@ -30,7 +30,7 @@ fn active_close_state_by_state() {
     assert_eq!(t.sends(), [(ACK, 2, 102, 0)]);
     assert_eq!(t.tcb.deadline(), t.now + Duration::from_secs(60));
     t.pass(Duration::from_secs(60));
-    assert!(t.tcb.on_timer(t.now).events.has(Events::CLOSED));
+    assert!(t.fire().events.has(Events::CLOSED));
     assert_eq!(t.tcb.state, State::Closed);
 }
 
@@ -40,7 +40,7 @@ fn passive_close_state_by_state() {
     t.gets(FA, 1, 1, 0);
     assert_eq!(t.tcb.state, State::CloseWait);
     t.pass(ms(1));
-    t.tcb.on_timer(t.now);
+    t.fire();
     assert_eq!(t.sends(), [(ACK, 1, 2, 0)]);
     // Writing goes on.
     t.write(10);
@@ -94,7 +94,7 @@ fn a_lost_fin_is_sent_again() {
     t.gets(ACK, 1, 11, 0);
     assert_eq!(t.tcb.state, State::FinWait1);
     t.now = t.tcb.deadline();
-    t.tcb.on_timer(t.now);
+    t.fire();
     assert_eq!(t.sends(), [(FA, 11, 1, 0)]);
 }
 
@@ -160,7 +160,7 @@ fn fin_wait_2_ends_for_orphans_only() {
     t.gets(ACK, 1, 2, 0);
     assert_eq!(t.tcb.deadline(), t.now + Duration::from_secs(60));
     t.pass(Duration::from_secs(60));
-    t.tcb.on_timer(t.now);
+    t.fire();
     assert_eq!(t.tcb.state, State::Closed);
     assert_eq!(t.sends(), []);
     // TCP_LINGER2.

@@ -120,6 +120,9 @@ fn run(seed: u64, seen: &mut [u32; 11]) {
         linger2: r.below(4) as i32 - 1,
         ..TcpOptions::default()
     };
+    // Few records, sometimes, so that they run out.
+    let records = [4, 40, 4000][r.below(3) as usize];
+    let mut sent = vec![crate::tcp::Sent::default(); records];
     let iss = SeqNum(r.next() as u32);
     let mut tcb = Tcb::connect(now, iss, p, o, &s);
     if r.chance(50) {
@@ -154,12 +157,12 @@ fn run(seed: u64, seen: &mut [u32; 11]) {
             }
             2 => {
                 now = now + Duration::from_millis(r.below(300));
-                outs.push(tcb.on_timer(now));
+                outs.push(tcb.on_timer(now, &mut sent));
             }
             3 => {
                 if tcb.deadline() != Instant::NEVER && r.chance(50) {
                     now = now.max(tcb.deadline());
-                    outs.push(tcb.on_timer(now));
+                    outs.push(tcb.on_timer(now, &mut sent));
                     assert!(tcb.deadline() > now);
                 }
             }
@@ -169,7 +172,7 @@ fn run(seed: u64, seen: &mut [u32; 11]) {
             7 if r.chance(20) => {
                 let q = near(&mut r, &[before.snd_una, before.snd_nxt]);
                 outs.push(tcb.on_icmp(now, TcpError::HostUnreachable, r.chance(50), q));
-                tcb.on_packet_too_big(now, r.next() as u16, q);
+                tcb.on_packet_too_big(now, r.next() as u16, q, &mut sent);
             }
             8 if r.chance(20) => tcb.options_changed(now),
             9 if r.chance(5) => tcb.set_rcv_buf(r.next() as u32 >> r.below(32)),
@@ -186,12 +189,12 @@ fn run(seed: u64, seen: &mut [u32; 11]) {
                     window: 30_000,
                     ..Segment::default()
                 };
-                outs.push(tcb.on_segment(now, &seg, &mut rx));
+                outs.push(tcb.on_segment(now, &seg, &mut rx, &mut sent));
             }
             _ => {
                 let seg = segment(&mut r, &tcb);
                 rx.hand = vec![0; seg.len as usize];
-                outs.push(tcb.on_segment(now, &seg, &mut rx));
+                outs.push(tcb.on_segment(now, &seg, &mut rx, &mut sent));
             }
         }
         for o in outs.drain(..) {
@@ -208,7 +211,7 @@ fn run(seed: u64, seen: &mut [u32; 11]) {
         } else {
             0
         };
-        while let Some(t) = tcb.poll_transmit(now, max) {
+        while let Some(t) = tcb.poll_transmit(now, max, &mut sent) {
             n += 1;
             assert!(n < 100_000, "seed {seed}: {t:?} {tcb:?}");
             assert!(
@@ -227,6 +230,9 @@ fn run(seed: u64, seen: &mut [u32; 11]) {
                 );
                 edge = Some(e);
             }
+        }
+        if let Err(why) = tcb.check_sent(&sent) {
+            panic!("seed {seed}: {why} {tcb:?}");
         }
         if r.chance(30) {
             now = now + Duration::from_micros(r.below(100_000));

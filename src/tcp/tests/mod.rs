@@ -2,10 +2,13 @@
 
 mod closing;
 mod hostile;
+mod matrix;
 mod opening;
 mod pair;
+mod recovery;
 mod sending;
 mod seqnum;
+mod sim;
 mod solo;
 mod storm;
 mod timing;

@@ -4,7 +4,7 @@
 //! place and content at once.
 
 use crate::tcp::{
-    Events, Flags, Outcome, Path, RecvQueue, Segment, SeqNum, State, Sysctl, Tcb, TcpError,
+    Events, Flags, Outcome, Path, RecvQueue, Segment, Sent, SeqNum, State, Sysctl, Tcb, TcpError,
     TcpOptions,
 };
 use crate::time::{Duration, Instant};
@@ -121,6 +121,7 @@ pub struct End {
     pub log: Vec<(Instant, Segment)>,
     pub max_payload: u32,
     pub edge: Option<SeqNum>,
+    pub sent: Vec<Sent>,
 }
 
 impl End {
@@ -136,6 +137,7 @@ impl End {
             log: Vec::new(),
             max_payload: 0,
             edge: None,
+            sent: vec![Sent::default(); 4000],
         }
     }
 
@@ -150,6 +152,13 @@ impl End {
             "acknowledged more than was written"
         );
         o.reset
+    }
+
+    /// The records are in order.
+    pub fn check(&self) {
+        if let Err(why) = self.tcb.check_sent(&self.sent) {
+            panic!("{why}: {:?}", self.tcb);
+        }
     }
 
     /// Write `n` bytes.
@@ -175,7 +184,10 @@ impl End {
     /// All segments that are to be sent, with payload.
     pub fn poll(&mut self, now: Instant) -> Vec<(Segment, Vec<u8>)> {
         let mut out = Vec::new();
-        while let Some(t) = self.tcb.poll_transmit(now, self.max_payload) {
+        while let Some(t) = self
+            .tcb
+            .poll_transmit(now, self.max_payload, &mut self.sent)
+        {
             let place = self.acked + u64::from(t.offset);
             assert!(
                 place + u64::from(t.segment.len) <= self.wrote,
@@ -352,8 +364,9 @@ impl Pair {
         }
         let end = self.end(p.to);
         end.rx.hand = p.bytes;
-        let End { tcb, rx, .. } = end;
-        let outcome = tcb.on_segment(now, &p.segment, rx);
+        let End { tcb, rx, sent, .. } = end;
+        let outcome = tcb.on_segment(now, &p.segment, rx, sent);
+        end.check();
         let reset = end.take(outcome);
         if let Some(reset) = reset {
             self.send(p.to, reset, Vec::new());
@@ -392,7 +405,8 @@ impl Pair {
                 if let Some(end) = self.ends[i].as_mut()
                     && end.tcb.deadline() <= now
                 {
-                    let outcome = end.tcb.on_timer(now);
+                    let outcome = end.tcb.on_timer(now, &mut end.sent);
+                    end.check();
                     assert!(end.tcb.deadline() > now, "a timer that does not rest");
                     let reset = end.take(outcome);
                     assert!(reset.is_none());

@@ -2,8 +2,8 @@
 
 use super::pair::{Queue, byte_at, path};
 use crate::tcp::{
-    Events, Flags, Options, Outcome, Path, Segment, SeqNum, State, Sysctl, Tcb, TcpOptions,
-    Transmit,
+    Events, Flags, Options, Outcome, Path, Segment, Sent, SeqNum, State, Sysctl, Tcb, TcpOptions,
+    Transmit, records_in_use,
 };
 use crate::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ pub struct Solo {
     pub window: u16,
     pub max_payload: u32,
     pub peer_options: Options,
+    pub sent: Vec<Sent>,
 }
 
 /// What a peer like Linux offers in its SYN, less timestamps.
@@ -46,6 +47,7 @@ impl Solo {
             window: 60_000,
             max_payload: 0,
             peer_options: Options::default(),
+            sent: vec![Sent::default(); 2000],
         }
     }
 
@@ -86,7 +88,11 @@ impl Solo {
         self.rx.hand = (0..u64::from(seg.len))
             .map(|i| byte_at(first + i))
             .collect();
-        self.tcb.on_segment(self.now, &seg, &mut self.rx)
+        let outcome = self
+            .tcb
+            .on_segment(self.now, &seg, &mut self.rx, &mut self.sent);
+        self.check();
+        outcome
     }
 
     /// The same in one go.
@@ -96,7 +102,11 @@ impl Solo {
 
     pub fn polled(&mut self) -> Vec<Transmit> {
         let mut all = Vec::new();
-        while let Some(t) = self.tcb.poll_transmit(self.now, self.max_payload) {
+        while let Some(t) = self
+            .tcb
+            .poll_transmit(self.now, self.max_payload, &mut self.sent)
+        {
+            self.check();
             all.push(t);
             assert!(all.len() < 1000);
         }
@@ -119,6 +129,18 @@ impl Solo {
             .collect()
     }
 
+    /// Run the timers that are due.
+    pub fn fire(&mut self) -> Outcome {
+        let outcome = self.tcb.on_timer(self.now, &mut self.sent);
+        self.check();
+        outcome
+    }
+
+    fn check(&self) {
+        let records = self.tcb.check_sent(&self.sent);
+        assert_eq!(records, Ok(records_in_use(&self.sent)));
+    }
+
     pub fn write(&mut self, n: u32) {
         self.tcb.app_wrote(self.now, n);
     }
@@ -139,7 +161,7 @@ impl Solo {
                 return at;
             }
             self.now = self.now.max(next);
-            self.tcb.on_timer(self.now);
+            self.fire();
         }
     }
 }

@@ -77,7 +77,7 @@ fn karn_no_measurement_of_what_was_sent_twice() {
     t.write(10);
     t.sends();
     t.now = t.tcb.deadline();
-    t.tcb.on_timer(t.now);
+    t.fire();
     assert_eq!(t.sends().len(), 1);
     let backed_off = t.tcb.info(t.now).rto_us;
     t.pass(ms(1));
@@ -104,7 +104,7 @@ fn timestamps_measure_what_was_sent_twice() {
     t.write(10);
     t.sends();
     t.now = t.tcb.deadline();
-    t.tcb.on_timer(t.now);
+    t.fire();
     let ts = t.polled()[0].segment.options.timestamps.unwrap().0;
     t.pass(ms(40));
     t.peer_options.timestamps = Some((6, ts));
@@ -128,7 +128,7 @@ fn a_closed_window_is_probed_forever() {
     let mut last = start;
     for _ in 0..30 {
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         assert_eq!(t.sends(), [(ACK, 0, 1, 0)], "a bare ACK, one below SND.UNA");
         gaps.push(t.now.since(last).as_millis() as u64);
         last = t.now;
@@ -165,7 +165,7 @@ fn a_small_window_is_used_by_the_probe() {
     t.write(100);
     assert_eq!(t.sends(), []);
     t.now = t.tcb.deadline();
-    t.tcb.on_timer(t.now);
+    t.fire();
     assert_eq!(t.sends(), [(PSH.with(ACK), 1, 1, 10)]);
 }
 
@@ -194,13 +194,13 @@ fn keepalive_lives() {
     let mut t = Solo::open_with(keepalive(), &Sysctl::default(), offers());
     for _ in 0..10 {
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         assert_eq!(t.sends(), [(ACK, 0, 1, 0)]);
         t.pass(ms(5));
         t.gets(ACK, 1, 1, 0);
         // The timer finds that it was heard of.
         t.now = t.tcb.deadline();
-        t.tcb.on_timer(t.now);
+        t.fire();
         assert_eq!(t.sends(), []);
     }
     assert_eq!(t.tcb.state, State::Established);
@@ -249,7 +249,7 @@ fn quickack_then_delay() {
     let due = t.tcb.deadline();
     assert!(due != Instant::NEVER && due <= t.now + ms(40));
     t.now = due;
-    t.tcb.on_timer(t.now);
+    t.fire();
     assert_eq!(t.sends().len(), 1);
 }
 
@@ -348,7 +348,7 @@ fn a_lost_tail_is_probed_for() {
     let start = t.now;
     t.now = t.tcb.deadline();
     assert!(t.now.since(start) <= ms(5), "{:?}", t.now.since(start));
-    t.tcb.on_timer(t.now);
+    t.fire();
     let probe = t.sends();
     assert_eq!(probe.len(), 1);
     assert_eq!(probe[0].1 + probe[0].3, 1602, "{probe:?}");

@@ -41,6 +41,7 @@ fn segment() -> impl Strategy<Value = Segment> {
             urgent: w[3],
             options,
             len: 0,
+            ecn: 0,
         })
     })
 }
@@ -73,7 +74,7 @@ proptest! {
             emit_tcp(src, dst, &segment, &parts, tos, ttl, id, Checksum::Full, &mut out);
         prop_assert_eq!(len, ip_len + 20 + options_len(&segment.options));
         let packet = [&out[..len], &flat].concat();
-        let want = Segment { len: flat.len() as u32, ..segment };
+        let want = Segment { len: flat.len() as u32, ecn: tos & 3, ..segment };
         match parse(&packet, false) {
             Ok(Packet::Tcp { src: s, dst: d, segment, payload, tos: t }) => {
                 prop_assert_eq!((s, d, t), (src, dst, tos));

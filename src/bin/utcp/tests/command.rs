@@ -263,7 +263,9 @@ fn mistakes_are_one_line() {
 
 #[test]
 fn every_command_teaches() {
-    for command in ["run", "ss", "addr", "up", "down", "compare", "demo"] {
+    for command in [
+        "run", "ss", "impair", "addr", "up", "down", "compare", "demo",
+    ] {
         let help = text(&output(&[command, "--help"]).stdout);
         assert!(help.contains("Example"), "{command}: {help}");
     }

@@ -4,6 +4,7 @@ use crate::errno;
 use crate::tcp_info;
 use utcp_stack::stack::{Family, Host, Opt, SockId};
 use utcp_stack::tcp::State;
+use utcp_stack::tcp::congestion::Algorithm;
 
 fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
     Some(match (level, name) {
@@ -17,6 +18,7 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => Opt::RcvBuf,
         (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE) => Opt::RcvBufForce,
         (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => Opt::AcceptConn,
+        (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) => Opt::MaxPacingRate,
         (libc::SOL_SOCKET, libc::SO_PRIORITY) => Opt::Priority,
         (libc::SOL_SOCKET, libc::SO_MARK) => Opt::Mark,
         (libc::SOL_TCP, libc::TCP_NODELAY) => Opt::NoDelay,
@@ -92,10 +94,9 @@ pub(super) fn set(
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => (Opt::RcvTimeo, micros(value)?),
         (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => (Opt::SndTimeo, micros(value)?),
         (libc::SOL_TCP, libc::TCP_CONGESTION) => {
-            return match value.split(|b| *b == 0).next() {
-                Some(b"reno") => Ok(()),
-                _ => Err(libc::ENOENT),
-            };
+            let name = value.split(|b| *b == 0).next().unwrap_or_default();
+            let algorithm = Algorithm::named(name).ok_or(libc::ENOENT)?;
+            (Opt::Congestion, algorithm as i64)
         }
         (libc::SOL_TCP, libc::TCP_DEFER_ACCEPT) => {
             (Opt::DeferAccept, defer_seconds(int(value, 0)?))
@@ -155,7 +156,13 @@ pub(super) fn get(
             all.resize(all.len().max(280), 0);
             all
         }
-        (libc::SOL_TCP, libc::TCP_CONGESTION) => b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
+        (libc::SOL_TCP, libc::TCP_CONGESTION) => {
+            let number = read(Opt::Congestion)?;
+            let algorithm = Algorithm::numbered(number as u8).unwrap_or_default();
+            let mut name = algorithm.name().as_bytes().to_vec();
+            name.resize(16, 0);
+            name
+        }
         // Reno has none.
         (libc::SOL_TCP, libc::TCP_CC_INFO) => Vec::new(),
         (libc::SOL_SOCKET, libc::SO_MEMINFO) => {

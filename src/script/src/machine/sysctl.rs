@@ -1,6 +1,7 @@
 //! Settings by their names of Linux.
 
 use utcp_stack::tcp::Sysctl;
+use utcp_stack::tcp::congestion::Algorithm;
 
 /// Why a setting can't be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +66,18 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
         "net.core.wmem_default" => one(&mut s.wmem_default, value),
         "net.core.wmem_max" => one(&mut s.wmem_max, value),
         "net.core.somaxconn" => one(&mut s.somaxconn, value),
+        "net.ipv4.tcp_syncookies" => one(&mut s.tcp_syncookies, value),
+        "net.ipv4.tcp_ecn" => one(&mut s.tcp_ecn, value),
+        "net.ipv4.tcp_ecn_fallback" => one(&mut s.tcp_ecn_fallback, value),
+        "net.ipv4.tcp_frto" => one(&mut s.tcp_frto, value),
+        "net.ipv4.tcp_recovery" => one(&mut s.tcp_recovery, value),
+        "net.ipv4.tcp_early_retrans" => one(&mut s.tcp_early_retrans, value),
+        "net.ipv4.tcp_max_reordering" => one(&mut s.tcp_max_reordering, value),
+        "net.ipv4.tcp_congestion_control" => {
+            let named = Algorithm::named(value.trim().as_bytes());
+            s.tcp_congestion_control = named.ok_or(Refused::Value)?;
+            Ok(())
+        }
         "net.ipv4.tcp_max_syn_backlog" => one(&mut s.tcp_max_syn_backlog, value),
         "net.ipv4.ip_local_port_range" => all(&mut s.ip_local_port_range, value),
         _ => Err(Refused::Unknown),
@@ -72,7 +85,15 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
 }
 
 /// The names that [`set`] knows, for reading them all from /proc/sys.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 38] = [
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_ecn",
+    "net.ipv4.tcp_ecn_fallback",
+    "net.ipv4.tcp_frto",
+    "net.ipv4.tcp_recovery",
+    "net.ipv4.tcp_early_retrans",
+    "net.ipv4.tcp_max_reordering",
+    "net.ipv4.tcp_congestion_control",
     "net.ipv4.tcp_syn_retries",
     "net.ipv4.tcp_synack_retries",
     "net.ipv4.tcp_syn_linear_timeouts",

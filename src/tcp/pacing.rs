@@ -1,0 +1,72 @@
+//! Pacing: not faster than a rate (Linux: `tcp_update_skb_after_send` and its `pacing_timer`).
+
+use super::Tcb;
+use crate::time::{Duration, Instant};
+
+/// Linux's `SK_PACING_SHIFT`'s room for what goes at once: the first segments of a connection.
+const UNPACED: u32 = 10;
+
+/// When the next segment may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Pacing {
+    /// Not before this.
+    pub next: Instant,
+    /// Something waits for that.
+    pub waits: bool,
+}
+
+impl Tcb {
+    /// Bytes a second, if sending is paced at all.
+    pub(super) fn pacing_rate(&self) -> Option<u64> {
+        let most = match self.options.max_pacing_rate {
+            0 => u64::MAX,
+            n => n,
+        };
+        match self.cc.pacing_rate() {
+            Some(rate) => Some(rate.min(most)),
+            None if most == u64::MAX => None,
+            None => Some(self.usual_rate().min(most)),
+        }
+    }
+
+    /// Linux's `tcp_update_pacing_rate`: twice the window in a round trip in slow start, a fifth
+    /// more than it afterwards. Bytes a second.
+    pub(super) fn usual_rate(&self) -> u64 {
+        let cwnd = self.cc.cwnd();
+        let percent = if cwnd < self.cc.ssthresh() / 2 {
+            200
+        } else {
+            120
+        };
+        let window = u64::from(self.snd_mss) * u64::from(cwnd.max(self.sent.packets_out));
+        match self.rtt.srtt8 >> 3 {
+            0 => u64::MAX,
+            us => window * percent * 10_000 / u64::from(us),
+        }
+    }
+
+    /// Nothing may be sent now: the pacing timer runs.
+    pub(super) fn paced(&mut self, now: Instant) -> bool {
+        let wait = self.pacing.next > now && self.pacing_rate().is_some();
+        self.pacing.waits = wait;
+        wait
+    }
+
+    /// `len` bytes go out.
+    pub(super) fn pace(&mut self, now: Instant, len: u32) {
+        let Some(rate) = self.pacing_rate() else {
+            return;
+        };
+        if rate == u64::MAX || self.data_segs_out < UNPACED {
+            return;
+        }
+        let mut ns = u64::from(len) * 1_000_000_000 / rate.max(1);
+        // "take into account OS jitter": what was late is made up for, by half at most.
+        let late = now.since(self.pacing.next).as_nanos() as u64;
+        if self.pacing.next != Instant(0) {
+            ns -= (ns / 2).min(late);
+        }
+        self.pacing.next = now.max(self.pacing.next) + Duration::from_nanos(ns);
+    }
+}

@@ -1,0 +1,297 @@
+//! Loss recovery, rule by rule: a peer at 100 ms that reports what the test wants.
+
+use super::solo::*;
+use crate::tcp::congestion::Algorithm;
+use crate::tcp::{Info, Segment, SeqNum, State, Sysctl, TcpOptions};
+use crate::time::Duration;
+
+const MSS: u32 = 1460;
+const RTT: Duration = Duration::from_millis(100);
+
+fn reno() -> Sysctl {
+    Sysctl {
+        tcp_congestion_control: Algorithm::NewReno,
+        ..Sysctl::default()
+    }
+}
+
+/// ESTABLISHED at 100 ms.
+fn far(s: &Sysctl, timestamps: bool) -> Solo {
+    let mut t = Solo::connecting(TcpOptions::default(), s, super::pair::path());
+    t.polled();
+    t.pass(RTT);
+    let mut syn = t.peer(SYN.with(ACK), 0, 1, 0);
+    syn.options = offers();
+    if timestamps {
+        syn.options.timestamps = Some((1, t.tcb.ts_now(t.now)));
+        t.peer_options.timestamps = Some((1, 0));
+    }
+    t.give(syn);
+    t.polled();
+    assert_eq!(t.tcb.state, State::Established);
+    t
+}
+
+/// Segment `n`, from 0.
+fn at(n: u32) -> u32 {
+    1 + n * MSS
+}
+
+fn sack(t: &Solo, ack: u32, blocks: &[(u32, u32)]) -> Segment {
+    let mut seg = t.peer(ACK, 1, at(ack), 0);
+    for (slot, b) in seg.options.sack.iter_mut().zip(blocks) {
+        *slot = (SeqNum(ISS) + at(b.0), SeqNum(ISS) + at(b.1));
+    }
+    seg.options.sack_len = blocks.len() as u8;
+    seg
+}
+
+/// The segments that are sent, by number.
+fn sent(t: &mut Solo) -> Vec<u32> {
+    let all = t.polled();
+    all.iter()
+        .filter(|tx| tx.segment.len > 0)
+        .map(|tx| (tx.segment.seq.0 - ISS - 1) / MSS)
+        .collect()
+}
+
+fn info(t: &Solo) -> Info {
+    t.tcb.info(t.now)
+}
+
+/// Ten segments are out, and more is queued.
+fn ten(s: &Sysctl) -> Solo {
+    let mut t = far(s, false);
+    t.write(40 * MSS);
+    assert_eq!(sent(&mut t), (0..10).collect::<Vec<_>>());
+    t.pass(RTT);
+    t
+}
+
+#[test]
+fn rack_waits_a_quarter_of_the_round_trip_for_reordering() {
+    let mut t = ten(&reno());
+    t.give(sack(&t, 0, &[(1, 2)]));
+    assert_eq!(info(&t).ca_state, 1, "Disorder");
+    // Limited transmit (RFC 3042).
+    assert_eq!(sent(&mut t), [10]);
+    let start = t.now;
+    t.now = t.tcb.deadline();
+    // A quarter of 100 ms, and two.
+    assert_eq!(t.now.since(start).as_millis(), 27);
+    t.fire();
+    assert_eq!(info(&t).ca_state, 3, "Recovery");
+    assert_eq!(sent(&mut t), [0]);
+}
+
+#[test]
+fn three_segments_above_are_enough() {
+    let mut t = ten(&reno());
+    t.give(sack(&t, 0, &[(1, 4)]));
+    assert_eq!(info(&t).ca_state, 3);
+    assert_eq!((info(&t).sacked, info(&t).lost), (3, 1));
+    assert_eq!(sent(&mut t)[0], 0);
+    assert_eq!(info(&t).retrans, 1);
+}
+
+#[test]
+fn a_late_segment_is_none_lost() {
+    let mut t = ten(&reno());
+    t.give(sack(&t, 0, &[(1, 2)]));
+    t.polled();
+    t.pass(ms(10));
+    t.gets(ACK, 1, at(2), 0);
+    let i = info(&t);
+    assert_eq!((i.ca_state, i.total_retrans, i.reord_seen), (0, 0, 1));
+}
+
+#[test]
+fn proportional_rate_reduction() {
+    let mut t = ten(&reno());
+    t.give(sack(&t, 0, &[(1, 4)]));
+    assert_eq!(sent(&mut t), [0, 10]);
+    assert_eq!(info(&t).snd_ssthresh, 5);
+    // One out for two that left, down to half.
+    let mut out = Vec::new();
+    for n in 5..11 {
+        t.give(sack(&t, 0, &[(1, n)]));
+        let now = sent(&mut t);
+        out.push(now.len());
+    }
+    assert_eq!(out.iter().sum::<usize>(), 3, "{out:?}");
+    t.pass(RTT);
+    t.gets(ACK, 1, at(11), 0);
+    t.polled();
+    t.pass(RTT);
+    t.gets(ACK, 1, at(14), 0);
+    let i = info(&t);
+    assert_eq!((i.ca_state, i.snd_ssthresh), (0, 5));
+    assert!((5..=7).contains(&i.snd_cwnd), "{}", i.snd_cwnd);
+}
+
+#[test]
+fn many_holes_are_each_filled_once() {
+    let mut t = far(&reno(), false);
+    t.tcb.cc.set_cwnd(400);
+    t.window = 65_535;
+    t.tcb.snd_wscale = 4;
+    t.gets(ACK, 1, 1, 0);
+    t.write(300 * MSS);
+    assert_eq!(sent(&mut t).len(), 300);
+    t.pass(RTT);
+    // Every other segment is lost.
+    let mut again = Vec::new();
+    for n in (1..300).step_by(2) {
+        t.give(sack(&t, 0, &[(n, n + 1)]));
+        again.extend(sent(&mut t));
+    }
+    assert_eq!(info(&t).sacked, 150);
+    for _ in 0..400 {
+        t.pass(RTT);
+        // What was sent again arrives.
+        let Some(&n) = again.first() else { break };
+        again.remove(0);
+        t.give(sack(&t, 0, &[(n, n + 1)]));
+        again.extend(sent(&mut t));
+        if n != 0 {
+            assert!(again.iter().all(|&m| m != n), "{n} again");
+        }
+    }
+    assert!(info(&t).total_retrans >= 149, "{}", info(&t).total_retrans);
+}
+
+#[test]
+fn a_lost_retransmission_is_found() {
+    let mut t = ten(&reno());
+    t.give(sack(&t, 0, &[(1, 4)]));
+    assert_eq!(sent(&mut t), [0, 10]);
+    t.pass(ms(50));
+    t.give(sack(&t, 0, &[(1, 10)]));
+    t.polled();
+    // What was sent after it arrives: it would have, too.
+    t.pass(ms(51));
+    t.give(sack(&t, 0, &[(1, 11)]));
+    let again = sent(&mut t);
+    assert!(again.contains(&0), "{again:?} {:?}", info(&t));
+}
+
+#[test]
+fn duplicates_reported_undo_the_reduction() {
+    let mut t = ten(&reno());
+    t.give(sack(&t, 0, &[(1, 4)]));
+    sent(&mut t);
+    assert_eq!(info(&t).snd_ssthresh, 5);
+    t.pass(ms(5));
+    t.gets(ACK, 1, at(4), 0);
+    t.polled();
+    // RFC 2883: segment 0 came twice.
+    t.pass(RTT);
+    t.give(sack(&t, 10, &[(0, 1)]));
+    let i = info(&t);
+    assert_eq!((i.ca_state, i.dsack_dups), (0, 1));
+    assert!(i.snd_cwnd >= 10, "{}", i.snd_cwnd);
+    assert!(i.snd_ssthresh > 1000, "{}", i.snd_ssthresh);
+}
+
+/// The timer runs out with ten segments out (after the loss probe).
+fn timed_out(timestamps: bool) -> Solo {
+    let mut t = far(&reno(), timestamps);
+    t.write(40 * MSS);
+    t.polled();
+    for _ in 0..2 {
+        t.now = t.tcb.deadline();
+        t.fire();
+        t.polled();
+    }
+    let i = info(&t);
+    assert_eq!((i.ca_state, i.retransmits), (4, 1));
+    assert_eq!((i.snd_cwnd, i.snd_ssthresh), (1, 5));
+    t
+}
+
+#[test]
+fn f_rto_finds_that_nothing_was_lost() {
+    let mut t = timed_out(false);
+    // (The loss probe was new data.)
+    assert_eq!(info(&t).lost, 11);
+    t.pass(ms(10));
+    // The first ACK: new data goes, nothing old.
+    t.gets(ACK, 1, at(2), 0);
+    let new = sent(&mut t);
+    assert!(new.iter().all(|&n| n > 10) && !new.is_empty(), "{new:?}");
+    // The second one acknowledges what was sent but once.
+    t.gets(ACK, 1, at(4), 0);
+    let i = info(&t);
+    assert_eq!((i.ca_state, i.lost), (0, 0));
+    assert!(i.snd_cwnd >= 10, "{}", i.snd_cwnd);
+    let new = sent(&mut t);
+    assert!(new.iter().all(|&n| n > 10), "{new:?}");
+}
+
+#[test]
+fn f_rto_finds_a_loss() {
+    let mut t = timed_out(false);
+    t.pass(ms(100));
+    t.gets(ACK, 1, at(1), 0);
+    let new = sent(&mut t);
+    assert!(new.iter().all(|&n| n > 10) && !new.is_empty(), "{new:?}");
+    t.pass(RTT);
+    // The new segment is reported, the hole stays.
+    t.give(sack(&t, 1, &[(11, 12)]));
+    assert_eq!(sent(&mut t)[0], 1);
+    assert_eq!(info(&t).ca_state, 4);
+}
+
+#[test]
+fn eifel_undoes_a_timeout() {
+    let mut t = far(&reno(), true);
+    t.write(40 * MSS);
+    t.polled();
+    let sent_at = t.tcb.ts_now(t.now);
+    for _ in 0..2 {
+        t.now = t.tcb.deadline();
+        t.fire();
+        t.polled();
+    }
+    assert_eq!(info(&t).ca_state, 4);
+    t.pass(ms(5));
+    t.peer_options.timestamps = Some((2, sent_at));
+    t.gets(ACK, 1, 1 + MSS, 0);
+    assert_eq!(info(&t).ca_state, 0);
+    assert!(info(&t).snd_cwnd >= 10);
+}
+
+#[test]
+fn a_probe_that_repaired_a_loss_costs_half_the_window() {
+    let mut t = far(&reno(), false);
+    t.write(5 * MSS);
+    assert_eq!(sent(&mut t).len(), 5);
+    t.pass(RTT);
+    t.gets(ACK, 1, at(4), 0);
+    t.now = t.tcb.deadline();
+    t.fire();
+    assert_eq!(sent(&mut t), [4]);
+    t.write(2 * MSS);
+    assert_eq!(sent(&mut t), [5, 6]);
+    t.pass(RTT);
+    t.gets(ACK, 1, at(7), 0);
+    let i = info(&t);
+    assert!(i.snd_ssthresh < 10, "{}", i.snd_ssthresh);
+    assert_eq!((i.ca_state, i.total_retrans), (0, 1));
+}
+
+#[test]
+fn the_records_of_a_tcb_may_run_out() {
+    let mut t = far(&reno(), false);
+    t.sent.truncate(6);
+    t.tcb.snd_wscale = 4;
+    t.tcb.cc.set_cwnd(100);
+    t.gets(ACK, 1, 1, 0);
+    t.write(50 * MSS);
+    assert_eq!(sent(&mut t).len(), 50);
+    assert_eq!(info(&t).unacked, 50);
+    t.pass(RTT);
+    t.give(sack(&t, 0, &[(1, 5)]));
+    t.gets(ACK, 1, at(50), 0);
+    assert_eq!(info(&t).unacked, 0);
+}
