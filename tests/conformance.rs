@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Scripts that the kernel passes and this stack doesn't yet, and what they wait for.
-const WAITING: &[(&str, &str)] = &[(
-    "user-timeout",
-    "a tail loss probe that begins TCP_USER_TIMEOUT's time",
-)];
+const WAITING: &[(&str, &str)] = &[];
 
 /// How often the kernel may try a script: its times are real, and the machine has others to serve.
 const TRIES: usize = 4;
