@@ -113,8 +113,6 @@ impl Tcb {
             return None;
         }
         self.timers.tail = Tail::Again;
-        // Linux: the first thing sent again begins the time of TCP_USER_TIMEOUT.
-        self.timers.retrans_stamp.get_or_insert(now);
         self.tail_end = self.snd_nxt;
         let probe = self.send_again(now, i, mss, sent);
         self.rearm_retransmit(now);
