@@ -507,3 +507,33 @@ fn mistakes_are_one_line_that_helps() {
     }
     assert_eq!(stack.report()["running"], false);
 }
+
+/// A RST that is on its way when its socket and the stack's last program are gone.
+#[test]
+fn what_has_left_arrives_after_the_end() {
+    if netns::ran_elsewhere("what_has_left_arrives_after_the_end") {
+        return;
+    }
+    let here = Namespace::new();
+    let stack = Stack::new(&here, "end");
+    let script = "import socket; s=socket.create_server(('0.0.0.0', 9000)); print('ready', flush=True); \
+                  c,a=s.accept(); c.recv(1); \
+                  c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\\1\\0\\0\\0\\0\\0\\0\\0')";
+    let mut c = stack.command("run", "--delay 300ms --on tun -- python3 -c");
+    c.arg(script);
+    let mut child = here.enter(|| c.stdout(Stdio::piped()).spawn().expect("the command"));
+    let out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut server = Running { child, out };
+    assert_eq!(server.line(), "ready");
+    let end = here.enter(|| {
+        use std::io::Write;
+        let mut c = std::net::TcpStream::connect((TESTED, 9000)).expect("a connection");
+        c.write_all(b"x").expect("sent");
+        c.set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a limit");
+        c.read(&mut [0; 1])
+    });
+    let kind = end.map_err(|e| e.kind());
+    assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset));
+    server.finish();
+}

@@ -101,20 +101,21 @@ impl Mirrors {
         let found = found.get(..count).unwrap_or_default();
         held.retain(|h| found.contains(&(h.id, h.watcher)));
         let mut more = false;
+        let now = host.sh.pace.real(host.now);
         for &(id, watcher) in found {
             let Some(known) = held.iter().find(|h| h.id == id) else {
                 if held.len() < ROOM {
                     held.push(Held {
                         id,
                         watcher,
-                        since: host.now,
+                        since: now,
                         ended: false,
                     });
                 }
                 more = true;
                 continue;
             };
-            if host.now.since(known.since) < LET_GO {
+            if now.since(known.since) < LET_GO {
                 more = true;
             } else if known.ended {
                 host.set_watcher(id, 0);

@@ -7,6 +7,7 @@ use super::start::device_number;
 use super::sweep::{INTERVAL, Sweep, is_gone};
 use super::watch::{Duty, Watch};
 use crate::arena::Arena;
+use crate::impair::Way;
 use crate::link::{Mode, Tun};
 use crate::runtime::{KEEPER, Runtime};
 use crate::stack::{Host, SockId};
@@ -216,7 +217,7 @@ impl Keeper {
                 let _ = io::epoll_ctl(epoll, EPOLL_CTL_DEL, far.fd.raw(), 0, 0);
             }
             // Without a far end, only the name tells when the last reference goes.
-            sweep.soon(host.now + Duration::from_secs(1));
+            sweep.soon(sys::now() + Duration::from_secs(1));
         }
         if duty.drives {
             watch.before_sleep(&parts.runtime, &host);
@@ -470,7 +471,9 @@ impl Keeper {
             return false;
         }
         let host = self.parts.runtime.enter_until(now + LOCK_PATIENCE, false);
-        if host.is_none_or(|host| host.sh.sockets.in_use() > 0) {
+        // What is on its way out arrives, as on any wire.
+        let busy = |h: &Host<'_>| h.sh.sockets.in_use() > 0 || h.sh.links.stats(Way::Out).1 > 0;
+        if host.is_none_or(|host| busy(&host)) {
             return false;
         }
         // Who came meanwhile is served; who comes later finds that we went away before the

@@ -7,7 +7,6 @@
 use super::buffers::{BufId, LARGE};
 use super::{Host, Shared};
 use crate::addr::Addr;
-use crate::link::{Sent, VnetHdr};
 use crate::time::{Duration, Instant};
 use crate::wire::fragment::{self, Fragment, MAX_HEADER};
 
@@ -266,9 +265,7 @@ impl Host<'_> {
                     crate::wire::emit_icmp_reassembly_timeout(us, peer, first, &mut out)
                 {
                     self.sh.counters.icmp_out += 1;
-                    if self.device.send(&VnetHdr::PLAIN, &[&out[..n]]) != Sent::Done {
-                        self.sh.counters.device_drops += 1;
-                    }
+                    self.send_packet(&out[..n]);
                 }
             }
             self.sh.drop_packet(place);

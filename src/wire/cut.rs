@@ -232,7 +232,7 @@ mod tests {
                 assert_eq!(segment.flags.has(Flags::FIN), last);
                 assert_eq!(segment.flags.has(Flags::PSH), last);
                 assert_eq!(segment.flags.has(Flags::CWR), n == 0);
-                next = next + segment.len;
+                next += segment.len;
                 got.extend_from_slice(&out[payload..len]);
                 assert!(!is_bare_ack(&out[..len]));
             }
