@@ -424,7 +424,7 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
             let socket = host.socket(s.id).map_err(errno::of)?;
             let (state, info) = host.info(s.id).map_err(errno::of)?;
             let queue = (socket.accept_len, socket.backlog);
-            let mtu = u32::from(host.sh.config.mtu);
+            let mtu = host.path_mtu(s.id).map_err(errno::of)?;
             let pmtu = if socket.remote.addr.is_loopback() {
                 65535
             } else {
@@ -474,7 +474,7 @@ fn path_mtu(s: Sock) -> Result<c_int> {
     match socket.state() {
         State::Closed | State::Listen => Err(Errno(libc::ENOTCONN)),
         _ if socket.remote.addr.is_loopback() => Ok(65535),
-        _ => Ok(host.sh.config.mtu.into()),
+        _ => Ok(host.path_mtu(s.id).map_err(errno::of)? as c_int),
     }
 }
 

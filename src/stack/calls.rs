@@ -23,7 +23,7 @@ pub enum How {
 pub struct SendFlags {
     /// MSG_OOB: the last byte is urgent.
     pub oob: bool,
-    /// MSG_MORE: more follows.
+    /// MSG_MORE: what is less than a segment may wait for more.
     pub more: bool,
 }
 
@@ -452,11 +452,13 @@ impl Host<'_> {
         if done == 0 && total > 0 {
             return Err(Error::WouldBlock);
         }
-        s.tcb.expect_more(flags.more && !short);
         if flags.oob && !short {
             s.tcb.app_wrote_urgent(self.now, done as u32);
         } else {
             s.tcb.app_wrote(self.now, done as u32);
+            if flags.more && !short {
+                s.tcb.expect_more();
+            }
         }
         self.output(index);
         self.deliver_looped();

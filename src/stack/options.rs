@@ -158,7 +158,7 @@ impl Host<'_> {
             Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
             Opt::QuickAck => {
                 if s.open {
-                    s.tcb.set_quickack(value as i32);
+                    s.tcb.set_quickack(value);
                 }
             }
             Opt::ThinLinear => t.thin_linear = within(value, 0, 1)? != 0,
@@ -186,6 +186,9 @@ impl Host<'_> {
         let s = &mut self.sh.sockets[index];
         if s.open {
             s.tcb.options = s.tcp_options;
+            if opt == Opt::NoDelay && on {
+                s.tcb.push();
+            }
             s.tcb.options_changed(self.now);
             self.output(index);
             self.deliver_looped();
@@ -284,6 +287,17 @@ impl Host<'_> {
         } else {
             None
         })
+    }
+
+    /// The path's MTU as it is known (IP_MTU, `tcpi_pmtu`).
+    pub fn path_mtu(&self, id: SockId) -> Result<u32> {
+        let s = self.socket(id)?;
+        let (local, remote) = (s.local.addr, s.remote.addr);
+        let mss = match s.state() {
+            State::Closed | State::Listen => self.path_mss(local, remote),
+            _ => s.tcb.path_mss(),
+        };
+        Ok(u32::from(mss) + if remote.is_v4() { 40 } else { 60 })
     }
 
     /// Linux's tcp_init_buffer_space and tcp_sndbuf_expand: a send buffer that is not the

@@ -81,6 +81,8 @@ impl Tcb {
         let expected = self.rcv_nxt;
         if end.gt(start) {
             self.keep(now, seg, start, end, rx, out);
+        } else if self.fin_at.is_some_and(|fin| fin.gt(expected)) {
+            self.refresh_blocks(rx);
         }
         self.delack.scheduled = true;
         if self.fin_at == Some(self.rcv_nxt) {
@@ -105,6 +107,7 @@ impl Tcb {
     ) {
         let before = self.rcv_nxt;
         let gap = self.rcv_sack_len > 0 || start.gt(before);
+        self.note_overlap(start, end);
         let next = rx.insert(before, start, start - seg.seq, end - start);
         // A queue may know better than to answer nonsense, but we do not rely on it.
         let most = before + self.receive_window();
@@ -112,22 +115,10 @@ impl Tcb {
         let next = self.fin_at.map_or(next, |fin| next.min(fin));
         self.rcv_nxt = next;
         if gap {
-            // RFC 2018 S4-7
-            let mut blocks = self.rcv_sack;
-            if let Some(unused) = blocks.get_mut(usize::from(self.rcv_sack_len)..) {
-                unused.fill((SeqNum(0), SeqNum(0)));
-            }
-            let n = rx.sack_blocks(next, &mut blocks).min(blocks.len());
             let had = self.rcv_sack_len > 0;
-            let full = usize::from(self.rcv_sack_len) == blocks.len() && n == blocks.len();
-            if full && self.delack.compressed > 0 && blocks[3] != self.rcv_sack[3] {
-                // A block is pushed out that was held back.
-                self.delack.now = true;
-            }
-            self.rcv_sack = blocks;
-            self.rcv_sack_len = n as u8;
+            self.refresh_blocks(rx);
             // RFC 5681 S3.2-2, S4.2-6
-            if had && n == 0 {
+            if had && self.rcv_sack_len == 0 {
                 // RFC 5681, section 4.2: at once "when the incoming segment fills in all or
                 // part of a gap in the sequence space".
                 self.delack.now = true;
@@ -141,6 +132,49 @@ impl Tcb {
         } else if start == before {
             // No memory: say so, and that what came is not acknowledged.
             self.delack.now = true;
+        }
+    }
+
+    /// The blocks held, for our SACK options: what changed comes first, the others keep the order
+    /// in which they were reported last (RFC 2018, section 4).
+    // RFC 2018 S4-7
+    fn refresh_blocks(&mut self, rx: &impl RecvQueue) {
+        let mut blocks = self.rcv_sack;
+        if let Some(unused) = blocks.get_mut(usize::from(self.rcv_sack_len)..) {
+            unused.fill((SeqNum(0), SeqNum(0)));
+        }
+        let mut n = rx.sack_blocks(self.rcv_nxt, &mut blocks).min(blocks.len());
+        // A FIN ahead of its turn is held, too.
+        if let Some(fin) = self.fin_at.filter(|fin| fin.gt(self.rcv_nxt)) {
+            let told = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
+            let known = told.clone().any(|b| b.1 == fin + 1);
+            if let Some(b) = blocks.iter_mut().take(n).find(|b| b.1 == fin) {
+                b.1 = fin + 1;
+            } else if n < blocks.len() {
+                let at = if known { n } else { 0 };
+                blocks.copy_within(at..n, at + 1);
+                if let Some(b) = blocks.get_mut(at) {
+                    *b = (fin, fin + 1);
+                }
+                n += 1;
+            }
+        }
+        let full = usize::from(self.rcv_sack_len) == blocks.len() && n == blocks.len();
+        if full && self.delack.compressed > 0 && blocks[3] != self.rcv_sack[3] {
+            // A block is pushed out that was held back.
+            self.delack.now = true;
+        }
+        self.rcv_sack = blocks;
+        self.rcv_sack_len = n as u8;
+    }
+
+    /// What comes a second time while it is held is a duplicate, too (RFC 2883, section 4.1.2).
+    fn note_overlap(&mut self, start: SeqNum, end: SeqNum) {
+        let held = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
+        let common = held.map(|b| (b.0.max(start), b.1.min(end)));
+        let first = common.filter(|c| c.0.lt(c.1)).min_by_key(|c| c.0 - start);
+        if let (Some((start, end)), None) = (first, self.dsack) {
+            self.note_duplicate(start, end);
         }
     }
 

@@ -244,26 +244,6 @@ impl Tcb {
         }
     }
 
-    /// TCP_QUICKACK (Linux: `__tcp_sock_set_quickack`).
-    pub fn set_quickack(&mut self, value: i32) {
-        if value == 0 {
-            self.delack.pingpong = true;
-            return;
-        }
-        self.delack.pingpong = false;
-        if self.delack.scheduled && matches!(self.state, State::Established | State::CloseWait) {
-            self.owes.ack = true;
-            if value & 1 == 0 {
-                self.delack.pingpong = true;
-            }
-        }
-    }
-
-    /// What getsockopt tells of TCP_QUICKACK.
-    pub fn quickack(&self) -> bool {
-        !self.delack.pingpong
-    }
-
     /// Linux's `tcp_send_delayed_ack`.
     // RFC 9293 SHLD-18, MUST-40
     // RFC 5681 S4.2-1, S4.2-2
@@ -324,6 +304,27 @@ impl Tcb {
         }
         self.delack.cancel();
         self.owes.ack = false;
+    }
+
+    /// TCP_QUICKACK: acknowledge at once from now on, or leave that to the answers; lasts until
+    /// the traffic says otherwise. (Linux: `__tcp_sock_set_quickack`.)
+    pub fn set_quickack(&mut self, value: i64) {
+        self.delack.pingpong = value == 0;
+        let open = matches!(self.state, State::Established | State::CloseWait);
+        if value == 0 || !open || !self.delack.scheduled {
+            return;
+        }
+        let pending = self.rcv_nxt.diff(self.rcv_wup).max(0).unsigned_abs();
+        if pending > u32::from(self.delack.rcv_mss) || self.unread() == 0 && self.rcv_sack_len == 0
+        {
+            self.owes.ack = true;
+        }
+        self.delack.pingpong = value & 1 == 0;
+    }
+
+    /// What TCP_QUICKACK reads as.
+    pub fn quickack(&self) -> bool {
+        !self.delack.pingpong
     }
 
     /// Data is going out: an answer, if it follows closely on data received.

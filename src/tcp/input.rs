@@ -2,12 +2,16 @@
 
 use super::ack::AckResult;
 use super::sent::Sent;
+use super::tcb::Push;
 use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
 use crate::time::{Duration, Instant};
 
 /// Linux's `tcp_invalid_ratelimit`: so far apart are answers to segments out of window and
 /// challenges (RFC 5961, section 7).
 const OOW_INTERVAL: Duration = Duration::from_millis(500);
+/// Linux's `TCP_TIMEOUT_MIN`, two ticks: so soon a SYN goes out again after an answer to
+/// something else.
+const SYN_AGAIN: Duration = Duration::from_millis(8);
 /// After so long without news TS.Recent says nothing (RFC 7323, section 5.5; Linux's
 /// `TCP_PAWS_WRAP`).
 const TS_RECENT_LIFE: Duration = Duration::from_secs(2147);
@@ -32,6 +36,9 @@ impl Tcb {
         sent: &mut [Sent],
     ) -> Outcome {
         let mut out = Outcome::default();
+        if self.push == Push::Held {
+            self.push = Push::More;
+        }
         self.count_in(seg.len);
         match self.state {
             State::Closed | State::Listen => out.reset = reset_for(seg),
@@ -68,6 +75,10 @@ impl Tcb {
         if flags.has(Flags::ACK) {
             // "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset".
             let acceptable = seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_nxt);
+            if !acceptable && self.timers.retransmits == 0 {
+                // Linux: the peer was busy with an older connection; it may listen now.
+                self.timers.rexmit_at = now + SYN_AGAIN;
+            }
             if !acceptable || !self.syn_echo_plausible(now, seg) {
                 out.reset = reset_for(seg);
                 return;
@@ -214,6 +225,12 @@ impl Tcb {
             self.snd_wl1 = seg.seq;
             self.syn_rtt(now, seg);
             self.establish(now, out);
+            if flags.has(Flags::SYN) {
+                // Both opened: this repeats the peer's SYN.
+                self.note_duplicate(seg.seq, seg.seq + 1);
+                self.enter_quickack();
+                self.delack.scheduled = true;
+            }
         } else {
             match self.take_ack(now, seg, sent, out) {
                 AckResult::Good | AckResult::Old => {}

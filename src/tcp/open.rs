@@ -5,7 +5,7 @@ use super::delack::DelayedAck;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::sent::SentList;
-use super::tcb::Owes;
+use super::tcb::{Owes, Push};
 use super::timers::Timers;
 use super::window::{self, Autotune, DEFAULT_MSS, MAX_WSCALE};
 use super::{Events, Outcome, Path, Segment, SeqNum, State, Sysctl, Tcb, TcpOptions};
@@ -92,6 +92,7 @@ impl Tcb {
             wscale_ok: false,
             snd_wscale: 0,
             rcv_wscale: 0,
+            syn_wscale: 0,
             path_mss: mss,
             mss_clamp: DEFAULT_MSS,
             advmss,
@@ -106,7 +107,7 @@ impl Tcb {
             snd_wnd: 0,
             snd_wl1: SeqNum(0),
             max_window: 0,
-            more: false,
+            push: Push::Usual,
             fin_queued: false,
             fin_received: false,
             fin_at: None,
@@ -177,6 +178,7 @@ impl Tcb {
         self.rcv_ssthresh = chosen.wnd;
         self.window_clamp = chosen.clamp;
         self.rcv_wscale = chosen.wscale;
+        self.syn_wscale = chosen.wscale;
     }
 
     fn without_scaling(&mut self) {
@@ -271,6 +273,10 @@ impl Tcb {
         self.timers.retrans_stamp = None;
         self.timers.rexmit_at = Instant::NEVER;
         self.owes.syn = false;
+        if self.passive {
+            // Linux's connection begins here: the SYN+ACK was the listener's.
+            (self.segs_out, self.segs_in) = (0, 2);
+        }
         self.delack.lrcvtime = now;
         self.rcv_tstamp = now;
         self.lsndtime = now;

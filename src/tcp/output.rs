@@ -1,6 +1,7 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
 use super::sent::{EVER_RETRANS, LOST, RETRANS, SACKED, Sent, SentList};
+use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
 
@@ -38,17 +39,13 @@ impl Tcb {
 
     /// The program appended `n` bytes to the send queue.
     pub fn app_wrote(&mut self, _now: Instant, n: u32) {
+        self.push = Push::Usual;
         if self.can_queue() {
             // Half the sequence space is the most that can be told apart.
             let room = (1u32 << 30).saturating_sub(self.snd_end - self.snd_una);
             debug_assert!(n <= room, "a send queue of more than 1 GiB");
             self.snd_end += n.min(room);
         }
-    }
-
-    /// MSG_MORE: more follows what was written; a short segment waits for it.
-    pub fn expect_more(&mut self, more: bool) {
-        self.more = more;
     }
 
     /// `n` bytes were written with MSG_OOB: they are appended as [`Tcb::app_wrote`] does, and
@@ -58,6 +55,18 @@ impl Tcb {
         if self.can_queue() {
             self.snd_up = self.snd_end;
         }
+    }
+
+    /// What was written last came with MSG_MORE: less than a segment is not sent for it, though
+    /// the next segment or timer may let it go (Linux: `tcp_push`).
+    pub fn expect_more(&mut self) {
+        self.push = Push::Held;
+    }
+
+    /// What was written so far goes, whatever Nagle and TCP_CORK say (Linux:
+    /// `TCP_NAGLE_PUSH`).
+    pub fn push(&mut self) {
+        self.push = Push::Now;
     }
 
     /// Just after the peer's window.
@@ -88,11 +97,14 @@ impl Tcb {
         }
         self.owes.syn = false;
         let answer = self.state == State::SynReceived;
-        let offers = |agreed: bool, sysctl: u8| if answer { agreed } else { sysctl != 0 };
+        // Where both opened, our SYN is repeated with an ACK: it goes on offering what it did.
+        let agreed_only = answer && self.passive;
+        let offers = |agreed: bool, sysctl: u8| if agreed_only { agreed } else { sysctl != 0 };
+        let scales = offers(self.wscale_ok, self.sysctl.tcp_window_scaling);
         let options = Options {
             // RFC 9293 MUST-14, MUST-65, SHLD-5
             mss: Some(self.advmss),
-            wscale: self.wscale_ok.then_some(self.rcv_wscale),
+            wscale: scales.then_some(self.syn_wscale),
             // RFC 2018 S2-1
             sack_permitted: offers(self.sack_ok, self.sysctl.tcp_sack),
             timestamps: offers(self.ts_ok, self.sysctl.tcp_timestamps)
@@ -142,8 +154,7 @@ impl Tcb {
     /// A segment with an ACK: it takes care of what acknowledging is owed.
     pub(super) fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
         let window = if self.state == State::TimeWait {
-            // Linux leaves the window as it was before the FIN.
-            ((self.receive_window() + 1) >> self.rcv_wscale).min(65_535) as u16
+            (self.receive_window() >> self.rcv_wscale).min(65_535) as u16
         } else {
             self.advertise_window()
         };
@@ -466,11 +477,16 @@ impl Tcb {
         let seq = self.snd_nxt;
         let end = seq + len;
         let mut flags = Flags::NONE;
-        // PSH at the end of what was written, and every half window (Linux: `forced_push`).
+        // PSH at the end of what was written, every half window (Linux: `forced_push`), and on
+        // every packet that the device cuts (so that the receiver's GRO hands them on).
         // RFC 9293 MUST-61
         let half = self.max_window / 2;
+        let cut = len > self.current_mss();
         if len > 0
-            && (push || end == self.snd_end || (end.diff(self.snd_pushed) as i64) > half.into())
+            && (push
+                || cut
+                || (end == self.snd_end && !matches!(self.push, Push::More | Push::Held))
+                || (end.diff(self.snd_pushed) as i64) > half.into())
         {
             flags = flags.with(Flags::PSH);
             self.snd_pushed = end;
@@ -527,10 +543,10 @@ impl Tcb {
     // RFC 9293 SHLD-7, MUST-60
     fn nagle_holds(&self, tail: u32, mss: u32) -> bool {
         let partial = tail > 0 && tail < mss;
-        if !partial || self.fin_queued || self.snd_up.gt(self.snd_una) {
+        if !partial || self.fin_queued || self.push == Push::Now || self.snd_up.gt(self.snd_una) {
             return false;
         }
-        if self.options.cork || self.more {
+        if self.options.cork || self.push == Push::Held {
             return true;
         }
         // RFC 9293 MUST-17

@@ -48,6 +48,8 @@ pub struct Tcb {
     pub(super) wscale_ok: bool,
     pub(super) snd_wscale: u8,
     pub(super) rcv_wscale: u8,
+    /// What our SYN says of it.
+    pub(super) syn_wscale: u8,
     /// What the path allows a segment to carry, without options.
     pub(super) path_mss: u16,
     /// What the peer's SYN allows, without options.
@@ -74,8 +76,8 @@ pub struct Tcb {
     pub(super) snd_wl1: SeqNum,
     /// The largest window the peer ever offered.
     pub(super) max_window: u32,
-    /// The program said that more follows (MSG_MORE).
-    pub(super) more: bool,
+    /// How urgently what was written last is to go.
+    pub(super) push: Push,
     /// The program is done writing: a FIN follows `snd_end`.
     pub(super) fin_queued: bool,
 
@@ -147,6 +149,20 @@ pub struct Tcb {
     pub(super) busy: super::info::Busy,
     /// `snd_nxt` when the tail loss probe was sent (RFC 8985, section 7).
     pub(super) tail_end: SeqNum,
+}
+
+/// How urgently what was written last is to go; see [`Tcb::push`] and [`Tcb::expect_more`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Push {
+    #[default]
+    Usual,
+    /// At once, whatever Nagle and TCP_CORK say.
+    Now,
+    /// More will follow: no PSH at its end.
+    More,
+    /// As `More`, and nothing has happened since it was written: less than a segment waits.
+    Held,
 }
 
 /// Segments that are owed, apart from data.
@@ -305,6 +321,11 @@ impl Tcb {
         };
         let mss = u32::from(self.snd_mss).max(1);
         (half.min(GSO_MAX) / mss).max(1) * mss
+    }
+
+    /// What the path allows a segment to carry, without options.
+    pub fn path_mss(&self) -> u16 {
+        self.path_mss
     }
 
     /// The MSS for sending, less timestamps.

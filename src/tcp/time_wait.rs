@@ -8,6 +8,11 @@ impl Tcb {
     // RFC 9293 MUST-13
     pub(super) fn enter_time_wait(&mut self, now: Instant, out: &mut Outcome) {
         let owed = self.owes.ack;
+        if self.state == State::FinWait2 && self.orphan {
+            // Linux has forgotten the socket in FIN_WAIT_2 already: the window stays as it was
+            // before the FIN.
+            self.rcv_wnd = self.rcv_wnd.saturating_add(1);
+        }
         self.timers.rexmit_at = Instant::NEVER;
         self.delack.cancel();
         self.owes.ack = owed;

@@ -358,7 +358,7 @@ impl Program {
         let parts = [IoSlice::new(&data[..cut]), IoSlice::new(&data[cut..])];
         let oob = SendFlags {
             oob: self.rng.chance(1),
-            more: self.rng.chance(10),
+            more: self.rng.chance(2),
         };
         match h.send(s.id, &parts, 0, oob) {
             Ok(n) => {

@@ -397,10 +397,9 @@ fn a_thin_stream_does_not_back_off() {
 #[test]
 fn more_is_waited_for() {
     let mut t = far(&reno(), false);
-    t.tcb.expect_more(true);
     t.write(100);
+    t.tcb.expect_more();
     assert_eq!(t.polled().len(), 0);
-    t.tcb.expect_more(false);
     t.write(100);
     assert_eq!(t.polled()[0].segment.len, 200);
 }
@@ -412,6 +411,8 @@ fn quickack_and_pingpong() {
     assert!(!t.tcb.quickack());
     t.gets(ACK, 1, 1, 100);
     assert_eq!(t.polled().len(), 0, "waits for an answer to ride on");
+    t.tcb.app_read(t.now, 100);
+    assert_eq!(t.polled().len(), 0);
     t.tcb.set_quickack(1);
     assert!(t.tcb.quickack());
     assert_eq!(t.polled().len(), 1);

@@ -1,0 +1,63 @@
+//! Packet scripts: a runner for packetdrill's language, and the two hosts it drives.
+//!
+//! | file | what |
+//! |---|---|
+//! | `token.rs`, `parse.rs`, `parse_packet.rs` | from text to a [`model::Script`] |
+//! | `codec.rs` | packets as bytes |
+//! | `names.rs` | Linux's constants by name |
+//! | `flow.rs` | the script's sequence numbers, ports and timestamps, and the real ones |
+//! | `check.rs` | whether a packet is the one that was expected |
+//! | `calls.rs` | a script's calls and their results |
+//! | `code.rs` | assertions on TCP_INFO |
+//! | `run.rs` | a script from beginning to end, on any [`run::Target`] |
+//! | `machine/`, `ours.rs` | this stack in virtual time |
+//! | `kernel.rs` | the kernel, on a TUN device in a network namespace |
+
+pub mod calls;
+pub mod check;
+pub mod code;
+pub mod codec;
+pub mod flow;
+pub mod kernel;
+pub mod machine;
+pub mod model;
+pub mod names;
+pub mod ours;
+pub mod parse;
+pub mod parse_packet;
+pub mod request;
+pub mod run;
+pub mod token;
+
+// The shim's, which exports libc's names and so can't be linked here.
+#[path = "../../shim/errno.rs"]
+#[allow(dead_code)]
+mod errno;
+#[path = "../../shim/tcp_info.rs"]
+#[allow(dead_code)]
+mod tcp_info;
+
+#[cfg(test)]
+mod tests;
+
+/// The MTU that a script wants (`--mtu=1500`).
+fn mtu(script: &model::Script) -> u16 {
+    let told = script.options.iter().rev().find(|(n, _)| n == "mtu");
+    told.and_then(|(_, v)| v.as_deref()?.parse().ok())
+        .unwrap_or(1500)
+}
+
+/// Run a script's text on this project's stack; says where it fails, and why.
+pub fn run_on_ours(text: &str) -> Result<(), String> {
+    let script = parse::parse(text).map_err(|e| e.to_string())?;
+    let mut target = ours::Ours::new(mtu(&script)).ok_or("no memory for a host")?;
+    run::run(&script, &mut target).map_err(|f| f.to_string())
+}
+
+/// Run a script's text on the kernel, in a network namespace of its own (which takes the right
+/// to make one).
+pub fn run_on_kernel(text: &str) -> Result<(), String> {
+    let script = parse::parse(text).map_err(|e| e.to_string())?;
+    let mut target = kernel::Kernel::new(mtu(&script))?;
+    run::run(&script, &mut target).map_err(|f| f.to_string())
+}

@@ -1,0 +1,48 @@
+//! `utcp-script [--kernel] FILE...`: run packet scripts on the stack, or on the kernel.
+
+use std::process::ExitCode;
+use utcp_script::{run_on_kernel, run_on_ours};
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let kernel = args.iter().any(|a| a == "--kernel");
+    args.retain(|a| a != "--kernel");
+    if args.is_empty() || args.iter().any(|a| a.starts_with("--")) {
+        println!("usage: utcp-script [--kernel] FILE...");
+        return ExitCode::from(2);
+    }
+    let run = |path: &String| {
+        let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+        if kernel {
+            run_on_kernel(&text)
+        } else {
+            run_on_ours(&text)
+        }
+    };
+    // Scripts on the kernel sleep most of the time.
+    let together = if kernel { 12 } else { 1 };
+    let mut failed = 0;
+    for some in args.chunks(together) {
+        let done: Vec<Result<(), String>> = std::thread::scope(|scope| {
+            let all: Vec<_> = some.iter().map(|path| scope.spawn(|| run(path))).collect();
+            let join = all.into_iter().map(|t| {
+                t.join()
+                    .unwrap_or_else(|_| Err("the runner panicked".to_owned()))
+            });
+            join.collect()
+        });
+        for (path, done) in some.iter().zip(done) {
+            match done {
+                Ok(()) => println!("ok     {path}"),
+                Err(e) => {
+                    failed += 1;
+                    println!("FAILED {path}:{e}");
+                }
+            }
+        }
+    }
+    if args.len() > 1 {
+        println!("{} of {} passed", args.len() - failed, args.len());
+    }
+    ExitCode::from(u8::from(failed > 0))
+}
