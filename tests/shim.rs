@@ -42,6 +42,11 @@ fn stdio_fortified() {
 }
 
 #[test]
+fn reuseport() {
+    check("reuseport", "shim_reuseport");
+}
+
+#[test]
 fn calls() {
     check("calls", "shim_calls");
 }

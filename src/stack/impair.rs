@@ -579,7 +579,7 @@ impl Host<'_> {
     /// The process with the connection, or with the listener that would take it.
     fn owner_of(&self, local: Endpoint, remote: Endpoint) -> u32 {
         let connection = self.sh.find_connection(local, remote);
-        let socket = connection.or_else(|| self.sh.find_listener(local));
+        let socket = connection.or_else(|| self.sh.find_listener(local, remote));
         let mut s = socket.and_then(|i| self.sh.sockets.get(i));
         // A child that nobody has accepted yet is the listener's.
         if let Some(child) = s

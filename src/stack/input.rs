@@ -287,7 +287,7 @@ impl Host<'_> {
         least_iss: SeqNum,
         payload: &mut Queue,
     ) {
-        if let Some(listener) = self.sh.find_listener(local) {
+        if let Some(listener) = self.sh.find_listener(local, remote) {
             self.listener_segment(listener, local, remote, seg, least_iss, payload);
         } else if let Some(reset) = reset_for(seg) {
             self.send_stray(local, remote, reset);

@@ -34,21 +34,38 @@ impl Shared {
         None
     }
 
-    /// The listening socket that a SYN to `local` belongs to: the one bound to that very
-    /// address before one bound to any, IPv4 before dual-stack.
-    pub fn find_listener(&self, local: Endpoint) -> Option<u32> {
-        let mut best = None;
-        let mut i = self.port_table[usize::from(local.port)];
-        // Listening sockets stand before all others of their port.
-        while let Some(s) = self.sockets.get(i).filter(|s| s.listening) {
-            if let Some(score) = listener_score(s, local.addr)
-                && best.is_none_or(|(b, _)| score > b)
-            {
-                best = Some((score, i));
+    /// The listening socket that a SYN from `remote` to `local` belongs to: the one bound to that
+    /// very address before one bound to any, IPv4 before dual-stack. Where several have the same
+    /// right (SO_REUSEPORT), a hash of the two ends decides.
+    pub fn find_listener(&self, local: Endpoint, remote: Endpoint) -> Option<u32> {
+        let (mut best, mut count) = (None, 0);
+        for (i, score) in self.listeners(local) {
+            if best.is_none_or(|(b, _)| score > b) {
+                (best, count) = (Some((score, i)), 1);
+            } else if best.is_some_and(|(b, _)| score == b) {
+                count += 1;
             }
-            i = s.port_next;
         }
-        best.map(|(_, i)| i)
+        let (score, first) = best?;
+        if count == 1 {
+            return Some(first);
+        }
+        let chosen = self.bucket(local, remote) % count;
+        let mut equals = self.listeners(local).filter(|(_, s)| *s == score);
+        equals.nth(chosen).map(|(i, _)| i)
+    }
+
+    /// The listening sockets that may take what comes to `local`, each with its right to it.
+    fn listeners(&self, local: Endpoint) -> impl Iterator<Item = (u32, u32)> {
+        let mut i = self.port_table[usize::from(local.port)];
+        let all = core::iter::from_fn(move || {
+            // They stand before all others of their port.
+            let s = self.sockets.get(i).filter(|s| s.listening)?;
+            let this = i;
+            i = s.port_next;
+            Some((this, listener_score(s, local.addr)))
+        });
+        all.filter_map(|(i, score)| Some((i, score?)))
     }
 
     /// Link into the table of connections.

@@ -37,6 +37,8 @@ fn process(runtime: &Runtime, child: impl FnOnce()) -> i32 {
     // SAFETY: the child ends itself.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
+        // SAFETY: no pointers. (Should the test fail, nothing is left of it.)
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         runtime.after_fork_child();
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
         // SAFETY: ends the process.
