@@ -329,3 +329,32 @@ fn a_capture_sees_packets_and_their_fates() {
         assert!(crate::wire::parse(packet, false).is_ok());
     }
 }
+
+/// Programs that do anything, all on one host whose loopback is slow.
+fn chaos(seed: u64) {
+    use super::program::{Ledger, Program, Rng, Trying};
+    let _trying = Trying(seed);
+    let mut host = TestHost::new(1);
+    let text = format!("delay=200us±100us duplicate=5% reorder=2%,1ms seed={seed}");
+    host.with(|h| h.impair(&settings(&text)));
+    let ledger = Ledger::default();
+    let mut programs: Vec<Program> = (0..3)
+        .map(|n| Program::new(seed * 3 + n, &super::sequences::places(), &ledger))
+        .collect();
+    let mut rng = Rng(!seed);
+    for _ in 0..600 {
+        let which = rng.below(3);
+        host.with(|h| {
+            h.run_timers();
+            programs[which].step(h);
+        });
+        host.now = host.now + Duration::from_micros(rng.below(150) as u64);
+    }
+}
+
+#[test]
+fn anything_over_a_slow_loopback() {
+    for seed in super::program::seeds(0..400) {
+        chaos(seed);
+    }
+}
