@@ -259,7 +259,11 @@ impl Host<'_> {
         } = &mut *self.sh;
         let s = &mut sockets[index];
         let old = s.tcb.state;
+        // Each piece may hold a buffer (Linux counts `truesize`). Segments of full size never come
+        // to this: the window is smaller.
+        let most = s.tcb.rcv_buf() / super::buffers::SMALL as u32;
         let mut receiver = Receiver {
+            most: most.clamp(MIN_OUT_OF_ORDER, MAX_OUT_OF_ORDER),
             rx: &mut s.rx,
             ooo: &mut s.ooo,
             recent: &mut s.ooo_recent,
@@ -344,11 +348,16 @@ impl Host<'_> {
     }
 }
 
-/// Pieces that may be held out of order: bounds what tiny segments can make a connection keep.
+/// Pieces that may be held out of order, whatever the buffer's size: bounds what has to be looked
+/// through.
 const MAX_OUT_OF_ORDER: u32 = 4096;
+/// As many may be held in any case.
+const MIN_OUT_OF_ORDER: u32 = 32;
 
 /// A connection's receive queues, while a segment is processed.
 struct Receiver<'a, 'p> {
+    /// How many pieces may be held out of order.
+    most: u32,
     rx: &'a mut Queue,
     ooo: &'a mut Queue,
     recent: &'a mut u32,
@@ -376,7 +385,7 @@ impl Receiver<'_, '_> {
         }
         // The common case: the next bytes, and nothing waits for them.
         trim_front(chunk, nxt);
-        self.rx.push(p, c);
+        self.rx.push_received(p, c);
         end
     }
 
@@ -391,7 +400,7 @@ impl Receiver<'_, '_> {
                 continue;
             }
             trim_front(&mut p.chunks[i], nxt);
-            self.rx.push(p, i);
+            self.rx.push_received(p, i);
             nxt = end;
         }
         nxt
@@ -409,7 +418,7 @@ fn trim_front(chunk: &mut super::queue::Chunk, nxt: SeqNum) {
 impl RecvQueue for Receiver<'_, '_> {
     fn insert(&mut self, rcv_nxt: SeqNum, seq: SeqNum, skip: u32, len: u32) -> SeqNum {
         self.payload.consume(&mut self.pools, skip);
-        if seq.gt(rcv_nxt) && self.ooo.chunks >= MAX_OUT_OF_ORDER {
+        if seq.gt(rcv_nxt) && self.ooo.chunks >= self.most {
             return rcv_nxt;
         }
         let (mut nxt, mut left) = (rcv_nxt, len);

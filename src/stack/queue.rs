@@ -1,9 +1,12 @@
 //! Queues of payload: lists of pieces of buffers.
 
-use super::buffers::{BufId, Buffers};
+use super::buffers::{BufId, Buffers, SMALL};
 use super::shared::MAX_CHUNKS;
 use crate::arena::pool::{Plain, Pool};
 use crate::tcp::SeqNum;
+
+/// The longest piece that is copied behind another.
+const MERGED: usize = 512;
 
 /// A piece of a buffer, in a queue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +91,35 @@ impl Pools<'_> {
         }
     }
 
+    /// Let `into`, a piece of received payload, take in `chunk`, if that follows it and nothing
+    /// is lost by it: then true, and `chunk` is gone. Else tiny segments would each hold a buffer
+    /// (Linux: `tcp_try_coalesce`).
+    fn merge(&mut self, into: u32, chunk: u32) -> bool {
+        let (Some(&a), Some(&b)) = (self.chunks.get(into), self.chunks.get(chunk)) else {
+            return false;
+        };
+        if a.seq + a.len != b.seq {
+            return false;
+        }
+        let (end, len) = ((a.off + a.len) as usize, b.len as usize);
+        let side_by_side = a.buf == b.buf && a.off + a.len == b.off;
+        if !side_by_side {
+            let mut copy = [0; MERGED];
+            let fits = len <= MERGED
+                && Buffers::capacity(a.buf) == SMALL
+                && end + len <= SMALL
+                && self.buffers.refs(a.buf) == 1;
+            if !fits {
+                return false;
+            }
+            copy[..len].copy_from_slice(self.bytes(chunk));
+            self.buffers.bytes_mut(a.buf)[end..end + len].copy_from_slice(&copy[..len]);
+        }
+        self.chunks[into].len += b.len;
+        self.free(chunk);
+        true
+    }
+
     /// The bytes of a piece.
     pub fn bytes(&self, chunk: u32) -> &[u8] {
         let Some(c) = self.chunks.get(chunk) else {
@@ -113,6 +145,16 @@ impl Queue {
         self.tail = chunk;
         self.bytes += len;
         self.chunks += 1;
+    }
+
+    /// Append a piece of received payload, which follows the last one.
+    pub fn push_received(&mut self, p: &mut Pools<'_>, chunk: u32) {
+        let len = p.chunks[chunk].len;
+        if p.merge(self.tail, chunk) {
+            self.bytes += len;
+        } else {
+            self.push(p, chunk);
+        }
     }
 
     /// Take the first piece off.
@@ -285,6 +327,10 @@ impl Queue {
     pub fn insert_sorted(&mut self, p: &mut Pools<'_>, chunk: u32) -> u32 {
         let mut prev = 0;
         let mut at = self.head;
+        // Mostly it belongs at the end.
+        if self.tail != 0 && p.chunks[self.tail].seq.le(p.chunks[chunk].seq) {
+            (prev, at) = (self.tail, 0);
+        }
         // Skip everything that starts at or before the new piece.
         while at != 0 && p.chunks[at].seq.le(p.chunks[chunk].seq) {
             prev = at;
@@ -334,6 +380,15 @@ impl Queue {
                 self.tail = prev;
             }
             return 0;
+        }
+        let len = p.chunks[chunk].len;
+        if p.merge(prev, chunk) {
+            p.chunks[prev].next = at;
+            if at == 0 {
+                self.tail = prev;
+            }
+            self.bytes += len;
+            return prev;
         }
         p.chunks[chunk].next = at;
         if prev == 0 {
