@@ -75,6 +75,20 @@ fn segments(scene: &Value) -> Vec<String> {
     segments.map(name).collect()
 }
 
+/// The README's first command: there are other binaries, and it must find this one.
+#[test]
+fn cargo_run_is_utcp() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let told = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--offline", "--locked", "--", "--version"])
+        .current_dir(root)
+        .output()
+        .expect("cargo");
+    let text = String::from_utf8_lossy(&told.stdout);
+    let trouble = String::from_utf8_lossy(&told.stderr);
+    assert!(text.starts_with("utcp "), "{text}{trouble}");
+}
+
 #[test]
 fn the_demo_shows_handshake_data_and_close_without_a_difference() {
     let got = output(&["demo", "--json"]);
