@@ -256,7 +256,7 @@ pub fn is_gone(runtime: &Runtime, id: SockId) -> bool {
     let Some(host) = runtime.enter_until(sys::now() + LOCK_PATIENCE, false) else {
         return false;
     };
-    let free = unix::bind(scratch.raw(), &runtime.socket_name(id.number())).is_ok();
+    let free = runtime.nobody_has(&scratch, id);
     drop(scratch);
     drop(host);
     free

@@ -21,9 +21,9 @@ pub use tracing::Tracer;
 use crate::arena::{Arena, Guard};
 use crate::link::{Device, Mode, NoDevice, Tun};
 use crate::stack::wait::{MAX_WAITERS, WakeSet};
-use crate::stack::{Host, Open, Shared};
+use crate::stack::{Host, Open, Shared, SockId};
 use crate::sys::process::{Signals, block_signals, set_mask};
-use crate::sys::unix::Name;
+use crate::sys::unix::{self, Name};
 use crate::sys::{self, Fd, bell};
 use crate::time::Instant;
 use core::cell::UnsafeCell;
@@ -127,6 +127,13 @@ impl Runtime {
     /// The name of the descriptor of socket `number` ([`crate::stack::SockId::number`]).
     pub fn socket_name(&self, number: u64) -> Name {
         Name::new(format_args!("utcp/{:x}/{number:x}", self.nonce))
+    }
+
+    /// Whether no process has a descriptor of socket `id`: as long as one does, its name is taken.
+    /// If it is free, `scratch`, a fresh [`unix::Kind::Stream`] socket, has it now, and whoever asks
+    /// before that is closed is told that somebody holds it.
+    pub fn nobody_has(&self, scratch: &Fd, id: SockId) -> bool {
+        unix::bind(scratch.raw(), &self.socket_name(id.number())).is_ok()
     }
 
     /// Ring waiter `id`.

@@ -177,10 +177,9 @@ pub fn closed(rt: &Runtime, id: SockId) -> bool {
     let Ok(scratch) = unix::socket(unix::Kind::Stream, false) else {
         return false;
     };
-    let name = rt.socket_name(id.number());
-    let mut free = unix::bind(scratch.raw(), &name).is_ok();
+    let mut free = rt.nobody_has(&scratch, id);
     let mut host = rt.enter();
-    free = free || unix::bind(scratch.raw(), &name).is_ok();
+    free = free || rt.nobody_has(&scratch, id);
     // Nor should the keeper take us for the program.
     drop(scratch);
     if !free {
@@ -206,9 +205,8 @@ pub fn close_those_gone(rt: &Runtime, host: &mut Host<'_>, port: u16) -> bool {
     }
     let mut any = false;
     for &id in bound.iter().take(count) {
-        let free = unix::socket(unix::Kind::Stream, false)
-            .and_then(|scratch| unix::bind(scratch.raw(), &rt.socket_name(id.number())));
-        if free.is_ok() {
+        let scratch = unix::socket(unix::Kind::Stream, false);
+        if scratch.is_ok_and(|scratch| rt.nobody_has(&scratch, id)) {
             host.close(id);
             fars::forget(host, id);
             any = true;

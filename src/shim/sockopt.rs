@@ -410,8 +410,6 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
     let opt = tcp_opt(name).ok_or(NO_SUCH)?;
     let value = given.int()?;
     match opt {
-        // Kept as a number of retransmissions, so it reads back as the time those take.
-        Opt::DeferAccept => set_opt(s, opt, defer_seconds(value)),
         Opt::UserTimeout if value < 0 => Err(INVALID),
         _ => set_opt(s, opt, value.into()),
     }
@@ -452,20 +450,6 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
         _ => out.int(get_opt(s, tcp_opt(name).ok_or(NO_SUCH)?)?),
     }
     Ok(())
-}
-
-/// Linux: secs_to_retrans and back, from 1 s doubling to 120 s.
-fn defer_seconds(seconds: c_int) -> i64 {
-    if seconds <= 0 {
-        return 0;
-    }
-    let (mut timeout, mut period, mut count) = (1i64, 1i64, 1);
-    while i64::from(seconds) > period && count < 255 {
-        count += 1;
-        timeout = (timeout * 2).min(120);
-        period += timeout;
-    }
-    period
 }
 
 fn path_mtu(s: Sock) -> Result<c_int> {

@@ -43,6 +43,7 @@ pub enum Opt {
     KeepCnt,
     SynCnt,
     Linger2,
+    /// Seconds; get: up to the end of the retransmission that falls behind them.
     DeferAccept,
     UserTimeout,
     QuickAck,
@@ -154,7 +155,7 @@ impl Host<'_> {
             Opt::KeepCnt => t.keepcnt = within(value, 1, 127)? as u8,
             Opt::SynCnt => t.syncnt = within(value, 1, 127)? as u8,
             Opt::Linger2 => t.linger2 = if value < 0 { -1 } else { value.min(120) as i32 },
-            Opt::DeferAccept => o.defer_accept = value.max(0) as u32,
+            Opt::DeferAccept => o.defer_accept = whole_periods(value),
             Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
             Opt::QuickAck => {
                 if s.open {
@@ -316,4 +317,19 @@ impl Host<'_> {
         let s = &mut self.sh.sockets[index];
         s.options.sndbuf = s.options.sndbuf.max(wanted);
     }
+}
+
+/// TCP_DEFER_ACCEPT's seconds as Linux keeps them, as a number of retransmissions: the first
+/// after 1 s, each twice as long as the one before, up to 120 s (secs_to_retrans and back).
+fn whole_periods(seconds: i64) -> u32 {
+    if seconds <= 0 {
+        return 0;
+    }
+    let (mut timeout, mut period, mut count) = (1, 1, 1);
+    while seconds > period && count < 255 {
+        count += 1;
+        timeout = (timeout * 2).min(120);
+        period += timeout;
+    }
+    period as u32
 }

@@ -62,20 +62,6 @@ fn micros(value: &[u8]) -> Result<i64, i32> {
     Ok(long(0)?.saturating_mul(1_000_000).saturating_add(long(8)?))
 }
 
-/// Linux keeps TCP_DEFER_ACCEPT as a number of retransmissions.
-fn defer_seconds(seconds: i32) -> i64 {
-    if seconds <= 0 {
-        return 0;
-    }
-    let (mut timeout, mut period, mut count) = (1i64, 1i64, 1);
-    while i64::from(seconds) > period && count < 255 {
-        count += 1;
-        timeout = (timeout * 2).min(120);
-        period += timeout;
-    }
-    period
-}
-
 /// setsockopt(2); an errno if it fails.
 pub(super) fn set(
     h: &mut Host<'_>,
@@ -97,9 +83,6 @@ pub(super) fn set(
             let name = value.split(|b| *b == 0).next().unwrap_or_default();
             let algorithm = Algorithm::named(name).ok_or(libc::ENOENT)?;
             (Opt::Congestion, algorithm as i64)
-        }
-        (libc::SOL_TCP, libc::TCP_DEFER_ACCEPT) => {
-            (Opt::DeferAccept, defer_seconds(int(value, 0)?))
         }
         _ => {
             let opt = opt(level, name, family).ok_or(libc::ENOPROTOOPT)?;
