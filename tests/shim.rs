@@ -109,3 +109,31 @@ fn a_mistake_in_the_settings_is_one_line() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("ENETDOWN"), "{printed}");
 }
+
+/// A kernel built with what is left out here answers otherwise, so this is not compared.
+#[test]
+fn what_is_left_out_answers_as_where_it_was_not_built() {
+    let output = Command::new(build::c("facts_left_out"))
+        .env("LD_PRELOAD", library())
+        .env("UTCP_STACK", format!("left-out-{}", std::process::id()))
+        .output()
+        .expect("facts_left_out");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let no_option = "Protocol not available";
+    let mut expected = "socket(MPTCP): Protocol not supported\ndomain 1\n".to_owned();
+    for (name, set, get) in [
+        ("TCP_MD5SIG", no_option, no_option),
+        ("TCP_MD5SIG_EXT", no_option, no_option),
+        ("TCP_AO_ADD_KEY", no_option, no_option),
+        ("TCP_AO_DEL_KEY", no_option, no_option),
+        ("TCP_AO_INFO", no_option, no_option),
+        ("TCP_AO_GET_KEYS", no_option, no_option),
+        ("TCP_AO_REPAIR", no_option, no_option),
+        ("TCP_ULP", "No such file or directory", "it works"),
+        ("TCP_IS_MPTCP", no_option, "it works"),
+    ] {
+        expected += &format!("setsockopt({name}): {set}\ngetsockopt({name}): {get}\n");
+    }
+    expected += "TCP_CONGESTION dctcp: No such file or directory\n";
+    assert_eq!(text, expected);
+}

@@ -26,6 +26,12 @@ pub fn is_tcp(domain: c_int, kind: c_int, protocol: c_int) -> Option<Family> {
     (plain && matches!(protocol, 0 | libc::IPPROTO_TCP)).then_some(family)
 }
 
+/// Whether these arguments ask for Multipath TCP, which this host hasn't got: it is not to be had
+/// from the kernel's host beside it either.
+pub fn is_mptcp(domain: c_int, kind: c_int, protocol: c_int) -> bool {
+    protocol == libc::IPPROTO_MPTCP && is_tcp(domain, kind, libc::IPPROTO_TCP).is_some()
+}
+
 /// socket(2).
 pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId, c_int)> {
     let rt = process::stack()?;

@@ -23,6 +23,7 @@ const INVALID: Errno = Errno(libc::EINVAL);
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
 const TCP_TX_DELAY: c_int = 37;
+const TCP_IS_MPTCP: c_int = 43;
 const TCP_CA_NAME_MAX: usize = 16;
 const CAP_NET_ADMIN: u32 = 12;
 
@@ -400,6 +401,13 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
         let algorithm = Algorithm::named(name).ok_or(Errno(libc::ENOENT))?;
         return set_opt(s, Opt::Congestion, algorithm as i64);
     }
+    if name == libc::TCP_ULP {
+        // There are none: neither TLS nor others.
+        return Err(match given.len {
+            0 => INVALID,
+            _ => Errno(libc::ENOENT),
+        });
+    }
     if name == libc::TCP_THIN_DUPACK {
         // Without effect in Linux, too, but checked.
         return match given.int()? {
@@ -430,7 +438,8 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
             };
             out.put(&tcp_info::encode(state, &info, queue, pmtu));
         }
-        libc::TCP_THIN_DUPACK => out.int(0),
+        libc::TCP_THIN_DUPACK | TCP_IS_MPTCP => out.int(0),
+        libc::TCP_ULP => {}
         libc::TCP_CC_INFO => {
             // Only BBR has something to tell.
             if let Some(words) = s.enter()?.congestion_info(s.id).map_err(errno::of)? {

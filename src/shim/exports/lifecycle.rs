@@ -7,6 +7,7 @@ use crate::errno;
 use crate::{lifecycle, names, observe, process, real, sockopt, trace};
 use core::ffi::{c_int, c_void};
 use libc::{sockaddr, sockaddr_in, socklen_t};
+use utcp_stack::sys::Errno;
 
 fn socket_args(a: &mut Args, domain: c_int, kind: c_int, protocol: c_int) {
     a.one_of(
@@ -35,6 +36,9 @@ unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_int) 
     let kernel = || unsafe { real::socket(domain, kind, protocol) };
     if observe::active() {
         return observe::call_new("socket", &args, &kernel);
+    }
+    if lifecycle::is_mptcp(domain, kind, protocol) {
+        return errno::returned(Err(Errno(libc::EPROTONOSUPPORT)));
     }
     let Some(family) = lifecycle::is_tcp(domain, kind, protocol) else {
         let fd = kernel();
