@@ -58,8 +58,9 @@ pub struct Config {
     pub routed: bool,
     /// The same for IPv6.
     pub routed6: bool,
-    /// UTCP_MTU, in bytes.
-    pub mtu: u16,
+    /// UTCP_MTU, in bytes: of the device that the keeper makes, and on a device that exists
+    /// already the stack's own, whatever the device's. Packets that come may be larger.
+    pub mtu: Option<u16>,
     /// UTCP_OFFLOAD: checksums and segmentation are left to the device.
     pub offload: bool,
     /// UTCP_IMPAIR: how bad the stack's links are; see [`Settings::parse`].
@@ -79,7 +80,7 @@ impl Default for Config {
             gateway6: None,
             routed: true,
             routed6: true,
-            mtu: 1500,
+            mtu: None,
             offload: true,
             impair: Settings::default(),
             time_scale: 1,
@@ -179,9 +180,7 @@ impl Config {
             self.gateway6.map(|g| format!("UTCP_GATEWAY6={g}")),
             (!self.routed).then(|| "UTCP_GATEWAY=none".to_owned()),
             (!self.routed6).then(|| "UTCP_GATEWAY6=none".to_owned()),
-            (!self.routed).then(|| "UTCP_GATEWAY=none".to_owned()),
-            (!self.routed6).then(|| "UTCP_GATEWAY6=none".to_owned()),
-            Some(format!("UTCP_MTU={}", self.mtu)),
+            self.mtu.map(|mtu| format!("UTCP_MTU={mtu}")),
             Some(format!("UTCP_OFFLOAD={}", u8::from(self.offload))),
             (!self.impair.is_clear()).then(|| format!("UTCP_IMPAIR={}", self.impair)),
             (self.time_scale != 1).then(|| format!("UTCP_TIME_SCALE={}", self.time_scale)),
@@ -206,8 +205,13 @@ impl Config {
         Addresses {
             addr,
             gateway: self.gateway.unwrap_or_else(|| neighbour4(addr)),
-            v6: (self.mtu >= IPV6_MIN_MTU).then_some((addr6, gateway6)),
+            v6: (self.mtu() >= IPV6_MIN_MTU).then_some((addr6, gateway6)),
         }
+    }
+
+    /// UTCP_MTU, or what an Ethernet has.
+    pub fn mtu(&self) -> u16 {
+        self.mtu.unwrap_or(1500)
     }
 
     /// The device that the `n`th stack makes for itself.
@@ -236,16 +240,13 @@ impl Config {
                 self.gateway6 = Some(usable6(gateway)?);
             }
             "UTCP_MTU" => {
-                self.mtu = value
-                    .parse()
-                    .ok()
-                    .filter(|mtu| *mtu >= IPV4_MIN_MTU)
-                    .ok_or_else(|| {
-                        format!(
-                            "the MTU is a number of bytes from {IPV4_MIN_MTU} to 65535 \
-                             (below {IPV6_MIN_MTU} there is no IPv6)"
-                        )
-                    })?;
+                let mtu = value.parse().ok().filter(|mtu| *mtu >= IPV4_MIN_MTU);
+                self.mtu = Some(mtu.ok_or_else(|| {
+                    format!(
+                        "the MTU is a number of bytes from {IPV4_MIN_MTU} to 65535 \
+                         (below {IPV6_MIN_MTU} there is no IPv6)"
+                    )
+                })?);
             }
             "UTCP_OFFLOAD" => {
                 self.offload = match value {

@@ -46,7 +46,7 @@ fn everything_set() {
     let config = parse(&variables).unwrap();
     assert_eq!(config.stack, "web-1.a_b");
     assert_eq!(config.tun.as_deref(), Some("mytun"));
-    assert_eq!(config.mtu, 9000);
+    assert_eq!(config.mtu, Some(9000));
     assert!(!config.offload);
     let addresses = config.addresses(3);
     assert_eq!(addresses.addr.addr.to_string(), "10.1.2.3");

@@ -62,7 +62,7 @@ pub fn host_config(config: &Config, ready: &Ready) -> HostConfig {
 
 /// A device that somebody made for us (`utcp up`, `ip tuntap`).
 fn open_named(config: &Config, name: &str) -> Result<Ready, TunError> {
-    let tun = if config.offload {
+    let mut tun = if config.offload {
         Tun::open_existing(name)?
     } else {
         Tun::open_existing_plain(name)?
@@ -70,17 +70,17 @@ fn open_named(config: &Config, name: &str) -> Result<Ready, TunError> {
     let mut config = config.clone();
     let device = describe(name)?;
     beside(&mut config, &device);
+    let mtu = *config.mtu.get_or_insert(device.mtu);
     let number = utcp_number(name).and_then(|n| u16::try_from(n).ok());
-    let mut addresses = config.addresses(number.unwrap_or(0));
-    if tun.mode().mtu < config::IPV6_MIN_MTU {
-        addresses.v6 = None;
-    }
-    // Where its maker left the kernel's side bare, and we may, we do it.
+    let addresses = config.addresses(number.unwrap_or(0));
+    // Where its maker left the kernel's side bare, and we may, we do it. The device may have a
+    // larger MTU than the stack, so that the kernel hands on more than the stack would send.
     let lacks = if device.ipv4.is_empty() {
-        set_up(name, &config, &addresses).err()
+        set_up(name, mtu.max(device.mtu), &addresses).err()
     } else {
         None
     };
+    tun.set_mtu(mtu);
     Ok(Ready {
         tun,
         addresses,
@@ -121,7 +121,7 @@ fn make(config: &Config) -> Result<Ready, TunError> {
         };
         let mut addresses = config.addresses(n);
         let mut tun = tun;
-        let lacks = match set_up(&name, config, &addresses) {
+        let lacks = match set_up(&name, config.mtu(), &addresses) {
             Ok(()) => None,
             Err(e @ TunError::Ipv6Off(_)) => {
                 addresses.v6 = None;
@@ -169,11 +169,11 @@ fn create(name: &str, offload: bool) -> Result<Tun, TunError> {
     }
 }
 
-fn set_up(name: &str, config: &Config, addresses: &Addresses) -> Result<(), TunError> {
+fn set_up(name: &str, mtu: u16, addresses: &Addresses) -> Result<(), TunError> {
     let setup = Setup {
         ipv4: Some((addresses.gateway, addresses.addr.prefix)),
         ipv6: addresses.v6.map(|(net, gateway)| (gateway, net.prefix)),
-        mtu: config.mtu,
+        mtu,
         queue_len: QUEUE_LEN,
     };
     configure(name, &setup)

@@ -130,6 +130,11 @@ impl Tun {
         Ok(self.mode.mtu)
     }
 
+    /// Have the stack send nothing larger than `mtu` bytes, whatever the device's own MTU is.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.mode.mtu = mtu;
+    }
+
     fn attach(mut request: IfReq) -> Result<Tun, AttachError> {
         let fd = open_node()?;
         request.flags |= libc::IFF_VNET_HDR as u16;

@@ -339,7 +339,11 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
         // Obsolete, and without effect in Linux too.
         SO_BSDCOMPAT | SO_NO_CHECK => Ok(()),
         libc::SO_PASSCRED | libc::SO_PASSSEC => Err(Errno(libc::EOPNOTSUPP)),
-        libc::SO_TYPE | libc::SO_PROTOCOL | libc::SO_DOMAIN | libc::SO_ERROR => Err(NO_SUCH),
+        libc::SO_TYPE
+        | libc::SO_PROTOCOL
+        | libc::SO_DOMAIN
+        | libc::SO_ERROR
+        | libc::SO_MEMINFO => Err(NO_SUCH),
         _ => set_opt(s, socket_opt(name).ok_or(NO_SUCH)?, value.into()),
     }
 }
@@ -378,6 +382,12 @@ fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<(
                 return Err(INVALID);
             }
             out.put(&bytes[..len]);
+        }
+        libc::SO_MEMINFO => {
+            let host = s.enter()?;
+            for field in host.socket(s.id).map_err(errno::of)?.meminfo() {
+                out.put(&field.to_ne_bytes());
+            }
         }
         libc::SO_PASSCRED | libc::SO_PASSSEC => return Err(Errno(libc::EOPNOTSUPP)),
         _ => out.int(get_opt(s, socket_opt(name).ok_or(NO_SUCH)?)?),

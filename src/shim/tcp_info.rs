@@ -2,8 +2,8 @@
 
 use utcp_stack::tcp::{Info, State};
 
-/// Bytes of Linux 6.18's struct that are filled.
-pub const LEN: usize = 248;
+/// Bytes of Linux 6.18's struct; what it has of AccECN stays zero.
+pub const LEN: usize = 280;
 
 /// As in `include/net/tcp_states.h`.
 pub fn state_number(state: State) -> u8 {

@@ -13,7 +13,7 @@
 //! process in between.
 
 use super::shared::MIRROR_QUEUE;
-use super::{Host, Ready, Result, SockId, Socket};
+use super::{Host, Ready, Result, SockId, Socket, SocketOptions};
 use crate::tcp::State;
 
 /// What Linux 6.18 counts for an sk_buff of a send queue beside its data
@@ -28,6 +28,15 @@ impl Socket {
     /// Linux's sk_wmem_queued.
     pub fn wmem_queued(&self) -> u32 {
         self.tx.bytes + self.tx.skbs * SKB_OVERHEAD
+    }
+
+    /// What SO_MEMINFO tells, in bytes and in Linux's order: received and not read, the limit of
+    /// that, with the device, SO_SNDBUF, reserved, in the send queue, for options, in the backlog;
+    /// and packets dropped. Received data is counted without what holds it.
+    pub fn meminfo(&self) -> [u32; 9] {
+        let received = self.rx.bytes + self.ooo.bytes;
+        let SocketOptions { rcvbuf, sndbuf, .. } = self.options;
+        [received, rcvbuf, 0, sndbuf, 0, self.wmem_queued(), 0, 0, 0]
     }
 
     /// How many bytes send may append now, and whether they begin a new sk_buff: the unsent one

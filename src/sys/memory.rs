@@ -76,23 +76,25 @@ pub fn size_is_sealed(fd: &Fd) -> bool {
 }
 
 /// Map `len` bytes, readable and writable: of `fd`, shared, or anonymous and private.
-/// No swap is reserved and core dumps leave it out.
+/// No swap is reserved, core dumps leave it out, and it is not locked in memory, even if the
+/// program locks all it maps (mlockall(2)): an arena is far larger than what is ever used of it.
 pub fn map(fd: Option<&Fd>, len: usize) -> Result<NonNull<u8>> {
-    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     let (raw, kind) = match fd {
         Some(fd) => (fd.raw() as usize, libc::MAP_SHARED),
         None => (usize::MAX, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
     };
     let flags = (kind | libc::MAP_NORESERVE) as usize;
+    // Without access first: after mlockall(MCL_FUTURE) the kernel would fetch every page at once.
     // SAFETY: a new mapping at an address the kernel picks changes no existing memory.
-    let at = unsafe { syscall(libc::SYS_mmap, [0, len, prot, flags, raw, 0]) }?;
-    // SAFETY: the mapping was just made; DONTDUMP changes no content. A refusal harms nothing.
-    let _ = unsafe {
-        syscall(
-            libc::SYS_madvise,
-            [at, len, libc::MADV_DONTDUMP as usize, 0, 0, 0],
-        )
-    };
+    let at = unsafe { syscall(libc::SYS_mmap, [0, len, 0, flags, raw, 0]) }?;
+    // SAFETY: the mapping was just made, and neither changes content. A refusal harms nothing.
+    let _ = unsafe { syscall(libc::SYS_munlock, [at, len, 0, 0, 0, 0]) };
+    let dont_dump = libc::MADV_DONTDUMP as usize;
+    // SAFETY: as above.
+    let _ = unsafe { syscall(libc::SYS_madvise, [at, len, dont_dump, 0, 0, 0]) };
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    // SAFETY: the mapping was just made, and nobody knows of it.
+    unsafe { syscall(libc::SYS_mprotect, [at, len, prot, 0, 0, 0]) }?;
     NonNull::new(at as *mut u8).ok_or(Errno(libc::ENOMEM))
 }
 

@@ -24,7 +24,7 @@ pub fn up(args: &cli::Up) -> Result<ExitCode> {
     let setup = Setup {
         ipv4: Some((addresses.gateway, addresses.addr.prefix)),
         ipv6: addresses.v6.map(|(net, gateway)| (gateway, net.prefix)),
-        mtu: settings.mtu,
+        mtu: settings.mtu(),
         queue_len: QUEUE_LEN,
     };
     let done = tun

@@ -134,10 +134,7 @@ pub(super) fn get(
             let queue = (socket.accept_len, socket.backlog);
             let pmtu = h.path_mtu(id).map_err(|e| errno::of(e).0)?;
             let (state, info) = h.info(id).map_err(|e| errno::of(e).0)?;
-            let mut all = tcp_info::encode(state, &info, queue, pmtu).to_vec();
-            // Linux 6.18's struct is longer than what is filled.
-            all.resize(all.len().max(280), 0);
-            all
+            tcp_info::encode(state, &info, queue, pmtu).to_vec()
         }
         (libc::SOL_TCP, libc::TCP_CONGESTION) => {
             let number = read(Opt::Congestion)?;
@@ -150,8 +147,7 @@ pub(super) fn get(
         (libc::SOL_TCP, libc::TCP_CC_INFO) => Vec::new(),
         (libc::SOL_SOCKET, libc::SO_MEMINFO) => {
             let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
-            let o = &socket.options;
-            let fields = [0, o.rcvbuf, 0, o.sndbuf, 0, socket.wmem_queued(), 0, 0, 0];
+            let fields = socket.meminfo();
             fields.iter().flat_map(|n| n.to_ne_bytes()).collect()
         }
         (libc::SOL_IP, libc::IP_MTU) | (libc::SOL_IPV6, libc::IPV6_MTU) => {
