@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Scripts that the kernel passes and this stack doesn't yet, and what they wait for.
-const WAITING: &[(&str, &str)] = &[(
-    "user-timeout",
-    "TCP_USER_TIMEOUT after a tail loss probe: Linux gives up sooner",
-)];
+const WAITING: &[(&str, &str)] = &[];
 
 /// How often the kernel may try a script: its times are real, and the machine has others to serve.
 const TRIES: usize = 4;
