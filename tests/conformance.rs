@@ -1,20 +1,25 @@
-//! The packet scripts of `tests/conformance/`, on this stack in virtual time and on the kernel in
-//! real time. The kernel proves the scripts; the scripts prove the stack.
+//! The packet scripts of `tests/conformance/`: on this stack in virtual time, on the kernel in real
+//! time, and through the shim in real time, by the very calls that the kernel gets. The kernel
+//! proves the scripts; the scripts prove the stack.
 
+#[path = "harness/build.rs"]
+#[allow(dead_code)]
+mod build;
 #[path = "harness/netns.rs"]
 #[allow(dead_code)]
 mod netns;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 
 /// Scripts that the kernel passes and this stack doesn't yet, and what they wait for.
 const WAITING: &[(&str, &str)] = &[];
 
-/// How often the kernel may try a script: its times are real, and the machine has others to serve.
+/// How often a script may be tried where times are real: the machine has others to serve.
 const TRIES: usize = 4;
 
-/// How many scripts run on the kernel at a time; they sleep nearly always.
+/// How many scripts run in real time at a time; they sleep nearly always.
 const TOGETHER: usize = 16;
 
 fn scripts() -> Vec<PathBuf> {
@@ -59,28 +64,35 @@ fn scripts_on_this_stack() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[test]
-fn scripts_on_the_kernel() {
-    if netns::ran_elsewhere("scripts_on_the_kernel") {
-        return;
-    }
-    let left = Mutex::new(scripts());
+/// Runs all scripts but those named in `but`, some at a time; which fail, however often they are
+/// tried, and why.
+fn fail_all(
+    tries: usize,
+    but: &[(&str, &str)],
+    run: impl Fn(&Path) -> Result<(), String> + Sync,
+) -> Vec<(String, String)> {
+    // One kind at a time: those of another would only disturb.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let mut all = scripts();
+    all.retain(|p| !but.iter().any(|(n, _)| *n == name(p)));
+    let left = Mutex::new(all);
     let wrong = Mutex::new(Vec::new());
     let work = || {
         loop {
             let next = left.lock().expect("the scripts").pop();
             let Some(path) = next else { return };
-            let text = text(&path);
             let mut errors = Vec::new();
-            while errors.len() < TRIES {
-                match utcp_script::run_on_kernel(&text) {
+            while errors.len() < tries {
+                match run(&path) {
                     Ok(()) => break,
                     Err(e) => errors.push(e),
                 }
             }
-            if errors.len() == TRIES {
+            if errors.len() == tries {
                 let message = format!("{}.pkt:{}", name(&path), errors.join("\n  then "));
-                wrong.lock().expect("the failures").push(message);
+                let mut wrong = wrong.lock().expect("the failures");
+                wrong.push((name(&path), message));
             }
         }
     };
@@ -89,6 +101,77 @@ fn scripts_on_the_kernel() {
             scope.spawn(work);
         }
     });
-    let wrong = wrong.into_inner().expect("the failures");
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong.into_inner().expect("the failures")
+}
+
+fn none(wrong: &[(String, String)]) {
+    let lines: Vec<&str> = wrong.iter().map(|(_, line)| line.as_str()).collect();
+    assert!(wrong.is_empty(), "{}", lines.join("\n"));
+}
+
+#[test]
+fn scripts_on_the_kernel() {
+    if netns::ran_elsewhere("scripts_on_the_kernel") {
+        return;
+    }
+    none(&fail_all(TRIES, &[], |path| {
+        utcp_script::run_on_kernel(&text(path))
+    }));
+}
+
+/// Names the script that the test's process is to run itself, by its own calls.
+const ONE: &str = "UTCP_TEST_SCRIPT";
+
+/// The script in a process of its own under `library`: this test's program once more. With its
+/// namespace of processes goes the stack's keeper, which would wait for connections that scripts
+/// leave half closed.
+fn run_live(path: &Path, library: &Path) -> Result<(), String> {
+    let again = std::env::current_exe().expect("this test's own file");
+    let done = Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(["sh", "-c"])
+        .arg("LD_PRELOAD=\"$0\" \"$1\" --exact scripts_through_the_shim --nocapture; exit $?")
+        .args([library, &again])
+        .env(ONE, path)
+        .output()
+        .expect("unshare, of the package util-linux");
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = [done.stdout, done.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let line = |l: &&str| l.starts_with("the script:");
+    Err(said.lines().find(line).unwrap_or(&said).to_owned())
+}
+
+/// The scripts' calls go through the shim, as a program's, and their packets over the device: the
+/// kernel of the namespace only forwards.
+#[test]
+fn scripts_through_the_shim() {
+    if let Some(path) = std::env::var_os(ONE) {
+        // SAFETY: the process was started for this, and its other thread waits.
+        let done = unsafe { utcp_script::run_on_library(&text(Path::new(&path))) };
+        return done.unwrap_or_else(|e| panic!("\nthe script:{}", e.replace('\n', " | ")));
+    }
+    if netns::ran_elsewhere("scripts_through_the_shim") {
+        return;
+    }
+    netns::need_device();
+    none(&fail_all(TRIES, WAITING, |path| {
+        run_live(path, &build::libutcp())
+    }));
+}
+
+/// The kernel can't do it in our stead: with a library that does nothing, no script passes.
+#[test]
+fn an_empty_library_passes_no_script() {
+    if netns::ran_elsewhere("an_empty_library_passes_no_script") {
+        return;
+    }
+    let wrong = fail_all(1, &[], |path| run_live(path, &build::empty_library()));
+    let failed: Vec<&String> = wrong.iter().map(|(name, _)| name).collect();
+    for path in scripts() {
+        let passed = !failed.contains(&&name(&path));
+        assert!(!passed, "{} passes without the library", name(&path));
+    }
 }

@@ -339,11 +339,9 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
         // Obsolete, and without effect in Linux too.
         SO_BSDCOMPAT | SO_NO_CHECK => Ok(()),
         libc::SO_PASSCRED | libc::SO_PASSSEC => Err(Errno(libc::EOPNOTSUPP)),
-        libc::SO_TYPE
-        | libc::SO_PROTOCOL
-        | libc::SO_DOMAIN
-        | libc::SO_ERROR
-        | libc::SO_MEMINFO => Err(NO_SUCH),
+        libc::SO_TYPE | libc::SO_PROTOCOL | libc::SO_DOMAIN | libc::SO_ERROR | libc::SO_MEMINFO => {
+            Err(NO_SUCH)
+        }
         _ => set_opt(s, socket_opt(name).ok_or(NO_SUCH)?, value.into()),
     }
 }

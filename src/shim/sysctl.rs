@@ -1,8 +1,9 @@
 //! The host's settings as Linux has them now: /proc/sys/net of the program's network namespace.
 //!
 //! A script may change one between two sockets and expects it to count, so they are read when a
-//! socket is made, though not more than once in 5 ms: a server that makes many sockets would
-//! spend its time here.
+//! socket is made, though not more than once in a millisecond: a program that makes many sockets
+//! would spend its time here. It may do so by a program that it starts: once a child has ended,
+//! nothing is believed.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +14,10 @@ use utcp_stack::tcp::congestion::Algorithm;
 use utcp_stack::time::{Duration, Instant};
 
 /// How long values are believed.
-const FRESH: Duration = Duration::from_millis(5);
+const FRESH: Duration = Duration::from_millis(1);
 
-static LAST: Mutex<Option<(Instant, Sysctl)>> = Mutex::new(None);
+/// What was read, when, and what children had done by then.
+static LAST: Mutex<Option<(Instant, i64, Sysctl)>> = Mutex::new(None);
 
 /// Until when (in nanoseconds) nothing is believed: this program itself is changing settings.
 static CHANGING: AtomicU64 = AtomicU64::new(0);
@@ -35,14 +37,16 @@ pub fn now() -> Sysctl {
     let Some(mut last) = LAST.try_lock() else {
         return read();
     };
-    if let Some((at, values)) = *last
+    let children = sys::process::faults_of_children();
+    if let Some((at, then, values)) = *last
         && time.since(at) < FRESH
+        && then == children
         && time.0 >= CHANGING.load(Ordering::Relaxed)
     {
         return values;
     }
     let values = read();
-    *last = Some((time, values));
+    *last = Some((time, children, values));
     values
 }
 

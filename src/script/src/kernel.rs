@@ -2,6 +2,9 @@
 //!
 //! One thread lives in the namespace and makes the program's calls, so that one may block; one
 //! reads the device and notes when each packet left.
+//!
+//! Who answers the calls may also be a library that was loaded before this program's libc, with a
+//! host on a device of its own: [`Host::Behind`]. Then the kernel only forwards.
 
 use crate::codec::{self, Parsed};
 use crate::model::Micros;
@@ -19,16 +22,58 @@ use std::time::{Duration, Instant};
 
 mod calls;
 
+/// Who has the address that scripts call the host's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// The kernel of the namespace.
+    Kernel,
+    /// The library in LD_PRELOAD, on the device [`STACK_DEVICE`], to which the kernel forwards.
+    Behind,
+}
+
+/// The device of the host that is behind the kernel.
+pub const STACK_DEVICE: &str = "utcp0";
+/// The kernel's address on it.
+const KERNEL4: &str = "198.18.0.254";
+/// As [`KERNEL4`].
+const KERNEL6: &str = "fd75:7463:7000::fffe";
+
+/// The variables by which the library finds its host's device, and knows who it is.
+pub fn environment(mtu: u16) -> [(&'static str, String); 7] {
+    [
+        ("UTCP_TUN", STACK_DEVICE.to_owned()),
+        ("UTCP_ADDR", format!("{LOCAL4}/24")),
+        ("UTCP_ADDR6", format!("{LOCAL6}/64")),
+        ("UTCP_GATEWAY", KERNEL4.to_owned()),
+        ("UTCP_GATEWAY6", KERNEL6.to_owned()),
+        ("UTCP_MTU", mtu.to_string()),
+        // One segment a packet, as the kernel is made to send.
+        ("UTCP_OFFLOAD", "0".to_owned()),
+    ]
+}
+
 /// What the program's thread is asked for.
 enum Job {
     Call(Request),
     Sysctl(String, String),
+    /// What the kernel itself had to do with it.
+    Carried,
 }
 
 /// What it answers.
 enum Answer {
     Call(Instant, Reply),
     Sysctl(Result<(), String>),
+    Carried(Carried),
+}
+
+/// What the kernel's own TCP had to do with a script.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Carried {
+    /// Sockets of IP that the program got, and that are the kernel's.
+    pub sockets: u64,
+    /// Segments that the namespace's TCP has sent and received.
+    pub segments: u64,
 }
 
 /// See the module.
@@ -89,7 +134,7 @@ fn hurry() {
 }
 
 /// A namespace for the calling thread, with the device in it.
-fn enter_namespace(mtu: u16) -> Result<File, String> {
+fn enter_namespace(mtu: u16, host: Host) -> Result<File, String> {
     // SAFETY: a system call without pointers; it concerns this thread alone.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
         return Err(os_error("unshare"));
@@ -123,13 +168,29 @@ fn enter_namespace(mtu: u16) -> Result<File, String> {
     ip(&format!("link set script mtu {mtu} addrgenmode none"))?;
     let _ = write_sysctl("net.ipv6.conf.script.router_solicitations", "0");
     let _ = write_sysctl("net.ipv4.conf.script.rp_filter", "0");
-    ip(&format!("addr add {LOCAL4}/24 dev script"))?;
-    ip(&format!("addr add {LOCAL6}/64 dev script nodad"))?;
+    if host == Host::Kernel {
+        ip(&format!("addr add {LOCAL4}/24 dev script"))?;
+        ip(&format!("addr add {LOCAL6}/64 dev script nodad"))?;
+    }
     // One segment a packet: how many Linux would bundle (and mark PSH) depends on real times.
     ip("link set script gso_max_segs 1 gso_ipv4_max_size 1500")
         .or_else(|_| ip("link set script gso_max_segs 1"))?;
     ip("link set script up")?;
-    ip("route add default via 198.18.0.1")?;
+    match host {
+        Host::Kernel => ip("route add default via 198.18.0.1")?,
+        Host::Behind => {
+            write_sysctl("net.ipv4.ip_forward", "1")?;
+            write_sysctl("net.ipv6.conf.all.forwarding", "1")?;
+            ip(&format!("tuntap add {STACK_DEVICE} mode tun"))?;
+            // As large as packets get: the kernel is to hand on whatever comes.
+            ip(&format!(
+                "link set {STACK_DEVICE} mtu 65535 addrgenmode none up"
+            ))?;
+            ip(&format!("addr add {KERNEL4}/24 dev {STACK_DEVICE}"))?;
+            ip(&format!("addr add {KERNEL6}/64 dev {STACK_DEVICE} nodad"))?;
+            ip("route add default dev script")?;
+        }
+    }
     ip("-6 route add default dev script")?;
     device.flush().map_err(|e| e.to_string())?;
     Ok(device)
@@ -145,7 +206,7 @@ fn is_chatter(packet: &[u8]) -> bool {
 
 impl Kernel {
     /// A namespace with a device of its own, and its threads; why not, if it can't be had.
-    pub fn new(mtu: u16) -> Result<Kernel, String> {
+    pub fn new(mtu: u16, host: Host) -> Result<Kernel, String> {
         let (jobs, program_jobs) = channel();
         let (program_answers, answers) = channel();
         let (setup_done, setup) = channel();
@@ -153,21 +214,24 @@ impl Kernel {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = inside.clone();
         std::thread::spawn(move || {
-            let device = enter_namespace(mtu);
+            let device = enter_namespace(mtu, host);
             hurry();
             // SAFETY: a system call without arguments.
             let tid = unsafe { libc::gettid() };
             let ready = device.is_ok();
+            // The library's host is there from the program's first socket on.
+            let first = (ready && host == Host::Behind).then(first_socket);
             if setup_done.send((tid, device)).is_ok() && ready {
                 program(&program_jobs, &program_answers, &flag);
             }
+            drop(first);
         });
         let (tid, device) = setup.recv().map_err(|_| "the program's thread is gone")?;
         let device = device?;
         let reader = device.try_clone().map_err(|e| e.to_string())?;
         let (packets_out, packets) = channel();
         let stopped = stop.clone();
-        std::thread::spawn(move || read_device(reader, &packets_out, &stopped));
+        std::thread::spawn(move || read_device(reader, host, &packets_out, &stopped));
         Ok(Kernel {
             device,
             jobs,
@@ -181,6 +245,19 @@ impl Kernel {
             done: None,
             blocked: false,
         })
+    }
+
+    /// What the namespace's kernel itself had to do with the script.
+    pub fn carried(&mut self) -> Result<Carried, String> {
+        let gone = "the program's thread is gone";
+        self.jobs.send(Job::Carried).map_err(|_| gone)?;
+        loop {
+            match self.answers.recv() {
+                Ok(Answer::Carried(c)) => return Ok(c),
+                Ok(_) => {}
+                Err(_) => return Err(gone.to_owned()),
+            }
+        }
     }
 
     fn at(&self, script: Micros) -> Instant {
@@ -215,9 +292,14 @@ impl Drop for Kernel {
 /// The program's thread: makes calls, until nobody asks for any.
 fn program(jobs: &Receiver<Job>, answers: &Sender<Answer>, inside: &AtomicBool) {
     let mut open = Vec::new();
+    let mut sockets = 0;
     while let Ok(job) = jobs.recv() {
         let answer = match job {
             Job::Sysctl(name, value) => Answer::Sysctl(write_sysctl(&name, &value)),
+            Job::Carried => Answer::Carried(Carried {
+                sockets,
+                segments: segments(),
+            }),
             Job::Call(request) => {
                 inside.store(true, Ordering::Release);
                 let reply = calls::perform(&request);
@@ -230,6 +312,7 @@ fn program(jobs: &Receiver<Job>, answers: &Sender<Answer>, inside: &AtomicBool) 
                         if reply.value >= 0 =>
                     {
                         open.push(reply.value as i32);
+                        sockets += u64::from(is_of_ip(reply.value as i32));
                     }
                     Request::Close { fd } => open.retain(|f| *f != fd),
                     _ => {}
@@ -247,7 +330,71 @@ fn program(jobs: &Receiver<Job>, answers: &Sender<Answer>, inside: &AtomicBool) 
     }
 }
 
-fn read_device(mut device: File, packets: &Sender<(Instant, Vec<u8>)>, stop: &AtomicBool) {
+/// Whether `fd` is a socket of IP to the kernel, whatever a library says of it.
+fn is_of_ip(fd: i32) -> bool {
+    let (mut domain, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: an int and its length, which live during the call.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_DOMAIN,
+            &raw mut domain,
+            &raw mut len,
+        )
+    };
+    r == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
+}
+
+/// InSegs and OutSegs of the calling thread's namespace.
+fn segments() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap_or_default();
+    let mut lines = text.lines().filter(|l| l.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+    let pairs = names.split(' ').zip(values.split(' '));
+    let counted = pairs.filter(|(name, _)| matches!(*name, "InSegs" | "OutSegs"));
+    // Nothing to be read is not nothing carried.
+    let numbers: Vec<u64> = counted.filter_map(|(_, n)| n.parse().ok()).collect();
+    match numbers[..] {
+        [i, o] => i + o,
+        _ => u64::MAX,
+    }
+}
+
+/// A socket that nobody uses.
+fn first_socket() -> std::io::Result<std::os::fd::OwnedFd> {
+    // SAFETY: no pointers.
+    match unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        // SAFETY: just made, and nobody else's.
+        fd => Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// As the packet was before the kernel forwarded it: with a hop more to go.
+fn unforward(packet: &mut [u8]) {
+    match packet {
+        [first, .., _] if *first >> 4 == 4 && packet.len() >= 20 => {
+            packet[8] = packet[8].wrapping_add(1);
+            // RFC 1624: the word with the TTL in it is 0x100 more, so the checksum is less.
+            let old = u16::from_be_bytes([packet[10], packet[11]]);
+            let (sum, borrow) = old.overflowing_sub(0x100);
+            packet[10..12].copy_from_slice(&sum.wrapping_sub(borrow.into()).to_be_bytes());
+        }
+        [first, .., _] if *first >> 4 == 6 && packet.len() >= 40 => {
+            packet[7] = packet[7].wrapping_add(1);
+        }
+        _ => {}
+    }
+}
+
+fn read_device(
+    mut device: File,
+    host: Host,
+    packets: &Sender<(Instant, Vec<u8>)>,
+    stop: &AtomicBool,
+) {
     hurry();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -267,6 +414,9 @@ fn read_device(mut device: File, packets: &Sender<(Instant, Vec<u8>)>, stop: &At
         match device.read(&mut buffer) {
             Ok(n) if is_chatter(&buffer[..n]) => {}
             Ok(n) => {
+                if host == Host::Behind {
+                    unforward(&mut buffer[..n]);
+                }
                 if packets
                     .send((Instant::now(), buffer[..n].to_vec()))
                     .is_err()
@@ -323,7 +473,7 @@ impl Target for Kernel {
                     }
                     return Ok(Some(reply));
                 }
-                Ok(Answer::Sysctl(_)) => {}
+                Ok(Answer::Sysctl(_) | Answer::Carried(_)) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     if blocks && self.sleeps() {
                         self.blocked = true;

@@ -58,6 +58,29 @@ pub fn run_on_ours(text: &str) -> Result<(), String> {
 /// to make one).
 pub fn run_on_kernel(text: &str) -> Result<(), String> {
     let script = parse::parse(text).map_err(|e| e.to_string())?;
-    let mut target = kernel::Kernel::new(mtu(&script))?;
+    let mut target = kernel::Kernel::new(mtu(&script), kernel::Host::Kernel)?;
     run::run(&script, &mut target).map_err(|f| f.to_string())
+}
+
+/// Run a script's text on the library that is loaded before this program's libc: its host is on a
+/// device of its own, and the kernel forwards between that and the script's. One script a process:
+/// a program keeps to one stack.
+///
+/// # Safety
+/// Changes the process's environment: nobody else may use that at the time.
+pub unsafe fn run_on_library(text: &str) -> Result<(), String> {
+    let script = parse::parse(text).map_err(|e| e.to_string())?;
+    for (name, value) in kernel::environment(mtu(&script)) {
+        // SAFETY: the caller's.
+        unsafe { std::env::set_var(name, value) };
+    }
+    let mut target = kernel::Kernel::new(mtu(&script), kernel::Host::Behind)?;
+    run::run(&script, &mut target).map_err(|f| f.to_string())?;
+    match target.carried()? {
+        kernel::Carried {
+            sockets: 0,
+            segments: 0,
+        } => Ok(()),
+        c => Err(format!("the kernel itself was at work: {c:?}")),
+    }
 }

@@ -1,19 +1,26 @@
-//! `utcp-script [--kernel] FILE...`: run packet scripts on the stack, or on the kernel.
+//! `utcp-script [--kernel|--library] FILE...`: run packet scripts on the stack, on the kernel, or on
+//! the library in LD_PRELOAD.
 
 use std::process::ExitCode;
-use utcp_script::{run_on_kernel, run_on_ours};
+use utcp_script::{run_on_kernel, run_on_library, run_on_ours};
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let kernel = args.iter().any(|a| a == "--kernel");
-    args.retain(|a| a != "--kernel");
-    if args.is_empty() || args.iter().any(|a| a.starts_with("--")) {
+    let library = args.iter().any(|a| a == "--library");
+    args.retain(|a| a != "--kernel" && a != "--library");
+    let many = args.len() > 1;
+    if args.is_empty() || args.iter().any(|a| a.starts_with("--")) || library && (kernel || many) {
         println!("usage: utcp-script [--kernel] FILE...");
+        println!("       LD_PRELOAD=libutcp.so utcp-script --library FILE");
         return ExitCode::from(2);
     }
     let run = |path: &String| {
         let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-        if kernel {
+        if library {
+            // SAFETY: this thread waits for the only other one, which runs this.
+            unsafe { run_on_library(&text) }
+        } else if kernel {
             run_on_kernel(&text)
         } else {
             run_on_ours(&text)
