@@ -346,7 +346,10 @@ fn stack_name(value: &str) -> Result<String, String> {
         && value
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if fits {
+    if value == "tun0" {
+        // What the kernel gives to who asks for no name, and what programs then count on.
+        Err("tun0 is for programs that make a device of their own; name another".to_owned())
+    } else if fits {
         Ok(value.to_owned())
     } else {
         Err("a stack's name has 1 to 40 letters, digits, dots, hyphens and underscores".to_owned())
@@ -361,7 +364,10 @@ fn device_name(value: &str) -> Result<String, String> {
             .all(|b| b.is_ascii_graphic() && !b"/:%".contains(&b))
         && value != "."
         && value != "..";
-    if fits {
+    if value == "tun0" {
+        // What the kernel gives to who asks for no name, and what programs then count on.
+        Err("tun0 is for programs that make a device of their own; name another".to_owned())
+    } else if fits {
         Ok(value.to_owned())
     } else {
         Err("a device's name has 1 to 15 characters and no space, slash, colon or %".to_owned())

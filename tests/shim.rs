@@ -56,6 +56,13 @@ fn ends() {
     check("ends", "shim_ends");
 }
 
+/// What packetdrill does beside its sockets of TCP.
+#[test]
+fn tun() {
+    harness::netns::need_device();
+    check("tun", "shim_tun");
+}
+
 /// A shell's line, with the library preloaded or without: what it printed on both outputs.
 fn shell(line: &str, preload: bool, stack: &str) -> (String, String) {
     let mut command = Command::new("sh");

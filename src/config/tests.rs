@@ -114,6 +114,7 @@ fn mistakes_are_one_line_each() {
             "1 to 40",
         ),
         ("UTCP_TUN", "tun%d", "no space, slash"),
+        ("UTCP_TUN", "tun0", "make a device of their own"),
         ("UTCP_TUN", "0123456789abcdef", "1 to 15"),
         ("UTCP_ADDR", "198.18.0.2", "prefix is missing"),
         ("UTCP_ADDR", "198.18.0/24", "like 198.18.0.2/24"),
