@@ -56,6 +56,11 @@ fn ends() {
     check("ends", "shim_ends");
 }
 
+#[test]
+fn splice() {
+    check("splice", "shim_splice");
+}
+
 /// What packetdrill does beside its sockets of TCP.
 #[test]
 fn tun() {

@@ -47,6 +47,7 @@ mod scratch;
 mod sendfile;
 mod sockaddr;
 mod sockopt;
+mod splice;
 mod streams;
 pub mod symbols;
 mod sysctl;

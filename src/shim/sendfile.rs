@@ -11,19 +11,27 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::off_t;
 use utcp_stack::sys::{Errno, memory, syscall};
 
-const BUFFER: usize = 256 << 10;
+/// Bytes of a [`Buffer`].
+pub const BUFFER: usize = 256 << 10;
 
 /// A buffer that the last call left for the next.
 static SPARE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 
-struct Buffer(NonNull<u8>);
+/// Memory for what passes through.
+pub struct Buffer(NonNull<u8>);
 
 impl Buffer {
-    fn take() -> Result<Buffer> {
+    /// One of [`BUFFER`] bytes.
+    pub fn take() -> Result<Buffer> {
         match NonNull::new(SPARE.swap(core::ptr::null_mut(), Ordering::AcqRel)) {
             Some(at) => Ok(Buffer(at)),
             None => memory::map(None, BUFFER).map(Buffer),
         }
+    }
+
+    /// Where it is.
+    pub fn at(&self) -> NonNull<u8> {
+        self.0
     }
 }
 

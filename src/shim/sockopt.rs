@@ -92,6 +92,7 @@ fn ip_opt(name: c_int) -> Option<Opt> {
         libc::IP_TOS => Opt::Tos,
         libc::IP_TTL => Opt::Ttl,
         libc::IP_MTU_DISCOVER => Opt::MtuDiscover,
+        libc::IP_FREEBIND => Opt::FreeBind,
         _ => return None,
     })
 }
@@ -99,6 +100,7 @@ fn ip_opt(name: c_int) -> Option<Opt> {
 fn ipv6_opt(name: c_int) -> Option<Opt> {
     Some(match name {
         libc::IPV6_V6ONLY => Opt::V6Only,
+        libc::IPV6_FREEBIND => Opt::FreeBind,
         libc::IPV6_UNICAST_HOPS => Opt::Ttl,
         libc::IPV6_TCLASS => Opt::Tclass,
         libc::IPV6_MTU_DISCOVER => Opt::MtuDiscover,
@@ -121,7 +123,6 @@ fn absent(level: c_int, name: c_int) -> Option<c_int> {
         ],
         libc::SOL_IP => &[
             libc::IP_RECVERR,
-            libc::IP_FREEBIND,
             libc::IP_TRANSPARENT,
             libc::IP_BIND_ADDRESS_NO_PORT,
             libc::IP_PKTINFO,

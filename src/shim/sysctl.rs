@@ -201,6 +201,27 @@ fn read() -> Sysctl {
         c"/proc/sys/net/ipv4/tcp_keepalive_probes",
         &mut s.tcp_keepalive_probes,
     );
+    one(c"/proc/sys/net/ipv4/tcp_dsack", &mut s.tcp_dsack);
+    one(
+        c"/proc/sys/net/ipv4/tcp_invalid_ratelimit",
+        &mut s.tcp_invalid_ratelimit,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_moderate_rcvbuf",
+        &mut s.tcp_moderate_rcvbuf,
+    );
+    one(
+        c"/proc/sys/net/ipv4/ip_nonlocal_bind",
+        &mut s.ip_nonlocal_bind,
+    );
+    one(c"/proc/sys/net/ipv4/ip_default_ttl", &mut s.ip_default_ttl);
+    one(c"/proc/sys/net/ipv4/tcp_rto_max_ms", &mut s.tcp_rto_max_ms);
+    let mut us = 0u32;
+    one(c"/proc/sys/net/ipv4/tcp_rto_min_us", &mut us);
+    if us > 0 {
+        s.tcp_rto_min_ms = us / 1000;
+    }
+    one(c"/proc/sys/net/ipv6/bindv6only", &mut s.bindv6only);
     all(c"/proc/sys/net/ipv4/tcp_rmem", &mut s.tcp_rmem);
     all(c"/proc/sys/net/ipv4/tcp_wmem", &mut s.tcp_wmem);
     one(c"/proc/sys/net/core/rmem_default", &mut s.rmem_default);

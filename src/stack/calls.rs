@@ -145,6 +145,7 @@ impl Host<'_> {
         s.options.sndbuf = sysctl.tcp_wmem[1];
         s.options.rcvbuf = sysctl.tcp_rmem[1];
         s.options.mtu_discover = 1;
+        s.options.v6only = family == Family::V6 && sysctl.bindv6only != 0;
         s.local = Endpoint::new(s.any(), 0);
         s.remote = Endpoint::new(s.any(), 0);
         s.orphan = false;
@@ -164,7 +165,7 @@ impl Host<'_> {
         // Linux takes multicast and broadcast addresses here, of IPv4 (inet_addr_valid_or_nonlocal).
         let group = to.addr.is_v4() && to.addr.is_multicast();
         let known = to.addr.is_any() || self.is_local(to.addr) || self.is_broadcast(to.addr);
-        if !known && !group {
+        if !known && !group && !s.options.freebind && s.sysctl.ip_nonlocal_bind == 0 {
             return Err(Error::AddrNotAvailable);
         }
         if to.port != 0 && to.port < s.sysctl.ip_unprivileged_port_start && !privileged {

@@ -35,6 +35,7 @@ pub enum Opt {
     MtuDiscover,
     Tclass,
     V6Only,
+    FreeBind,
     NoDelay,
     Cork,
     MaxSeg,
@@ -136,6 +137,7 @@ impl Host<'_> {
                     within(value, 0, 255)? as u8
                 }
             }
+            Opt::FreeBind => o.freebind = on,
             Opt::V6Only => {
                 if s.has_port {
                     return Err(Error::Invalid);
@@ -220,10 +222,11 @@ impl Host<'_> {
             Opt::SndTimeo => o.sndtimeo as i64,
             Opt::AcceptConn => s.listening.into(),
             Opt::Tos => o.tos.into(),
-            Opt::Ttl => or(o.ttl.into(), 64),
+            Opt::Ttl => s.hops().into(),
             Opt::MtuDiscover => o.mtu_discover.into(),
             Opt::Tclass => o.tclass.into(),
             Opt::V6Only => o.v6only.into(),
+            Opt::FreeBind => o.freebind.into(),
             Opt::NoDelay => t.nodelay.into(),
             Opt::Cork => t.cork.into(),
             Opt::MaxSeg => match s.state() {

@@ -207,7 +207,7 @@ impl Host<'_> {
             let tos = tos & !3 | segment.ecn;
             // RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22
             // RFC 1122 S3.2.1.6-1, S3.2.1.7-1, S3.2.1.7-3
-            let ttl = if o.ttl == 0 { 64 } else { o.ttl };
+            let ttl = self.sh.sockets[index].hops();
             self.send_to_device(
                 local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
             );

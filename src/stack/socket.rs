@@ -60,6 +60,8 @@ pub struct SocketOptions {
     pub reuseport: bool,
     pub oobinline: bool,
     pub v6only: bool,
+    /// IP_FREEBIND: bind takes addresses that the host doesn't have (yet).
+    pub freebind: bool,
     pub broadcast: bool,
     pub dontroute: bool,
     /// SO_LINGER, in seconds.
@@ -211,6 +213,15 @@ impl Socket {
             self.tcb.state
         } else {
             State::Closed
+        }
+    }
+
+    /// TTL or hop limit of what it sends.
+    pub fn hops(&self) -> u8 {
+        match (self.options.ttl, self.remote.addr.is_v4()) {
+            (0, true) => self.sysctl.ip_default_ttl.max(1),
+            (0, false) => 64,
+            (ttl, _) => ttl,
         }
     }
 

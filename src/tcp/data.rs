@@ -180,7 +180,7 @@ impl Tcb {
 
     /// Remember a duplicate to report (RFC 2883, section 4).
     pub(super) fn note_duplicate(&mut self, start: SeqNum, end: SeqNum) {
-        if self.sack_ok && start.lt(end) {
+        if self.sack_ok && self.sysctl.tcp_dsack != 0 && start.lt(end) {
             self.dsack = Some((start, end));
         }
     }

@@ -6,9 +6,6 @@ use super::tcb::Push;
 use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
 use crate::time::{Duration, Instant};
 
-/// Linux's `tcp_invalid_ratelimit`: so far apart are answers to segments out of window and
-/// challenges (RFC 5961, section 7).
-const OOW_INTERVAL: Duration = Duration::from_millis(500);
 /// Linux's `TCP_TIMEOUT_MIN`, two ticks: so soon a SYN goes out again after an answer to
 /// something else.
 const SYN_AGAIN: Duration = Duration::from_millis(8);
@@ -422,7 +419,8 @@ impl Tcb {
 
     // RFC 5961 S7-1
     fn answer_allowed(&mut self, now: Instant) -> bool {
-        if self.oow_at.is_some_and(|at| now.since(at) < OOW_INTERVAL) {
+        let apart = Duration::from_millis(u64::from(self.sysctl.tcp_invalid_ratelimit));
+        if self.oow_at.is_some_and(|at| now.since(at) < apart) {
             return false;
         }
         self.oow_at = Some(now);

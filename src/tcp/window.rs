@@ -300,7 +300,7 @@ impl Tcb {
     fn grow_rcv_buf(&mut self, copied: u32) {
         let old = self.drs.space.max(1);
         self.drs.space = copied;
-        if self.rcv_buf_locked {
+        if self.rcv_buf_locked || self.sysctl.tcp_moderate_rcvbuf == 0 {
             return;
         }
         // Twice what was read, for the measurement is a round trip late; and as much again as

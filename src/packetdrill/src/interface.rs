@@ -1,6 +1,6 @@
 //! packetdrill's table of functions.
 
-use crate::host::Outside;
+use crate::host::{FIRST_FD, Outside};
 use crate::memory;
 use core::ffi::{c_int, c_long, c_longlong, c_uint, c_ulong, c_void};
 use libc::{epoll_event, iovec, msghdr, pollfd, sockaddr, socklen_t, ssize_t, timeval};
@@ -8,6 +8,9 @@ use std::time::Duration;
 use utcp_script::request::{Reply, Request};
 
 type Data = *mut c_void;
+
+/// Linux's number, which the libc crate lacks.
+const SIOCATMARK: c_ulong = 0x8905;
 
 /// `struct packetdrill_interface`. `fcntl` and `ioctl` are variadic there; their third argument
 /// is passed as here.
@@ -64,8 +67,9 @@ pub struct Interface {
     pub epoll_create: extern "C" fn(Data, c_int) -> c_int,
     pub epoll_ctl: unsafe extern "C" fn(Data, c_int, c_int, c_int, *mut epoll_event) -> c_int,
     pub epoll_wait: unsafe extern "C" fn(Data, c_int, *mut epoll_event, c_int, c_int) -> c_int,
-    pub pipe: extern "C" fn(Data, *mut c_int) -> c_int,
-    pub splice: extern "C" fn(Data, c_int, *mut i64, c_int, *mut i64, usize, c_uint) -> ssize_t,
+    pub pipe: unsafe extern "C" fn(Data, *mut c_int) -> c_int,
+    pub splice:
+        unsafe extern "C" fn(Data, c_int, *mut i64, c_int, *mut i64, usize, c_uint) -> ssize_t,
 }
 
 /// The table, with `outside` behind it.
@@ -191,11 +195,19 @@ unsafe fn receive(data: Data, fd: c_int, parts: &[iovec], flags: c_int) -> ssize
 }
 
 unsafe extern "C" fn read(data: Data, fd: c_int, at: *mut c_void, len: usize) -> ssize_t {
+    if !is_ours(fd) {
+        // SAFETY: the caller's.
+        return unsafe { libc::read(fd, at, len) };
+    }
     // SAFETY: the caller's.
     unsafe { recv(data, fd, at, len, 0) }
 }
 
 unsafe extern "C" fn readv(data: Data, fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+    if !is_ours(fd) {
+        // SAFETY: the caller's.
+        return unsafe { libc::readv(fd, parts, count) };
+    }
     // SAFETY: the caller's.
     unsafe { receive(data, fd, memory::iovecs(parts, count.max(0) as usize), 0) }
 }
@@ -262,6 +274,10 @@ fn transmit(data: Data, fd: c_int, bytes: Vec<u8>, flags: c_int, to: Vec<u8>) ->
 }
 
 unsafe extern "C" fn write(data: Data, fd: c_int, at: *const c_void, len: usize) -> ssize_t {
+    if !is_ours(fd) {
+        // SAFETY: the caller's.
+        return unsafe { libc::write(fd, at, len) };
+    }
     if at.is_null() && len > 0 {
         return failed::<i64>(libc::EFAULT) as ssize_t;
     }
@@ -271,6 +287,10 @@ unsafe extern "C" fn write(data: Data, fd: c_int, at: *const c_void, len: usize)
 }
 
 unsafe extern "C" fn writev(data: Data, fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+    if !is_ours(fd) {
+        // SAFETY: the caller's.
+        return unsafe { libc::writev(fd, parts, count) };
+    }
     // SAFETY: the caller's.
     let bytes = unsafe { memory::gather(memory::iovecs(parts, count.max(0) as usize)) };
     transmit(data, fd, bytes, 0, Vec::new())
@@ -323,6 +343,10 @@ unsafe extern "C" fn sendmsg(data: Data, fd: c_int, msg: *const msghdr, flags: c
 }
 
 extern "C" fn fcntl(data: Data, fd: c_int, cmd: c_int, arg: c_long) -> c_int {
+    if !is_ours(fd) {
+        // SAFETY: the commands that scripts have take an int.
+        return unsafe { libc::fcntl(fd, cmd, arg as c_int) };
+    }
     int(data, Request::Fcntl { fd, cmd, arg })
 }
 
@@ -341,6 +365,10 @@ unsafe extern "C" fn ioctl(data: Data, fd: c_int, request: c_ulong, value: *mut 
 }
 
 extern "C" fn close(data: Data, fd: c_int) -> c_int {
+    if !is_ours(fd) {
+        // SAFETY: no pointers.
+        return unsafe { libc::close(fd) };
+    }
     int(data, Request::Close { fd })
 }
 
@@ -539,19 +567,108 @@ unsafe extern "C" fn epoll_wait(
     r.value as c_int
 }
 
-extern "C" fn pipe(_: Data, _: *mut c_int) -> c_int {
-    failed(libc::ENOSYS)
+unsafe extern "C" fn pipe(_: Data, ends: *mut c_int) -> c_int {
+    // SAFETY: the caller's: room for two.
+    unsafe { libc::pipe(ends) }
 }
 
-extern "C" fn splice(
-    _: Data,
-    _: c_int,
-    _: *mut i64,
-    _: c_int,
-    _: *mut i64,
-    _: usize,
-    _: c_uint,
+unsafe extern "C" fn splice(
+    data: Data,
+    from: c_int,
+    from_at: *mut i64,
+    to: c_int,
+    to_at: *mut i64,
+    len: usize,
+    flags: c_uint,
 ) -> ssize_t {
-    set_errno(libc::ENOSYS);
-    -1
+    // Neither a pipe nor a socket has a position, and what packetdrill points at is what its script
+    // says for the pointer: 0 for NULL.
+    let position = |at: *mut i64| {
+        // SAFETY: null, or the caller's.
+        !at.is_null() && unsafe { *at } != 0
+    };
+    if position(from_at) || position(to_at) {
+        return failed(libc::ESPIPE);
+    }
+    let none = core::ptr::null_mut();
+    let len = len.min(65536);
+    match (is_ours(from), is_ours(to)) {
+        // SAFETY: no pointers.
+        (false, false) => unsafe { libc::splice(from, none, to, none, len, flags) },
+        (true, true) => failed(libc::EINVAL),
+        (true, false) => {
+            if at_mark(data, from) {
+                // Linux's `tcp_read_sock` stops at urgent data, and never passes it.
+                return 0;
+            }
+            let r = reply(
+                data,
+                Request::Recv {
+                    fd: from,
+                    len,
+                    flags: 0,
+                },
+            );
+            match r.errno {
+                // SAFETY: the bytes live during the call.
+                0 => unsafe { libc::write(to, r.data.as_ptr().cast(), r.data.len()) },
+                _ => r.value as ssize_t,
+            }
+        }
+        (false, true) => {
+            let mut bytes = vec![0u8; len];
+            // SAFETY: the buffer has room for `len` bytes.
+            let n = unsafe { libc::read(from, bytes.as_mut_ptr().cast(), len) };
+            let Ok(n) = usize::try_from(n) else { return n };
+            bytes.truncate(n);
+            transmit(data, to, bytes, 0, Vec::new())
+        }
+    }
+}
+
+/// sendfile(2) to a socket of the stack.
+pub fn sendfile_on(outside: &Outside, fd: c_int, from: c_int, at: *mut i64, len: usize) -> ssize_t {
+    let mut bytes = vec![0u8; len.min(1 << 20)];
+    let room = bytes.len();
+    let into = bytes.as_mut_ptr().cast();
+    // SAFETY: the buffer has that much room; `at` is null or the caller's.
+    let n = unsafe {
+        if at.is_null() {
+            libc::read(from, into, room)
+        } else {
+            libc::pread(from, into, room, *at)
+        }
+    };
+    let Ok(n) = usize::try_from(n) else { return n };
+    bytes.truncate(n);
+    let r = outside.call(Request::Send {
+        fd,
+        data: bytes,
+        flags: 0,
+        to: Vec::new(),
+    });
+    if r.errno != 0 {
+        return failed::<i64>(r.errno) as ssize_t;
+    }
+    if !at.is_null() {
+        // SAFETY: the caller's.
+        unsafe { *at += r.value };
+    }
+    r.value as ssize_t
+}
+
+/// The next byte to be read is the urgent one.
+fn at_mark(data: Data, fd: c_int) -> bool {
+    let request = Request::Ioctl {
+        fd,
+        request: SIOCATMARK,
+        arg: 0,
+    };
+    let r = outside(data).call(request);
+    r.errno == 0 && r.data.first().is_some_and(|b| *b != 0)
+}
+
+/// The stack's descriptors; all others are the process's own.
+fn is_ours(fd: c_int) -> bool {
+    fd >= FIRST_FD
 }

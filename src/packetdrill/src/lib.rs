@@ -6,7 +6,8 @@
 //! microsecond whenever it looks at the clock, for it waits for the last few by looking.
 //!
 //! The code blocks of scripts ask for TCP_INFO by getsockopt(2) itself, and at its end packetdrill
-//! closes what is open by close(2): with this library in LD_PRELOAD too, both reach the stack.
+//! closes what is open by close(2), and it calls sendfile(2): with this library in LD_PRELOAD too,
+//! all three reach the stack.
 
 mod host;
 mod interface;
@@ -62,6 +63,21 @@ pub unsafe extern "C" fn getsockopt(
     }
     // SAFETY: the kernel checks the pointers.
     unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, value, len) as i32 }
+}
+
+/// sendfile(2), which packetdrill calls itself.
+///
+/// # Safety
+/// As for sendfile(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendfile(fd: i32, from: i32, at: *mut i64, len: usize) -> isize {
+    if let Some(outside) = OUTSIDE.get()
+        && fd >= host::FIRST_FD
+    {
+        return interface::sendfile_on(outside, fd, from, at, len);
+    }
+    // SAFETY: the kernel checks the pointer.
+    unsafe { libc::syscall(libc::SYS_sendfile, fd, from, at, len) as isize }
 }
 
 /// close(2), for the end of a script; see the module.

@@ -2,7 +2,7 @@
 
 use crate::codec::{self, Parsed};
 use crate::model::{Action, Body, Options, TcpOption, Time};
-use crate::{code, parse::parse, run_on_ours};
+use crate::{code, machine, parse::parse, run_on_ours};
 
 fn fails_at(text: &str, line: u32, column: u32) -> String {
     let e = parse(text).expect_err("an error");
@@ -203,4 +203,34 @@ fn a_wrong_script_fails_where_it_is_wrong() {
     }
     let e = run_on_ours(start).expect_err("a packet is left over");
     assert!(e.contains("one more packet"), "{e}");
+}
+
+/// The shim reads the same settings from /proc/sys as scripts may set here.
+#[test]
+fn settings_are_the_same_everywhere() {
+    let shim = include_str!("../../shim/sysctl.rs");
+    let mut read: Vec<String> = shim
+        .split("c\"/proc/sys/")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once('"')?.0.replace('/', ".")))
+        .filter(|name| name.len() > "net.".len())
+        .collect();
+    let mut known: Vec<String> = machine::sysctl::NAMES
+        .iter()
+        .map(|n| (*n).to_owned())
+        .collect();
+    read.sort();
+    known.sort();
+    assert_eq!(read, known);
+    for name in known {
+        let value = match name.as_str() {
+            "net.ipv4.tcp_rmem" | "net.ipv4.tcp_wmem" => "4096 8192 16384",
+            "net.ipv4.ip_local_port_range" => "1024 2048",
+            "net.ipv4.tcp_congestion_control" => "reno",
+            _ => "1",
+        };
+        let mut sysctl = utcp_stack::tcp::Sysctl::default();
+        let set = machine::sysctl::set(&mut sysctl, &name, value);
+        assert_eq!(set, Ok(()), "{name}");
+    }
 }

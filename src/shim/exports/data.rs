@@ -8,7 +8,7 @@ use crate::messages;
 use crate::sockaddr::Given;
 use crate::transfer::{recv as receive, send as transmit};
 use crate::vectors::Buffers;
-use crate::{memory, real, sendfile as files};
+use crate::{memory, real, sendfile as files, splice as pipes};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use utcp_stack::sys::Errno;
@@ -449,11 +449,43 @@ unsafe extern "C-unwind" fn splice(
     n: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    if !crate::observe::active() && (Sock::at(from).is_some() || Sock::at(to).is_some()) {
-        // Programs that splice have another way for descriptors that can't.
-        crate::errno::set(libc::EINVAL);
-        return -1;
+    // Neither a pipe nor a socket has a position.
+    let positions = |of_pipe: *mut i64, of_socket: *mut i64| match () {
+        () if !of_pipe.is_null() => Err(Errno(libc::ESPIPE)),
+        () if !of_socket.is_null() => Err(Errno(libc::EINVAL)),
+        () => Ok(()),
+    };
+    if !crate::observe::active() && Sock::at(to).is_some() {
+        return dispatch(
+            "splice",
+            to,
+            |a, _| splice_args(a, from, to, n, flags),
+            |s| {
+                pipes::is_pipe(from)?;
+                positions(from_at, to_at)?;
+                pipes::send(s, from, n, flags)
+            },
+            // SAFETY: the caller's arguments.
+            || unsafe { real::splice(from, from_at, to, to_at, n, flags) },
+        );
     }
-    // SAFETY: the caller's arguments.
-    unsafe { real::splice(from, from_at, to, to_at, n, flags) }
+    dispatch(
+        "splice",
+        from,
+        |a, _| splice_args(a, from, to, n, flags),
+        |s| {
+            pipes::is_pipe(to)?;
+            positions(to_at, from_at)?;
+            pipes::receive(s, to, n, flags)
+        },
+        // SAFETY: the caller's arguments.
+        || unsafe { real::splice(from, from_at, to, to_at, n, flags) },
+    )
+}
+
+fn splice_args(a: &mut Args, from: c_int, to: c_int, n: size_t, flags: c_uint) {
+    a.number(from.into());
+    a.number(to.into());
+    a.number(n as i64);
+    a.number(flags.into());
 }

@@ -208,6 +208,7 @@ impl Machine {
                 let s = self.sock(*fd)?;
                 let n = match *request {
                     libc::FIONREAD => self.with(|h| h.readable_bytes(s.id))?,
+                    0x8905 /* SIOCATMARK */ => self.with(|h| h.at_mark(s.id))?.into(),
                     libc::TIOCOUTQ => self.with(|h| h.unacked_bytes(s.id))?,
                     _ => return Err(libc::EINVAL.into()),
                 };

@@ -59,6 +59,17 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
             s.tcp_rto_min_ms = us / 1000;
             Ok(())
         }
+        "net.ipv4.tcp_comp_sack_nr" => one(&mut s.tcp_comp_sack_nr, value),
+        "net.ipv4.tcp_comp_sack_delay_ns" => one(&mut s.tcp_comp_sack_delay_ns, value),
+        "net.ipv4.tcp_thin_linear_timeouts" => one(&mut s.tcp_thin_linear_timeouts, value),
+        "net.ipv4.tcp_notsent_lowat" => one(&mut s.tcp_notsent_lowat, value),
+        "net.ipv4.tcp_dsack" => one(&mut s.tcp_dsack, value),
+        "net.ipv4.tcp_invalid_ratelimit" => one(&mut s.tcp_invalid_ratelimit, value),
+        "net.ipv4.tcp_moderate_rcvbuf" => one(&mut s.tcp_moderate_rcvbuf, value),
+        "net.ipv4.ip_nonlocal_bind" => one(&mut s.ip_nonlocal_bind, value),
+        "net.ipv4.ip_default_ttl" => one(&mut s.ip_default_ttl, value),
+        "net.ipv4.ip_unprivileged_port_start" => one(&mut s.ip_unprivileged_port_start, value),
+        "net.ipv6.bindv6only" => one(&mut s.bindv6only, value),
         "net.ipv4.tcp_rmem" => all(&mut s.tcp_rmem, value),
         "net.ipv4.tcp_wmem" => all(&mut s.tcp_wmem, value),
         "net.core.rmem_default" => one(&mut s.rmem_default, value),
@@ -85,7 +96,18 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
 }
 
 /// The names that [`set`] knows, for reading them all from /proc/sys.
-pub const NAMES: [&str; 38] = [
+pub const NAMES: &[&str] = &[
+    "net.ipv4.tcp_comp_sack_nr",
+    "net.ipv4.tcp_comp_sack_delay_ns",
+    "net.ipv4.tcp_thin_linear_timeouts",
+    "net.ipv4.tcp_notsent_lowat",
+    "net.ipv4.tcp_dsack",
+    "net.ipv4.tcp_invalid_ratelimit",
+    "net.ipv4.tcp_moderate_rcvbuf",
+    "net.ipv4.ip_nonlocal_bind",
+    "net.ipv4.ip_default_ttl",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv6.bindv6only",
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_ecn",
     "net.ipv4.tcp_ecn_fallback",
