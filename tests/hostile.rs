@@ -2,6 +2,18 @@
 
 #[path = "../fuzz/src/connection.rs"]
 mod connection;
+#[path = "../fuzz/src/fragments.rs"]
+mod fragments;
+#[path = "../fuzz/src/input.rs"]
+mod input;
+#[path = "../fuzz/src/link.rs"]
+mod link;
+#[path = "../fuzz/src/listener.rs"]
+mod listener;
+#[path = "../fuzz/src/options.rs"]
+mod options;
+#[path = "../fuzz/src/rig.rs"]
+mod rig;
 #[path = "../fuzz/src/segment.rs"]
 mod segment;
 
@@ -43,4 +55,24 @@ fn segments() {
 #[test]
 fn connections() {
     try_all(connection::run, "connection", 3000);
+}
+
+#[test]
+fn options() {
+    try_all(options::run, "options", 50_000);
+}
+
+#[test]
+fn fragments() {
+    try_all(fragments::run, "fragments", 1000);
+}
+
+#[test]
+fn listeners() {
+    try_all(listener::run, "listener", 800);
+}
+
+#[test]
+fn links() {
+    try_all(link::run, "link", 500);
 }

@@ -6,116 +6,27 @@
 //! from what the connection expects and the input's deviations from it, so that most of them
 //! get somewhere.
 
-use std::collections::VecDeque;
+use crate::input::Input;
+use crate::rig::{Rig, icmp_error, tcp_packet, v4, v6};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use utcp_stack::addr::{Addr, Endpoint};
-use utcp_stack::arena::Arena;
-use utcp_stack::link::{Device, Sent, VnetHdr};
-use utcp_stack::stack::wait::WakeSet;
-use utcp_stack::stack::{
-    Family, Host, How, Opt, Owner, Ready, RecvFlags, SendFlags, Shared, SockId,
-};
+use utcp_stack::link::VnetHdr;
+use utcp_stack::stack::{Family, Host, How, Opt, Owner, Ready, RecvFlags, SendFlags, SockId};
 use utcp_stack::tcp::{Flags, Options, Segment, SeqNum, State, Sysctl};
-use utcp_stack::time::{Duration, Instant};
-use utcp_stack::wire::{self, Checksum, MAX_HEADERS, Packet, Sum};
+use utcp_stack::time::Duration;
 
-/// The steps to come.
-struct Input<'a>(&'a [u8]);
-
-impl Input<'_> {
-    fn byte(&mut self) -> u8 {
-        match self.0.split_first() {
-            Some((first, rest)) => {
-                self.0 = rest;
-                *first
-            }
-            None => 0,
-        }
-    }
-    fn u16(&mut self) -> u16 {
-        u16::from_be_bytes([self.byte(), self.byte()])
-    }
-    fn u32(&mut self) -> u32 {
-        u32::from(self.u16()) << 16 | u32::from(self.u16())
-    }
-    fn below(&mut self, n: usize) -> usize {
-        usize::from(self.byte()) % n.max(1)
-    }
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-    fn chance(&mut self) -> bool {
-        self.byte() & 1 == 1
-    }
-}
-
-/// The wire to the peer.
-#[derive(Default)]
-struct Wire {
-    inward: VecDeque<(VnetHdr, Vec<u8>)>,
-    offload: bool,
-    full: bool,
-    /// The timestamp that was sent last.
-    tsval: u32,
-    sent: usize,
-}
-
-impl Device for Wire {
-    fn send(&mut self, hdr: &VnetHdr, parts: &[&[u8]]) -> Sent {
-        if self.full {
-            return Sent::Full;
-        }
-        let packet = parts.concat();
-        assert!(packet.len() <= 65_535, "a packet of {} bytes", packet.len());
-        assert!(
-            self.offload || packet.len() <= 1500,
-            "{} bytes",
-            packet.len()
-        );
-        // What this host sends, anybody must understand.
-        match wire::parse(&packet, hdr.flags & VnetHdr::NEEDS_CSUM != 0) {
-            Ok(Packet::Tcp { segment, .. }) => {
-                self.tsval = segment.options.timestamps.map_or(self.tsval, |t| t.0);
-            }
-            Ok(_) => {}
-            Err(e) => panic!("sent what is {e:?}: {packet:?}"),
-        }
-        self.sent += 1;
-        Sent::Done
-    }
-    fn recv_parts(&mut self, parts: &mut [&mut [u8]]) -> Option<(VnetHdr, usize)> {
-        let (hdr, packet) = self.inward.pop_front()?;
-        let mut rest = &packet[..];
-        for part in parts {
-            let n = rest.len().min(part.len());
-            part[..n].copy_from_slice(&rest[..n]);
-            rest = &rest[n..];
-        }
-        Some((hdr, packet.len() - rest.len()))
-    }
-    fn mtu(&self) -> u16 {
-        1500
-    }
-    fn offload(&self) -> bool {
-        self.offload
-    }
-}
-
-const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-const OURS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
-const PEER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+const OURS: Ipv4Addr = v4(1);
+const PEER: Ipv4Addr = v4(2);
+const OURS6: Ipv6Addr = v6(1);
+const PEER6: Ipv6Addr = v6(2);
 const PORT: u16 = 80;
 
 /// Sockets that the program has at most.
 const MOST: usize = 40;
 
 struct World {
-    arena: Arena<Shared>,
-    wire: Wire,
-    now: Instant,
-    sysctl: Sysctl,
+    rig: Rig,
     socks: Vec<SockId>,
 }
 
@@ -125,7 +36,7 @@ pub fn run(data: &[u8]) {
     let mut world = World::new(&mut input);
     // Enough for anything worth finding, little enough to be quick.
     for _ in 0..400 {
-        if input.0.is_empty() {
+        if input.is_over() {
             break;
         }
         world.step(&mut input);
@@ -137,33 +48,19 @@ impl World {
     fn new(input: &mut Input<'_>) -> World {
         let set = input.byte();
         let on = |bit: u8| u8::from(set >> bit & 1 == 0);
-        let arena = Arena::<Shared>::private().expect("memory");
-        {
-            let mut sh = arena.lock();
-            sh.secret = [3; 16];
-            (sh.config.addr4, sh.config.prefix4) = (Addr::v4(OURS), 24);
-            (sh.config.addr6, sh.config.prefix6) = (Addr::v6(OURS6), 64);
-            (sh.config.mtu, sh.config.has_device) = (1500, true);
-            sh.config.offload = on(4) == 0;
-        }
+        let offload = on(4) == 0;
+        let sysctl = Sysctl {
+            tcp_timestamps: on(0),
+            tcp_sack: on(1),
+            tcp_window_scaling: on(2),
+            tcp_rfc1337: 1 - on(3),
+            ..Sysctl::default()
+        };
         let mut world = World {
-            arena,
-            wire: Wire {
-                offload: on(4) == 0,
-                ..Wire::default()
-            },
-            now: Instant(1_000_000_000),
-            sysctl: Sysctl {
-                tcp_timestamps: on(0),
-                tcp_sack: on(1),
-                tcp_window_scaling: on(2),
-                tcp_rfc1337: 1 - on(3),
-                ..Sysctl::default()
-            },
+            rig: Rig::new(1, offload, sysctl),
             socks: Vec::new(),
         };
-        let sysctl = world.sysctl;
-        let listener = world.with(|h| {
+        let listener = world.rig.with(|h| {
             let l = h
                 .create(Family::V6, Owner::default(), &sysctl)
                 .expect("room");
@@ -177,24 +74,6 @@ impl World {
         world
     }
 
-    /// Let the host do something, and look whether all is well.
-    fn with<R>(&mut self, f: impl FnOnce(&mut Host<'_>) -> R) -> R {
-        let mut guard = self.arena.lock();
-        let mut host = Host {
-            sh: &mut guard,
-            device: &mut self.wire,
-            now: self.now,
-            pid: 1,
-            tid: 1,
-            wakes: WakeSet::default(),
-        };
-        let r = f(&mut host);
-        host.finish();
-        let wrong = host.check();
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        r
-    }
-
     fn step(&mut self, input: &mut Input<'_>) {
         let room = self.socks.len() < MOST;
         match input.below(32) {
@@ -204,24 +83,20 @@ impl World {
             14 => self.icmp(input),
             15..18 => {
                 let ms = input.one_of(&[1, 10, 40, 200, 1000, 3000, 60_000, 7_200_000]);
-                self.now = self.now + Duration::from_millis(ms);
-                self.with(|h| h.run_timers());
+                self.rig.now = self.rig.now + Duration::from_millis(ms);
+                self.rig.with(|h| h.run_timers());
             }
             18 => {
-                let next = self.with(|h| h.next_deadline());
-                if next != Instant::NEVER {
-                    self.now = self.now.max(next);
-                    self.with(|h| h.run_timers());
-                }
+                self.rig.to_next_timer();
             }
             19 if room => self.connect(input),
             20 if room => {
                 let l = self.socks[0];
-                if let Ok((s, _)) = self.with(|h| h.accept(l, Owner::default())) {
+                if let Ok((s, _)) = self.rig.with(|h| h.accept(l, Owner::default())) {
                     self.socks.push(s);
                 }
             }
-            21 => self.wire.full = input.chance(),
+            21 => self.rig.wire.full = input.chance(),
             _ => self.call(input),
         }
     }
@@ -229,8 +104,8 @@ impl World {
     fn connect(&mut self, input: &mut Input<'_>) {
         let how = input.byte();
         let to = [Addr::v4(PEER), Addr::v6(PEER6), Addr::v4(OURS)][usize::from(how) % 3];
-        let sysctl = self.sysctl;
-        let c = self.with(|h| {
+        let sysctl = self.rig.sysctl;
+        let c = self.rig.with(|h| {
             let c = h.create(Family::V6, Owner::default(), &sysctl).ok()?;
             if how & 0x80 != 0 {
                 // Both might open.
@@ -251,7 +126,7 @@ impl World {
         let n = input.one_of(&[1usize, 2, 100, 1460, 5000, 70_000]);
         let mut buf = vec![7; n];
         let value = i64::from(input.byte());
-        self.with(|h| match what % 16 {
+        self.rig.with(|h| match what % 16 {
             0..5 => {
                 let oob = what & 0xf0 == 0xf0;
                 let _ = h.send(id, &[IoSlice::new(&buf)], 0, SendFlags { oob, more: false });
@@ -311,7 +186,7 @@ impl World {
     fn segment(&mut self, input: &mut Input<'_>) {
         let which = input.below(64);
         let at_device = |h: &Host<'_>, a: Addr| !h.is_local(a);
-        let found = self.with(|h| {
+        let found = self.rig.with(|h| {
             let mut open = Vec::new();
             for (_, s) in h.sh.sockets.iter_in_use() {
                 if s.open && s.state() != State::Closed && at_device(h, s.remote.addr) {
@@ -354,7 +229,7 @@ impl World {
             ][usize::from(b) % 10],
         };
         let len = input.one_of(&[0, 0, 1, 10, 536, 1460, 3000]);
-        let len = if self.wire.offload {
+        let len = if self.rig.wire.offload {
             len
         } else {
             len.min(1400)
@@ -382,10 +257,10 @@ impl World {
         let set = input.byte();
         let mut options = Options::default();
         if set & 1 != 0 {
-            let now = self.now.millis() as u32;
+            let now = self.rig.now.millis() as u32;
             let tsval = now.wrapping_add_signed(input.one_of(&[0, 0, 1, -1, -1000, 1 << 30]));
             let tsecr = match set & 2 {
-                0 => self.wire.tsval,
+                0 => self.rig.wire.tsval,
                 _ => input.u32(),
             };
             options.timestamps = Some((tsval, tsecr));
@@ -417,24 +292,11 @@ impl World {
         len: usize,
         input: &mut Input<'_>,
     ) {
-        let payload = vec![9; len];
-        let mut headers = [0; MAX_HEADERS];
-        let full = Checksum::Full;
-        let parts = [&payload[..]];
-        let (n, _) = wire::emit_tcp(src, dst, segment, &parts, 0, 64, 1, full, &mut headers);
-        let packet = [&headers[..n], &payload].concat();
-        let hdr = VnetHdr {
-            flags: if self.wire.offload {
-                VnetHdr::DATA_VALID
-            } else {
-                0
-            },
-            ..VnetHdr::PLAIN
-        };
-        self.wire.inward.push_back((hdr, packet));
+        self.rig
+            .arrives(tcp_packet(src, dst, segment, &vec![9; len]));
         // Some at a time, now and then.
-        if !input.byte().is_multiple_of(8) || self.wire.inward.len() > 20 {
-            self.with(|h| h.receive(64));
+        if !input.byte().is_multiple_of(8) || self.rig.wire.inward.len() > 20 {
+            self.rig.receive();
         }
     }
 
@@ -460,18 +322,16 @@ impl World {
 
     /// Any bytes arrive.
     fn bytes(&mut self, input: &mut Input<'_>) {
-        let n = input.below(100).min(input.0.len());
-        let (now, later) = input.0.split_at(n);
-        let packet = now.to_vec();
-        input.0 = later;
-        self.wire.inward.push_back((VnetHdr::PLAIN, packet));
-        self.with(|h| h.receive(64));
+        let n = input.below(100);
+        let packet = input.bytes(n).to_vec();
+        self.rig.wire.inward.push_back((VnetHdr::PLAIN, packet));
+        self.rig.receive();
     }
 
     /// An ICMP error about a segment of one of the connections.
     fn icmp(&mut self, input: &mut Input<'_>) {
         let which = input.below(64);
-        let found = self.with(|h| {
+        let found = self.rig.with(|h| {
             let open = h.sh.sockets.iter_in_use().filter(|(_, s)| s.open);
             let mut open = open.map(|(_, s)| (s.local, s.remote, s.tcb.snd_una()));
             let count = h.sh.sockets.in_use() as usize;
@@ -496,61 +356,21 @@ impl World {
             (11, 0),
             (12, 0),
         ]);
-        let mut quoted = vec![0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0];
-        quoted.extend(from.octets().into_iter().chain(to.octets()));
-        quoted.extend(
-            local
-                .port
-                .to_be_bytes()
-                .into_iter()
-                .chain(remote.port.to_be_bytes()),
-        );
-        quoted.extend(seq.to_be_bytes());
-        let mut body = vec![kind, code, 0, 0, 0, 0];
-        body.extend(
-            input
-                .one_of(&[0u16, 68, 576, 1000, 1499, 65535])
-                .to_be_bytes(),
-        );
-        body.extend(quoted);
-        fill_in(&mut body, 2);
-        let mut packet = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 1, 0, 0, 10, 0, 0, 2];
-        packet.extend(from.octets());
-        packet[3] = (20 + body.len()) as u8;
-        fill_in(&mut packet, 10);
-        packet.extend(body);
-        self.wire.inward.push_back((VnetHdr::PLAIN, packet));
-        self.with(|h| h.receive(64));
+        let [m0, m1] = input
+            .one_of(&[0u16, 68, 576, 1000, 1499, 65535])
+            .to_be_bytes();
+        let quoted = (to, local.port, remote.port, seq);
+        let packet = icmp_error((PEER, from), (kind, code), [0, 0, m0, m1], quoted);
+        self.rig.wire.inward.push_back((VnetHdr::PLAIN, packet));
+        self.rig.receive();
     }
 
     /// The program ends; hours later nothing is left.
     fn end(mut self) {
-        self.wire.full = false;
+        self.rig.wire.full = false;
         for id in self.socks.clone() {
-            self.with(|h| h.close(id));
+            self.rig.with(|h| h.close(id));
         }
-        self.with(|h| h.receive(1000));
-        for _ in 0..2000 {
-            let next = self.with(|h| h.next_deadline());
-            if next == Instant::NEVER {
-                break;
-            }
-            self.now = self.now.max(next);
-            self.with(|h| h.run_timers());
-        }
-        self.with(|h| {
-            let mut left = Vec::new();
-            h.table(|row| left.push(row));
-            assert_eq!(h.sh.sockets.in_use(), 0, "{left:#?}");
-            assert_eq!((h.sh.chunks.in_use(), h.sh.buffers.in_use()), (0, (0, 0)));
-        });
+        self.rig.let_all_end();
     }
-}
-
-/// The Internet checksum of `bytes`, into the two at `at`.
-fn fill_in(bytes: &mut [u8], at: usize) {
-    let mut sum = Sum::new();
-    sum.add(bytes);
-    let sum = sum.checksum().to_be_bytes();
-    bytes[at..at + 2].copy_from_slice(&sum);
 }

@@ -2,4 +2,10 @@
 //! tests can run the same (tests/hostile.rs).
 
 pub mod connection;
+pub mod fragments;
+pub mod input;
+pub mod link;
+pub mod listener;
+pub mod options;
+pub mod rig;
 pub mod segment;

@@ -106,7 +106,8 @@ impl Host<'_> {
         };
         self.sh.sockets[child].tcb.cookie_came_back();
         self.trace_state(child, State::Listen, State::SynReceived);
-        self.connection_segment(child, seg, payload);
+        // It does not wait for data either (TCP_DEFER_ACCEPT): nobody would send the SYN+ACK again.
+        self.take_segment(child, seg, payload);
         true
     }
 }

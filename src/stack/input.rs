@@ -244,11 +244,17 @@ impl Host<'_> {
 
     pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
-        let (local, remote) = (s.local, s.remote);
         if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)
         {
             return;
         }
+        self.take_segment(index, seg, payload);
+    }
+
+    /// A segment for a connection that may go on.
+    pub(super) fn take_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+        let s = &self.sh.sockets[index];
+        let (local, remote) = (s.local, s.remote);
         self.touch(index);
         let Shared {
             sockets,

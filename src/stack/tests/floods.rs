@@ -98,6 +98,20 @@ fn a_flood_of_syns_is_remembered_up_to_the_backlog() {
     assert_eq!(host.arena.lock().sockets.in_use(), 2);
 }
 
+/// Who brings a cookie back is not put off until data comes: there is no SYN+ACK to be sent again,
+/// and a child without a timer would stay for ever.
+#[test]
+fn a_cookie_that_comes_back_is_accepted_at_once() {
+    let mut host = TestHost::new(1);
+    let l = listener(&mut host, 0);
+    host.with(|h| h.set_option(l, Opt::DeferAccept, 30))
+        .unwrap();
+    feed(&mut host, packet(PEER, &syn(3999), &[]));
+    open(&mut host, 4000);
+    assert_eq!(host.arena.lock().counters.syncookies_recv, 1);
+    assert!(host.with(|h| h.accept(l, Owner::default())).is_ok());
+}
+
 /// Memory that the connections hold: bytes of buffers, pieces.
 fn held(host: &TestHost) -> (usize, usize) {
     let sh = host.arena.lock();
