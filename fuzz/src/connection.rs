@@ -87,7 +87,7 @@ impl World {
                 self.rig.with(|h| h.run_timers());
             }
             18 => {
-                self.rig.to_next_timer();
+                self.rig.run_next_timer();
             }
             19 if room => self.connect(input),
             20 if room => {

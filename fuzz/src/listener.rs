@@ -123,7 +123,7 @@ impl World {
             }
             13 if room => self.listen(input),
             14 => {
-                self.rig.to_next_timer();
+                self.rig.run_next_timer();
             }
             _ => self.call(input),
         }

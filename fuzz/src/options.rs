@@ -50,7 +50,7 @@ fn ipv4(options: &[u8], tcp: &[u8]) -> Vec<u8> {
     header.extend(v4(2).octets().into_iter().chain(v4(1).octets()));
     header.extend(options);
     header.resize(header.len().next_multiple_of(4), 0);
-    header[0] = 0x40 | header.len() as u8 / 4;
+    header[0] = 0x40 | (header.len() as u8 / 4);
     let total = (header.len() + tcp.len()) as u16;
     header[2..4].copy_from_slice(&total.to_be_bytes());
     fill_in(&mut header, 10);

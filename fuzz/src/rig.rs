@@ -147,7 +147,7 @@ impl Rig {
     }
 
     /// To the next timer; false if there is none.
-    pub fn to_next_timer(&mut self) -> bool {
+    pub fn run_next_timer(&mut self) -> bool {
         let next = self.with(|h| h.next_deadline());
         if next == Instant::NEVER {
             return false;
@@ -162,7 +162,7 @@ impl Rig {
         self.wire.full = false;
         self.with(|h| h.receive(1000));
         for _ in 0..2000 {
-            if !self.to_next_timer() {
+            if !self.run_next_timer() {
                 break;
             }
         }
