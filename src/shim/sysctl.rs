@@ -242,5 +242,22 @@ fn read() -> Sysctl {
         c"/proc/sys/net/ipv4/ip_unprivileged_port_start",
         &mut s.ip_unprivileged_port_start,
     );
+    one(
+        c"/proc/sys/net/ipv4/tcp_mtu_probing",
+        &mut s.tcp_mtu_probing,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_base_mss", &mut s.tcp_base_mss);
+    one(
+        c"/proc/sys/net/ipv4/tcp_mtu_probe_floor",
+        &mut s.tcp_mtu_probe_floor,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_probe_interval",
+        &mut s.tcp_probe_interval,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_probe_threshold",
+        &mut s.tcp_probe_threshold,
+    );
     s
 }

@@ -358,6 +358,7 @@ impl Host<'_> {
         both[16..].copy_from_slice(&remote.addr.0);
         Path {
             mss: self.path_mss(local.addr, remote.addr),
+            header: if remote.addr.is_v4() { 40 } else { 60 },
             rcv_buf: s.options.rcvbuf,
             rcv_buf_locked: s.options.rcvbuf_locked,
             ts_offset: timestamp_offset(&self.sh.secret, &both),

@@ -189,6 +189,7 @@ impl Tcb {
         let updated = self.measure_rtt(now, seg, (first_at, last_at), news);
         if news.acked {
             news.set_timer = true;
+            self.check_mtu_probe();
             if !self.sack_ok {
                 self.drop_dupacks(news.segs_acked);
                 if news.retrans_acked {

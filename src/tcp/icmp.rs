@@ -83,7 +83,7 @@ impl Tcb {
         self.path_mss = mss;
         self.sync_mss();
         if !matches!(self.state, State::SynSent | State::SynReceived) {
-            self.resend_all(sent);
+            self.resend_all(sent, true);
         }
     }
 }

@@ -29,6 +29,7 @@ mod icmp;
 mod info;
 mod input;
 mod isn;
+mod mtu;
 mod news;
 mod open;
 mod output;
@@ -261,6 +262,13 @@ pub struct Sysctl {
     pub tcp_abort_on_overflow: u8,
     pub tcp_tw_reuse: u8,
     pub tcp_min_snd_mss: u16,
+    /// 0: no; 1: where a black hole is suspected; 2: always.
+    pub tcp_mtu_probing: u8,
+    pub tcp_base_mss: u32,
+    pub tcp_mtu_probe_floor: u32,
+    /// Seconds.
+    pub tcp_probe_interval: u32,
+    pub tcp_probe_threshold: u32,
     /// Seconds.
     pub tcp_fin_timeout: u32,
     /// Seconds.
@@ -322,6 +330,11 @@ impl Default for Sysctl {
             tcp_abort_on_overflow: 0,
             tcp_tw_reuse: 2,
             tcp_min_snd_mss: 48,
+            tcp_mtu_probing: 0,
+            tcp_base_mss: 1024,
+            tcp_mtu_probe_floor: 48,
+            tcp_probe_interval: 600,
+            tcp_probe_threshold: 8,
             tcp_fin_timeout: 60,
             tcp_keepalive_time: 7200,
             tcp_keepalive_intvl: 75,
@@ -383,6 +396,8 @@ pub struct TcpOptions {
 pub struct Path {
     /// MTU less the IP and bare TCP headers: what the MSS option says.
     pub mss: u16,
+    /// Bytes of the IP and bare TCP headers: 40, or 60 for IPv6.
+    pub header: u8,
     /// Bytes of receive buffer (SO_RCVBUF as stored, i.e. doubled).
     pub rcv_buf: u32,
     /// The program set SO_RCVBUF: no autotuning.

@@ -13,6 +13,8 @@ use crate::time::Instant;
 
 /// What timestamps take of each segment (RFC 7323, appendix A).
 pub(super) const TIMESTAMPS_LEN: u16 = 12;
+/// No segment is smaller, whatever the settings: timestamps and a word of data.
+pub(super) const LEAST_MSS: u16 = TIMESTAMPS_LEN + 8;
 
 impl Tcb {
     /// An active open: SYN_SENT with a SYN to be polled.
@@ -68,6 +70,7 @@ impl Tcb {
     pub(super) fn new(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
         let Path {
             mss,
+            header,
             rcv_buf,
             rcv_buf_locked,
             ts_offset,
@@ -137,6 +140,11 @@ impl Tcb {
             rate: super::rate::Rate::default(),
             pacing: super::pacing::Pacing::default(),
             ecn: super::ecn::Ecn::default(),
+            mtu: super::mtu::MtuSearch {
+                header,
+                high: u32::MAX,
+                ..Default::default()
+            },
             timers: Timers::OFF,
             lsndtime: now,
             rcv_tstamp: now,
@@ -232,7 +240,7 @@ impl Tcb {
     /// The size of our segments follows path, peer, options and window (Linux: `tcp_sync_mss`).
     // RFC 9293 MUST-16
     pub(super) fn sync_mss(&mut self) {
-        let floor = self.sysctl.tcp_min_snd_mss.max(TIMESTAMPS_LEN + 8);
+        let floor = self.sysctl.tcp_min_snd_mss.max(LEAST_MSS);
         let mut mss = self.path_mss.min(self.mss_clamp).max(floor);
         if self.ts_ok {
             mss -= TIMESTAMPS_LEN;
@@ -246,7 +254,7 @@ impl Tcb {
         if half > 0 && u32::from(mss) > half {
             mss = (half as u16).max(48 - if self.ts_ok { TIMESTAMPS_LEN } else { 0 });
         }
-        self.snd_mss = mss;
+        self.snd_mss = self.bound_by_search(mss);
     }
 
     /// The handshake is complete (RFC 9293, section 3.10.7.3 and 3.10.7.4).
@@ -254,7 +262,14 @@ impl Tcb {
         if self.ts_ok {
             self.advmss = self.advmss.saturating_sub(TIMESTAMPS_LEN);
         }
+        if !self.passive {
+            self.start_mtu_search(now);
+        }
         self.sync_mss();
+        if self.passive {
+            // Linux begins the search here, and lets it count when the size is set the next time.
+            self.start_mtu_search(now);
+        }
         self.init_rcv_mss();
         self.init_buffer_space(now);
         if self.rtt.srtt8 == 0 {

@@ -1,5 +1,6 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
+use super::mtu::Probe;
 use super::sent::{EVER_RETRANS, LOST, RETRANS, SACKED, Sent, SentList};
 use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
@@ -174,7 +175,14 @@ impl Tcb {
         options.sack_len = blocks as u8;
         self.dsack = None;
         self.note_ack_sent();
-        self.count_out(len, mss);
+        self.count_out(
+            len,
+            if self.is_mtu_probe(seq, len) {
+                len
+            } else {
+                mss
+            },
+        );
         let mut segment = Segment {
             seq,
             ack: self.rcv_nxt,
@@ -379,6 +387,8 @@ impl Tcb {
         if fin {
             flags = flags.with(Flags::FIN);
         }
+        // An MTU probe that is sent again tells nothing (Linux: "Inconclusive MTU probe").
+        self.mtu.probe = 0;
         let mut stamped = s;
         self.rate_stamp(now, &mut stamped);
         let segs = u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX);
@@ -428,6 +438,11 @@ impl Tcb {
         if self.paced(now) {
             return None;
         }
+        match self.mtu_probe(now, sent) {
+            Probe::No => {}
+            Probe::Wait => return None,
+            Probe::Sent(probe) => return Some(probe),
+        }
         let in_flight = self.sent.in_flight();
         let cwnd = self.cc.cwnd();
         if in_flight >= cwnd {
@@ -474,6 +489,20 @@ impl Tcb {
         push: bool,
         sent: &mut [Sent],
     ) -> Transmit {
+        let mss = self.current_mss();
+        self.send_new_as(now, len, fin, push, mss, sent)
+    }
+
+    /// The same in segments of `mss` bytes.
+    pub(super) fn send_new_as(
+        &mut self,
+        now: Instant,
+        len: u32,
+        fin: bool,
+        push: bool,
+        mss: u32,
+        sent: &mut [Sent],
+    ) -> Transmit {
         let seq = self.snd_nxt;
         let end = seq + len;
         let mut flags = Flags::NONE;
@@ -481,7 +510,7 @@ impl Tcb {
         // every packet that the device cuts (so that the receiver's GRO hands them on).
         // RFC 9293 MUST-61
         let half = self.max_window / 2;
-        let cut = len > self.current_mss();
+        let cut = len > mss;
         if len > 0
             && (push
                 || cut
@@ -494,7 +523,6 @@ impl Tcb {
         if fin {
             flags = flags.with(Flags::FIN);
         }
-        let mss = self.current_mss();
         if !len.is_multiple_of(mss) {
             self.snd_sml = end;
         }
@@ -531,11 +559,13 @@ impl Tcb {
         }
         self.pace(now, len);
         self.note_cwnd_use(self.sent.in_flight() >= self.cc.cwnd());
-        self.transmit(seq, false, |tcb| {
+        let mut tx = self.transmit(seq, false, |tcb| {
             let mut seg = tcb.segment(now, seq, flags, len);
             tcb.ecn_mark(&mut seg, true);
             seg
-        })
+        });
+        tx.mss = tx.mss.max(mss as u16);
+        tx
     }
 
     /// Nagle (RFC 9293, section 3.7.4) in Minshall's form: a short segment waits only while a

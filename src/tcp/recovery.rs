@@ -217,7 +217,7 @@ impl Tcb {
     fn maybe_recover(&mut self, news: &News, sent: &mut [Sent]) {
         if self.sent.lost_out == 0 {
             self.try_to_open(news, sent);
-        } else {
+        } else if !self.mtu_probe_lost(sent) {
             self.enter_recovery(news.ece);
         }
     }
@@ -473,13 +473,13 @@ impl Tcb {
     }
 
     /// Send all again that is in flight and longer than the path now allows (Linux:
-    /// `tcp_simple_retransmit`): no congestion is meant.
-    pub(super) fn resend_all(&mut self, sent: &mut [Sent]) {
+    /// `tcp_simple_retransmit`): no congestion is meant. `shorter`: the size of segments has
+    /// fallen; else only a single one can be too long, the probe.
+    pub(super) fn resend_all(&mut self, sent: &mut [Sent], shorter: bool) {
         let mss = u32::from(self.snd_mss).max(1);
-        let before = self.sent.lost_out;
         let mut i = self.sent.head();
         while let Some(&s) = SentList::get(sent, i) {
-            if s.end - s.start > mss && !s.is(SACKED) {
+            if s.end - s.start > mss && (shorter || s.segs == 1) && !s.is(SACKED) {
                 let segs = u16::try_from((s.end - s.start).div_ceil(mss)).unwrap_or(u16::MAX);
                 self.sent.change(sent, i, |s| s.segs = segs.max(1));
                 if s.is(RETRANS) {
@@ -489,7 +489,7 @@ impl Tcb {
             }
             i = SentList::next(sent, i);
         }
-        if self.sent.lost_out == before {
+        if self.sent.lost_out == 0 {
             return;
         }
         if !self.sack_ok {

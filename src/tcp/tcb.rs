@@ -124,6 +124,7 @@ pub struct Tcb {
     pub(super) rate: super::rate::Rate,
     pub(super) pacing: super::pacing::Pacing,
     pub(super) ecn: super::ecn::Ecn,
+    pub(super) mtu: super::mtu::MtuSearch,
 
     // --- timers -----------------------------------------------------------------------
     pub(super) timers: super::timers::Timers,
@@ -186,6 +187,7 @@ impl Tcb {
     pub fn closed() -> Tcb {
         let path = super::Path {
             mss: super::window::DEFAULT_MSS,
+            header: 40,
             rcv_buf: 0,
             rcv_buf_locked: false,
             ts_offset: 0,

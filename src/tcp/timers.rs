@@ -262,6 +262,9 @@ impl Tcb {
                 if expired {
                     return self.timed_out(out);
                 }
+                if !persist {
+                    self.suspect_black_hole(now);
+                }
                 self.enter_loss(now, sent);
                 if persist {
                     return self.back_off(now);
@@ -399,7 +402,7 @@ impl Tcb {
     }
 
     /// Linux's `tcp_model_timeout`, milliseconds.
-    fn model_timeout(&self, boundary: u32, base_ms: u64) -> u64 {
+    pub(super) fn model_timeout(&self, boundary: u32, base_ms: u64) -> u64 {
         let max_ms = u64::from(self.sysctl.tcp_rto_max_ms).max(1000);
         let doublings = (max_ms / base_ms).max(1).ilog2();
         if boundary <= doublings {

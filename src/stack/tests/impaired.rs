@@ -241,6 +241,24 @@ fn a_smaller_mtu_on_the_way_is_told_of_or_not() {
     assert!(a.with(|h| h.sh.links.stats(Way::Loop).0.too_big) > 3);
 }
 
+// RFC 4821 S7.7-1
+#[test]
+fn a_transfer_gets_out_of_a_black_hole() {
+    let (mut a, mut b) = (TestHost::new(1), Some(TestHost::new(2)));
+    a.with(|h| h.impair(&settings("mtu=1000 black-hole=on")));
+    let ids = connect_over(&mut a, &mut b, [10, 0, 0, 2]);
+    a.with(|h| {
+        let tcb = &mut h.sh.sockets[ids.1.index].tcb;
+        tcb.sysctl.tcp_mtu_probing = 1;
+        assert_eq!(tcb.mss(), 1448);
+    });
+    let took = transfer(&mut a, &mut b, (ids.1, ids.2), 1_000_000);
+    let mss = a.with(|h| h.socket(ids.1).unwrap().tcb.mss());
+    // 948 is what passes; the search ends within tcp_probe_threshold of it.
+    assert!((500..=948).contains(&mss), "{mss} after {took:?}");
+    finish(&mut a, &mut b, ids);
+}
+
 #[test]
 fn the_same_seed_loses_the_same_segments_of_a_transfer() {
     let run = |late: u64| {

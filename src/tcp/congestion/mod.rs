@@ -365,6 +365,15 @@ impl Congestion {
         }
     }
 
+    /// Segments have another size: as many bytes, in `cwnd` of them (Linux:
+    /// `tcp_mtup_probe_success`).
+    pub fn rescale(&mut self, cwnd: u32) {
+        self.remember_ssthresh(false);
+        self.cwnd = cwnd.max(1);
+        self.cwnd_cnt = 0;
+        self.keep_ssthresh();
+    }
+
     /// The window may come back here (Linux: `tcp_current_ssthresh`).
     pub fn keep_ssthresh(&mut self) {
         self.ssthresh = self.kept_ssthresh();

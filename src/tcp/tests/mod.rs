@@ -4,6 +4,7 @@ mod closing;
 mod control;
 mod hostile;
 mod matrix;
+mod mtu;
 mod opening;
 mod pair;
 mod recovery;

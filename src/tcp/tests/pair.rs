@@ -273,6 +273,7 @@ pub fn path() -> Path {
         mss: 1460,
         rcv_buf: 131_072,
         rcv_buf_locked: false,
+        header: 40,
         ts_offset: 0x1234_5678,
     }
 }

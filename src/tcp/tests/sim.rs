@@ -170,6 +170,7 @@ impl Sim {
             mss: 1460,
             rcv_buf: 32 << 20,
             rcv_buf_locked: true,
+            header: 40,
             ts_offset: 77,
         }
     }

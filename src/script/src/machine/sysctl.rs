@@ -91,6 +91,11 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
         }
         "net.ipv4.tcp_max_syn_backlog" => one(&mut s.tcp_max_syn_backlog, value),
         "net.ipv4.ip_local_port_range" => all(&mut s.ip_local_port_range, value),
+        "net.ipv4.tcp_mtu_probing" => one(&mut s.tcp_mtu_probing, value),
+        "net.ipv4.tcp_base_mss" => one(&mut s.tcp_base_mss, value),
+        "net.ipv4.tcp_mtu_probe_floor" => one(&mut s.tcp_mtu_probe_floor, value),
+        "net.ipv4.tcp_probe_interval" => one(&mut s.tcp_probe_interval, value),
+        "net.ipv4.tcp_probe_threshold" => one(&mut s.tcp_probe_threshold, value),
         _ => Err(Refused::Unknown),
     }
 }
@@ -146,4 +151,9 @@ pub const NAMES: &[&str] = &[
     "net.core.somaxconn",
     "net.ipv4.tcp_max_syn_backlog",
     "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_mtu_probing",
+    "net.ipv4.tcp_base_mss",
+    "net.ipv4.tcp_mtu_probe_floor",
+    "net.ipv4.tcp_probe_interval",
+    "net.ipv4.tcp_probe_threshold",
 ];
