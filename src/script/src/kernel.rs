@@ -377,7 +377,7 @@ fn unforward(packet: &mut [u8]) {
     match packet {
         [first, .., _] if *first >> 4 == 4 && packet.len() >= 20 => {
             packet[8] = packet[8].wrapping_add(1);
-            // RFC 1624: the word with the TTL in it is 0x100 more, so the checksum is less.
+            // The word with the TTL in it is 0x100 more, so the checksum is as much less.
             let old = u16::from_be_bytes([packet[10], packet[11]]);
             let (sum, borrow) = old.overflowing_sub(0x100);
             packet[10..12].copy_from_slice(&sum.wrapping_sub(borrow.into()).to_be_bytes());
