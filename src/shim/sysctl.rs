@@ -172,6 +172,14 @@ fn read() -> Sysctl {
         &mut s.tcp_notsent_lowat,
     );
     one(
+        c"/proc/sys/net/ipv4/tcp_min_tso_segs",
+        &mut s.tcp_min_tso_segs,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_tso_rtt_log",
+        &mut s.tcp_tso_rtt_log,
+    );
+    one(
         c"/proc/sys/net/ipv4/tcp_slow_start_after_idle",
         &mut s.tcp_slow_start_after_idle,
     );

@@ -26,6 +26,7 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
     let stack_flags = SendFlags {
         oob: flags & libc::MSG_OOB != 0,
         more: flags & libc::MSG_MORE != 0,
+        eor: flags & libc::MSG_EOR != 0,
     };
     let mut attempt = |host: &mut Host<'_>| send_some(host, s, &mut data, stack_flags);
     let (limit, nonblock, first) = {

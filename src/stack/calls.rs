@@ -25,6 +25,8 @@ pub struct SendFlags {
     pub oob: bool,
     /// MSG_MORE: what is less than a segment may wait for more.
     pub more: bool,
+    /// MSG_EOR: what is written later goes into segments of its own.
+    pub eor: bool,
 }
 
 /// Flags of recv(2) that reach the stack.
@@ -418,17 +420,10 @@ impl Host<'_> {
             return Err(s.error.take().map_or(Error::Pipe, Error::from));
         }
         self.touch(index);
-        let Shared {
-            sockets,
-            chunks,
-            buffers,
-            counters,
-            ..
-        } = &mut *self.sh;
-        let s = &mut sockets[index];
         let total: usize = data.iter().map(|d| d.len()).sum();
+        let total = total.saturating_sub(skip);
         let mut skip = skip;
-        let mut done = 0;
+        let (mut done, mut told) = (0, 0);
         let mut short = false;
         'parts: for part in data {
             let Some(mut part) = part.get(skip..) else {
@@ -437,10 +432,18 @@ impl Host<'_> {
             };
             skip = 0;
             while !part.is_empty() {
-                let (room, new_skb) = s.send_room();
+                let Shared {
+                    sockets,
+                    chunks,
+                    buffers,
+                    counters,
+                    ..
+                } = &mut *self.sh;
+                let s = &mut sockets[index];
+                let mut p = Pools { chunks, buffers };
+                let (room, new_skb) = s.send_room(s.tx.at_record_end(&p));
                 let n = part.len().min(room as usize);
-                let copied =
-                    s.tx.append(&mut Pools { chunks, buffers }, &part[..n], new_skb);
+                let copied = s.tx.append(&mut p, &part[..n], new_skb);
                 done += copied;
                 part = &part[copied..];
                 if n == 0 || copied < n {
@@ -448,18 +451,33 @@ impl Host<'_> {
                     short = true;
                     break 'parts;
                 }
+                if n == room as usize && done < total {
+                    s.tcb.app_wrote_more(self.now, (done - told) as u32);
+                    told = done;
+                    self.filled_one(index);
+                }
             }
         }
         if done == 0 && total > 0 {
             return Err(Error::WouldBlock);
         }
-        if flags.oob && !short {
-            s.tcb.app_wrote_urgent(self.now, done as u32);
-        } else {
-            s.tcb.app_wrote(self.now, done as u32);
-            if flags.more && !short {
-                s.tcb.expect_more();
-            }
+        let rest = (done - told) as u32;
+        let s = &mut self.sh.sockets[index];
+        if short {
+            // The rest will come when there is room: until then this is all.
+            s.tcb.app_wrote(self.now, rest);
+            s.tcb.push();
+        } else if flags.oob {
+            s.tcb.app_wrote_urgent(self.now, rest);
+        } else if flags.more && total > 0 {
+            s.tcb.app_wrote_more(self.now, rest);
+        } else if total > 0 {
+            s.tcb.app_wrote(self.now, rest);
+        }
+        if flags.eor && !short && total > 0 {
+            let mut tx = s.tx;
+            tx.end_record(&mut pools!(self.sh));
+            self.sh.sockets[index].tx = tx;
         }
         self.output(index);
         self.deliver_looped();

@@ -144,7 +144,7 @@ impl Host<'_> {
         counted: &mut Counted,
         f: &mut Findings,
     ) {
-        let (mut bytes, mut chunks, mut skbs, mut last) = (0, 0, 0, 0);
+        let (mut bytes, mut chunks, mut eors, mut last) = (0, 0, 0, 0);
         let mut i = q.head;
         while i != 0 {
             let Some(c) = self.sh.chunks.get(i) else {
@@ -162,13 +162,13 @@ impl Host<'_> {
             entry.or_insert((c.buf, 0)).1 += 1;
             bytes += c.len;
             chunks += 1;
-            skbs += u32::from(c.skb);
+            eors += u32::from(c.eor);
             last = i;
             i = c.next;
         }
         f.same(format_args!("bytes in {name}"), q.bytes, bytes);
         f.same(format_args!("pieces in {name}"), q.chunks, chunks);
-        f.same(format_args!("sk_buffs in {name}"), q.skbs, skbs);
+        f.same(format_args!("records in {name}"), q.eors, eors);
         f.same(format_args!("last piece of {name}"), q.tail, last);
     }
 

@@ -189,8 +189,10 @@ impl Host<'_> {
         let s = &mut self.sh.sockets[index];
         if s.open {
             s.tcb.options = s.tcp_options;
-            if opt == Opt::NoDelay && on {
-                s.tcb.push();
+            match opt {
+                Opt::NoDelay if on => s.tcb.push(),
+                Opt::Cork if !on => s.tcb.uncorked(),
+                _ => {}
             }
             s.tcb.options_changed(self.now);
             self.output(index);

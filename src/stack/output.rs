@@ -118,6 +118,25 @@ impl Host<'_> {
 
     /// Poll every segment that the connection has to send.
     pub(super) fn output(&mut self, index: u32) {
+        self.output_some(index, u32::MAX);
+    }
+
+    /// A call to send has filled what would be an sk_buff, and has more: Linux sends one packet if
+    /// nothing waits before it, and all it may when half a window is written (`forced_push`).
+    pub(super) fn filled_one(&mut self, index: u32) {
+        let s = &mut self.sh.sockets[index];
+        if s.tcb.wrote_half_window() {
+            s.tcb.app_wrote(self.now, 0);
+            s.tcb.push();
+            self.output_some(index, u32::MAX);
+        } else if s.tcb.unsent() <= s.tx.tail_skb {
+            s.tcb.push();
+            self.output_some(index, 1);
+        }
+    }
+
+    /// Poll so many segments that the connection has to send.
+    fn output_some(&mut self, index: u32, most: u32) {
         let Some(s) = self.sh.sockets.get(index) else {
             return;
         };
@@ -134,13 +153,14 @@ impl Host<'_> {
         } else {
             0
         };
-        loop {
+        for _ in 0..most {
             if loops && self.sh.looped.is_full() {
                 if !self.sh.sockets[index].tx_pending && self.sh.tx_waiting.push(index) {
                     self.sh.sockets[index].tx_pending = true;
                 }
                 break;
             }
+            self.find_record_end(index);
             let Shared { sockets, sent, .. } = &mut *self.sh;
             let tcb = &mut sockets[index].tcb;
             let Some(tx) = tcb.poll_transmit(self.now, max_payload, sent) else {
@@ -152,6 +172,17 @@ impl Host<'_> {
             self.forget_sent(index);
         }
         self.arm(index);
+    }
+
+    /// Tell the connection where MSG_EOR cuts what is not sent yet.
+    fn find_record_end(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        if s.tx.eors == 0 {
+            return;
+        }
+        let (tx, sent) = (s.tx, s.tcb.snd_nxt() - s.tcb.snd_una());
+        let end = tx.record_end(&pools!(self.sh), sent).unwrap_or(0);
+        self.sh.sockets[index].tcb.set_record_end(end);
     }
 
     /// Nothing of the connection is in flight any more, as far as it is concerned.

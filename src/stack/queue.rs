@@ -22,8 +22,8 @@ pub struct Chunk {
     pub seq: SeqNum,
     /// The next piece; 0: none.
     pub next: u32,
-    /// In send queues: Linux would begin an sk_buff here.
-    pub skb: bool,
+    /// In send queues: no segment holds bytes of this piece and of the next (MSG_EOR).
+    pub eor: bool,
 }
 
 // SAFETY: plain numbers.
@@ -42,10 +42,10 @@ pub struct Queue {
     pub bytes: u32,
     /// Pieces in all.
     pub chunks: u32,
-    /// In send queues, how many sk_buffs Linux would have ...
-    pub skbs: u32,
-    /// ... and how many bytes in the last.
+    /// In send queues, how many bytes Linux would have in its last sk_buff.
     pub tail_skb: u32,
+    /// How many pieces end a record ([`Chunk::eor`]).
+    pub eors: u32,
 }
 
 /// The pools that queues are made of.
@@ -77,7 +77,7 @@ impl Pools<'_> {
             len,
             seq,
             next: 0,
-            skb: false,
+            eor: false,
         };
         Some(i)
     }
@@ -168,11 +168,7 @@ impl Queue {
         self.bytes = self.bytes.saturating_sub(c.len);
         self.chunks = self.chunks.saturating_sub(1);
         p.chunks[i].next = 0;
-        match p.chunks.get_mut(self.head) {
-            // The rest of a buffer that is partly gone still counts as one.
-            Some(next) if c.skb && !next.skb => next.skb = true,
-            _ => self.skbs = self.skbs.saturating_sub(u32::from(c.skb)),
-        }
+        self.eors = self.eors.saturating_sub(u32::from(c.eor));
         Some(i)
     }
 
@@ -218,7 +214,7 @@ impl Queue {
     }
 
     /// Copy `data` to the end: into the free rest of the last buffer, then into new ones.
-    /// `new_skb`: it begins what would be an sk_buff in Linux. Gives how much was copied; less
+    /// `new_skb`: it begins what would be an sk_buff in Linux, in a piece of its own. Gives how much was copied; less
     /// than all means that the pools are used up.
     pub fn append(&mut self, p: &mut Pools<'_>, mut data: &[u8], new_skb: bool) -> usize {
         let whole = data.len();
@@ -251,8 +247,6 @@ impl Queue {
                 };
                 self.push(p, c);
                 if begins {
-                    p.chunks[c].skb = true;
-                    self.skbs += 1;
                     self.tail_skb = 0;
                     begins = false;
                 }
@@ -265,6 +259,35 @@ impl Queue {
             data = &data[n..];
         }
         whole - data.len()
+    }
+
+    /// What follows goes into segments of its own (MSG_EOR).
+    pub fn end_record(&mut self, p: &mut Pools<'_>) {
+        if let Some(c) = p.chunks.get_mut(self.tail) {
+            self.eors += u32::from(!c.eor);
+            c.eor = true;
+        }
+    }
+
+    /// The last byte ends a record.
+    pub fn at_record_end(&self, p: &Pools<'_>) -> bool {
+        self.eors > 0 && p.chunks.get(self.tail).is_some_and(|c| c.eor)
+    }
+
+    /// The first end of a record beyond `offset`, in bytes from the front.
+    pub fn record_end(&self, p: &Pools<'_>, offset: u32) -> Option<u32> {
+        if self.eors == 0 {
+            return None;
+        }
+        let (mut i, mut at) = (self.head, 0);
+        while let Some(c) = p.chunks.get(i) {
+            at += c.len;
+            if c.eor && at > offset {
+                return Some(at);
+            }
+            i = c.next;
+        }
+        None
     }
 
     /// Copy up to `out.len()` bytes from `offset` on, without taking them.

@@ -27,7 +27,14 @@ const ONE_MORE: u32 = 2048 + SKB_OVERHEAD;
 impl Socket {
     /// Linux's sk_wmem_queued.
     pub fn wmem_queued(&self) -> u32 {
-        self.tx.bytes + self.tx.skbs * SKB_OVERHEAD
+        let unsent = self.tcb.unsent().min(self.tx.bytes);
+        let skbs = match (self.tx.bytes, unsent) {
+            (0, _) => 0,
+            (_, 0) => self.tcb.sent_records(),
+            // All but the last are full.
+            _ => self.tcb.sent_records() + unsent.div_ceil(self.tcb.size_goal()),
+        };
+        self.tx.bytes + skbs * SKB_OVERHEAD
     }
 
     /// What SO_MEMINFO tells, in bytes and in Linux's order: received and not read, the limit of
@@ -41,15 +48,15 @@ impl Socket {
 
     /// How many bytes send may append now, and whether they begin a new sk_buff: the unsent one
     /// at the tail takes more until it is full; a new one may begin while the queue is below
-    /// SO_SNDBUF, and is then filled whatever that says.
-    pub(super) fn send_room(&self) -> (u32, bool) {
+    /// SO_SNDBUF, and is then filled whatever that says. `ended`: it takes no more (MSG_EOR).
+    pub(super) fn send_room(&self, ended: bool) -> (u32, bool) {
         let goal = self.tcb.size_goal();
         let unsent = self
             .tx
             .bytes
             .saturating_sub(self.tcb.snd_nxt() - self.tcb.snd_una());
         let tail = unsent.min(self.tx.tail_skb);
-        if tail > 0 && tail < goal {
+        if tail > 0 && tail < goal && !ended {
             (goal - tail, false)
         } else if u64::from(unsent) >= u64::from(self.notsent_lowat()) {
             (0, true)

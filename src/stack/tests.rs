@@ -203,7 +203,7 @@ fn an_urgent_byte_stands_outside_the_stream() {
         send(h, c, b"ab").unwrap();
         let oob = SendFlags {
             oob: true,
-            more: false,
+            ..SendFlags::default()
         };
         assert_eq!(h.send(c, &[IoSlice::new(b"!")], 0, oob), Ok(1));
         send(h, c, b"cd").unwrap();

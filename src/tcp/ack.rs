@@ -54,7 +54,7 @@ impl Tcb {
             self.update_ts_recent(now, seg);
         }
         let idle = self.sent.packets_out == 0;
-        news.window_update = self.take_window(seg);
+        news.window_update = self.take_window(now, seg);
         if ack != before {
             let payload_from = self.snd_una();
             self.snd_una = ack;
@@ -246,7 +246,7 @@ impl Tcb {
 
     /// RFC 9293's window update (section 3.10.7.4), as Linux's `tcp_may_update_window` has it;
     /// true if it was one.
-    fn take_window(&mut self, seg: &Segment) -> bool {
+    fn take_window(&mut self, now: Instant, seg: &Segment) -> bool {
         let shift = if seg.flags.has(Flags::SYN) {
             0
         } else {
@@ -260,6 +260,9 @@ impl Tcb {
             return false;
         }
         self.snd_wl1 = seg.seq;
+        if window != self.snd_wnd && self.unsent() > 0 {
+            self.restart_after_idle(now);
+        }
         self.snd_wnd = window;
         if window > self.max_window {
             self.max_window = window;

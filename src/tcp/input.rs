@@ -34,7 +34,7 @@ impl Tcb {
     ) -> Outcome {
         let mut out = Outcome::default();
         if self.push == Push::Held {
-            self.push = Push::More;
+            self.push = Push::Usual;
         }
         self.count_in(seg.len);
         match self.state {

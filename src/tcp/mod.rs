@@ -249,6 +249,8 @@ pub struct Sysctl {
     pub tcp_comp_sack_delay_ns: u32,
     pub tcp_thin_linear_timeouts: u8,
     pub tcp_notsent_lowat: u32,
+    pub tcp_min_tso_segs: u8,
+    pub tcp_tso_rtt_log: u8,
     pub tcp_slow_start_after_idle: u8,
     pub tcp_dsack: u8,
     /// So far apart are answers to what is out of window, and challenges.
@@ -319,6 +321,8 @@ impl Default for Sysctl {
             tcp_comp_sack_delay_ns: 1_000_000,
             tcp_thin_linear_timeouts: 0,
             tcp_notsent_lowat: u32::MAX,
+            tcp_min_tso_segs: 2,
+            tcp_tso_rtt_log: 9,
             tcp_slow_start_after_idle: 1,
             tcp_dsack: 1,
             tcp_invalid_ratelimit: 500,

@@ -107,6 +107,8 @@ impl Tcb {
             snd_sml: iss,
             snd_up: iss,
             snd_pushed: iss,
+            snd_psh: iss,
+            snd_record: iss,
             snd_wnd: 0,
             snd_wl1: SeqNum(0),
             max_window: 0,
@@ -298,6 +300,7 @@ impl Tcb {
         self.snd_up = self.snd_una.max(self.snd_up);
         self.snd_sml = self.snd_una;
         self.snd_pushed = self.snd_una;
+        self.snd_record = self.snd_una;
         self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
         self.soft_error = None;
         self.enter(State::Established, out);

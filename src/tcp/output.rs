@@ -1,7 +1,7 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
 use super::mtu::Probe;
-use super::sent::{EVER_RETRANS, LOST, RETRANS, SACKED, Sent, SentList};
+use super::sent::{EVER_RETRANS, LOST, PUSHED, RETRANS, SACKED, Sent, SentList};
 use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
@@ -39,14 +39,58 @@ impl Tcb {
     }
 
     /// The program appended `n` bytes to the send queue.
-    pub fn app_wrote(&mut self, _now: Instant, n: u32) {
+    // RFC 9293 MUST-61
+    pub fn app_wrote(&mut self, now: Instant, n: u32) {
+        self.app_wrote_more(now, n);
         self.push = Push::Usual;
+        self.snd_psh = self.snd_end;
+    }
+
+    /// As [`Tcb::app_wrote`], with MSG_MORE: less than a segment is not sent for it, though
+    /// the next segment or timer may let it go, and it has no PSH (Linux: `tcp_push`).
+    pub fn app_wrote_more(&mut self, now: Instant, n: u32) {
+        self.push = Push::Held;
         if self.can_queue() {
+            if self.snd_end == self.snd_nxt {
+                self.restart_after_idle(now);
+            }
             // Half the sequence space is the most that can be told apart.
             let room = (1u32 << 30).saturating_sub(self.snd_end - self.snd_una);
             debug_assert!(n <= room, "a send queue of more than 1 GiB");
             self.snd_end += n.min(room);
         }
+    }
+
+    /// No segment carries bytes from both sides of `offset` in the send queue (MSG_EOR), until
+    /// all before it is sent. 0: there is no such place.
+    pub fn set_record_end(&mut self, offset: u32) {
+        self.snd_record = self.snd_una() + offset;
+    }
+
+    /// Bytes not yet sent.
+    pub fn unsent(&self) -> u32 {
+        self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs()
+    }
+
+    /// Bytes not yet sent that may share a segment with the first of them.
+    pub(super) fn unsent_of_record(&self) -> u32 {
+        let record = self.snd_record.diff(self.snd_nxt);
+        match u32::try_from(record) {
+            Ok(n) if n > 0 => n.min(self.unsent()),
+            _ => self.unsent(),
+        }
+    }
+
+    /// More than half the peer's largest window was written since a write was last pushed
+    /// (Linux: `forced_push`).
+    pub fn wrote_half_window(&self) -> bool {
+        let since = self.snd_end.diff(self.snd_psh);
+        since > 0 && since.unsigned_abs() > self.max_window / 2
+    }
+
+    /// Records of what is in flight: Linux's sk_buffs.
+    pub fn sent_records(&self) -> u32 {
+        self.sent.records()
     }
 
     /// `n` bytes were written with MSG_OOB: they are appended as [`Tcb::app_wrote`] does, and
@@ -58,16 +102,17 @@ impl Tcb {
         }
     }
 
-    /// What was written last came with MSG_MORE: less than a segment is not sent for it, though
-    /// the next segment or timer may let it go (Linux: `tcp_push`).
-    pub fn expect_more(&mut self) {
-        self.push = Push::Held;
-    }
-
     /// What was written so far goes, whatever Nagle and TCP_CORK say (Linux:
     /// `TCP_NAGLE_PUSH`).
     pub fn push(&mut self) {
         self.push = Push::Now;
+    }
+
+    /// TCP_CORK was taken off: what MSG_MORE held goes, too, if Nagle lets it.
+    pub fn uncorked(&mut self) {
+        if self.push == Push::Held {
+            self.push = Push::Usual;
+        }
     }
 
     /// Just after the peer's window.
@@ -271,8 +316,23 @@ impl Tcb {
         let bound = Self::bound(max_payload, mss);
         match self.pacing_rate() {
             Some(rate) if bound > mss => bound.min(self.cc.burst(rate, mss).saturating_mul(mss)),
+            None if bound > mss => bound.min(self.autosize(mss).saturating_mul(mss)),
             _ => bound,
         }
+    }
+
+    /// How many segments go together (Linux: `tcp_tso_autosize`): a millisecond's worth at the
+    /// rate at which the window would be paced, more where the round trip is short.
+    fn autosize(&self, mss: u32) -> u32 {
+        const GSO_MAX: u64 = 65_536;
+        let rtts = self
+            .rtt
+            .min_rtt
+            .checked_shr(self.sysctl.tcp_tso_rtt_log.into())
+            .unwrap_or(0);
+        let near = GSO_MAX.checked_shr(rtts).unwrap_or(0);
+        let bytes = (self.usual_rate() >> 10).saturating_add(near).min(GSO_MAX);
+        (bytes as u32 / mss.max(1)).max(self.sysctl.tcp_min_tso_segs.into())
     }
 
     /// `max_payload` in whole segments.
@@ -381,7 +441,8 @@ impl Tcb {
             return None;
         }
         let mut flags = Flags::NONE;
-        if len > 0 && start + len == self.snd_end {
+        let pushed = len > mss || (s.is(PUSHED) && len == text);
+        if len > 0 && pushed {
             flags = flags.with(Flags::PSH);
         }
         if fin {
@@ -397,6 +458,7 @@ impl Tcb {
             s.segs = segs;
             s.flags = s.flags & !super::sent::APP_LIMITED
                 | EVER_RETRANS
+                | if pushed { PUSHED } else { 0 }
                 | stamped.flags & super::sent::APP_LIMITED;
             s.delivered = stamped.delivered;
             s.delivered_at = stamped.delivered_at;
@@ -414,9 +476,9 @@ impl Tcb {
     // RFC 9293 MUST-38, SHLD-15
     // RFC 7323 S2.4-4
     pub(super) fn first_segment_fits(&self) -> bool {
-        let unsent = self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs();
+        let unsent = self.unsent_of_record();
         let mss = self.current_mss();
-        let fin = u32::from(self.fin_queued && unsent <= mss);
+        let fin = u32::from(self.fin_queued && unsent == self.unsent() && unsent <= mss);
         (self.snd_nxt + unsent.min(mss) + fin).le(self.window_edge())
     }
 
@@ -428,13 +490,13 @@ impl Tcb {
         if self.fin_sent() {
             return None;
         }
-        let unsent = self.snd_end - self.snd_nxt;
+        let unsent = self.unsent_of_record();
         if unsent == 0 && !self.fin_queued {
             self.note_app_limited();
             return None;
         }
+        let last = unsent == self.unsent();
         let mss = self.current_mss();
-        self.restart_after_idle(now, unsent);
         if self.paced(now) {
             return None;
         }
@@ -456,7 +518,8 @@ impl Tcb {
         // Linux: at most half the window at once, so that two large segments are under way.
         let quota = (cwnd / 2).max(1).min(cwnd - in_flight);
         let len = if unsent <= mss {
-            if self.nagle_holds(unsent, mss) {
+            // What has something behind it waits for nothing.
+            if last && self.nagle_holds(unsent, mss) {
                 return None;
             }
             unsent.min(self.burst(max_payload, mss))
@@ -477,8 +540,9 @@ impl Tcb {
         }
         let seq = self.snd_nxt;
         let window = self.window_edge() - seq;
-        let fin = self.fin_queued && len == unsent && window > len;
-        Some(self.send_new(now, len, fin, false, sent))
+        let fin = self.fin_queued && last && len == unsent && window > len;
+        let push = !last && len == unsent;
+        Some(self.send_new(now, len, fin, push, sent))
     }
 
     pub(super) fn send_new(
@@ -514,7 +578,7 @@ impl Tcb {
         if len > 0
             && (push
                 || cut
-                || (end == self.snd_end && !matches!(self.push, Push::More | Push::Held))
+                || (end == self.snd_end && end == self.snd_psh)
                 || (end.diff(self.snd_pushed) as i64) > half.into())
         {
             flags = flags.with(Flags::PSH);
@@ -538,6 +602,7 @@ impl Tcb {
             end: self.snd_nxt,
             at: now,
             segs: u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX),
+            flags: if flags.has(Flags::PSH) { PUSHED } else { 0 },
             ..Sent::default()
         };
         self.rate_stamp(now, &mut record);
@@ -596,10 +661,12 @@ impl Tcb {
     }
 
     /// RFC 5681, section 4.1.
+    ///
+    /// Looked at where Linux does: when something is written to an empty queue, and when the
+    /// window changes while something waits for it.
     // RFC 5681 S4.1-1
-    fn restart_after_idle(&mut self, now: Instant, unsent: u32) {
-        if unsent == 0
-            || self.snd_una != self.snd_nxt
+    pub(super) fn restart_after_idle(&mut self, now: Instant) {
+        if self.snd_una != self.snd_nxt
             || self.sysctl.tcp_slow_start_after_idle == 0
             || self.cc.is_model_based()
         {
@@ -618,9 +685,9 @@ impl Tcb {
             return None;
         }
         self.owes.probe = false;
-        let unsent = self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs();
+        let unsent = self.unsent_of_record();
         let window = self.window_edge().diff(self.snd_nxt);
-        let fin_waits = self.fin_queued && !self.fin_sent();
+        let fin_waits = self.fin_queued && !self.fin_sent() && unsent == self.unsent();
         if window > 0 && (unsent > 0 || fin_waits) {
             // Some window, too small for good manners: use it.
             let len = unsent.min(window.unsigned_abs()).min(self.current_mss());

@@ -20,6 +20,8 @@ pub(super) const LOST: u8 = 4;
 pub(super) const EVER_RETRANS: u8 = 8;
 /// The program had nothing more to send then (delivery rates of it are lower bounds).
 pub(super) const APP_LIMITED: u8 = 16;
+/// It ends where a write ended (or goes out in several pieces): it has a PSH.
+pub(super) const PUSHED: u8 = 32;
 /// The slot is on no list (while lists are being rebuilt).
 const UNCLAIMED: u8 = 128;
 
@@ -222,7 +224,7 @@ impl SentList {
                 last.end = new.end;
                 last.at = new.at;
                 last.segs = last.segs.saturating_add(new.segs);
-                last.flags &= !SACKED;
+                last.flags = last.flags & !(SACKED | PUSHED) | new.flags & PUSHED;
             });
         };
         self.count(&new, true);
@@ -288,6 +290,8 @@ impl SentList {
             end: at,
             segs: pieces(at - whole.start),
             next: j,
+            // The second half has the end.
+            flags: whole.flags & !PUSHED,
             ..whole
         };
         let second = Sent {
@@ -329,6 +333,7 @@ impl SentList {
             prev.end = s.end;
             prev.segs += s.segs;
             prev.at = prev.at.max(s.at);
+            prev.flags |= s.flags & PUSHED;
         }
         // Its segments are counted with the other now.
         self.unlink(pool, i, s);

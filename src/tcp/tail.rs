@@ -87,7 +87,7 @@ impl Tcb {
             return None;
         }
         let mss = self.current_mss();
-        let unsent = self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs();
+        let unsent = self.unsent_of_record();
         if unsent > 0 && self.first_segment_fits() {
             let probe = self.send_new(now, unsent.min(mss), false, false, sent);
             self.rearm_retransmit(now);

@@ -71,6 +71,11 @@ pub struct Tcb {
     pub(super) snd_up: SeqNum,
     /// Up to here a PSH went out.
     pub(super) snd_pushed: SeqNum,
+    /// Where the last write ended that was to be pushed: a segment that ends there has a PSH,
+    /// unless more was written behind it before it went.
+    pub(super) snd_psh: SeqNum,
+    /// No segment crosses this, if it is beyond `snd_nxt` (MSG_EOR).
+    pub(super) snd_record: SeqNum,
     // RFC 9293 MUST-1, REC-1
     pub(super) snd_wnd: u32,
     pub(super) snd_wl1: SeqNum,
@@ -152,7 +157,7 @@ pub struct Tcb {
     pub(super) tail_end: SeqNum,
 }
 
-/// How urgently what was written last is to go; see [`Tcb::push`] and [`Tcb::expect_more`].
+/// How urgently what was written last is to go; see [`Tcb::push`] and [`Tcb::app_wrote_more`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Push {
@@ -160,9 +165,8 @@ pub(super) enum Push {
     Usual,
     /// At once, whatever Nagle and TCP_CORK say.
     Now,
-    /// More will follow: no PSH at its end.
-    More,
-    /// As `More`, and nothing has happened since it was written: less than a segment waits.
+    /// More will follow, and nothing has happened since it was written: less than a segment
+    /// waits.
     Held,
 }
 

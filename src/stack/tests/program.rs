@@ -359,6 +359,7 @@ impl Program {
         let oob = SendFlags {
             oob: self.rng.chance(1),
             more: self.rng.chance(2),
+            eor: self.rng.chance(2),
         };
         match h.send(s.id, &parts, 0, oob) {
             Ok(n) => {

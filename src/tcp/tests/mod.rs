@@ -7,6 +7,7 @@ mod matrix;
 mod mtu;
 mod opening;
 mod pair;
+mod pushing;
 mod recovery;
 mod rules;
 mod sending;

@@ -397,8 +397,7 @@ fn a_thin_stream_does_not_back_off() {
 #[test]
 fn more_is_waited_for() {
     let mut t = far(&reno(), false);
-    t.write(100);
-    t.tcb.expect_more();
+    t.tcb.app_wrote_more(t.now, 100);
     assert_eq!(t.polled().len(), 0);
     t.write(100);
     assert_eq!(t.polled()[0].segment.len, 200);

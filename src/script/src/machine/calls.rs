@@ -399,6 +399,7 @@ impl Machine {
         let send_flags = SendFlags {
             oob: flags & libc::MSG_OOB != 0,
             more: flags & libc::MSG_MORE != 0,
+            eor: flags & libc::MSG_EOR != 0,
         };
         loop {
             let over = self.with(|h| {
