@@ -129,7 +129,15 @@ impl World {
         self.rig.with(|h| match what % 16 {
             0..5 => {
                 let oob = what & 0xf0 == 0xf0;
-                let _ = h.send(id, &[IoSlice::new(&buf)], 0, SendFlags { oob, ..SendFlags::default() });
+                let _ = h.send(
+                    id,
+                    &[IoSlice::new(&buf)],
+                    0,
+                    SendFlags {
+                        oob,
+                        ..SendFlags::default()
+                    },
+                );
             }
             5..9 => {
                 let flags = RecvFlags {
