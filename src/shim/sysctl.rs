@@ -128,6 +128,14 @@ fn read() -> Sysctl {
         c"/proc/sys/net/ipv4/tcp_orphan_retries",
         &mut s.tcp_orphan_retries,
     );
+    one(
+        c"/proc/sys/net/ipv4/tcp_max_orphans",
+        &mut s.tcp_max_orphans,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_max_tw_buckets",
+        &mut s.tcp_max_tw_buckets,
+    );
     one(c"/proc/sys/net/ipv4/tcp_timestamps", &mut s.tcp_timestamps);
     one(
         c"/proc/sys/net/ipv4/tcp_window_scaling",

@@ -12,6 +12,14 @@ pub const SMALL_BUFFERS: usize = 1 << 17;
 /// How many large buffers.
 pub const LARGE_BUFFERS: usize = 1 << 14;
 
+/// Large buffers that no queue may take: what the device has sent must be read whatever programs
+/// and peers have piled up, or the ACKs that would free it are never seen. Twice as many as
+/// modelled links hold, and packets in pieces.
+pub const LARGE_RESERVED: u32 = 1 << 12;
+/// Small buffers that only queues with nothing in them may take, so that who piles up much does
+/// not keep the others from going on (Linux: the least of `tcp_rmem` and `tcp_wmem`).
+pub const SMALL_RESERVED: u32 = 1 << 14;
+
 /// A small buffer.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -70,6 +78,28 @@ impl Buffers {
         let i = self.large.alloc()?;
         self.large_refs[i as usize] = 1;
         Some(BufId(i | LARGE_BIT))
+    }
+
+    /// A buffer for a part of a queue, for up to `len` bytes. `needy`: the queue holds nothing.
+    /// When large ones are short it may be a small one.
+    pub fn alloc_to_queue(&mut self, len: usize, needy: bool) -> Option<BufId> {
+        if len > SMALL && self.may_queue_large() {
+            return self.alloc(len);
+        }
+        if self.is_short() && !needy {
+            return None;
+        }
+        self.alloc(len.min(SMALL))
+    }
+
+    /// Only queues with nothing in them get small buffers now.
+    pub fn is_short(&self) -> bool {
+        self.small.in_use() >= SMALL_BUFFERS as u32 - SMALL_RESERVED
+    }
+
+    /// A large buffer more may be part of a queue.
+    pub fn may_queue_large(&self) -> bool {
+        self.large.in_use() < LARGE_BUFFERS as u32 - LARGE_RESERVED
     }
 
     /// One more reference.

@@ -54,6 +54,7 @@ pub(super) fn empty_socket() -> Socket {
         connecting: false,
         orphan: false,
         embryonic: false,
+        tally: super::Tally::None,
         rcv_shutdown: false,
         snd_shutdown: false,
         eof: false,
@@ -348,6 +349,7 @@ impl Host<'_> {
         (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
         s.error = None;
         s.soft_error = None;
+        self.tally(index);
         self.notify(index);
     }
 
@@ -637,9 +639,17 @@ impl Host<'_> {
         let new = s.tcb.state;
         self.trace_state(index, old, new);
         self.output(index);
-        if new == State::Closed {
+        if !matches!(new, State::Closed | State::TimeWait) && self.orphans_are_many(index) {
+            // Linux: tcp_check_oom.
+            let s = &mut self.sh.sockets[index];
+            s.tcb.abort(self.now);
+            self.trace_state(index, new, State::Closed);
+            self.output(index);
+        }
+        if self.sh.sockets[index].tcb.state == State::Closed {
             self.connection_over(index, old);
         } else {
+            self.tally(index);
             self.notify(index);
         }
         self.deliver_looped();
@@ -648,6 +658,7 @@ impl Host<'_> {
     /// Remove every trace of the socket.
     pub(super) fn free(&mut self, index: u32) {
         self.touch(index);
+        self.untally(index);
         self.disarm(index);
         self.forget_sent(index);
         self.sh.unhash_connection(index);

@@ -63,6 +63,17 @@ impl Host<'_> {
         for (index, s) in self.sh.sockets.iter_in_use() {
             self.check_socket(index, s, &mut f);
         }
+        let mut tallies = super::Tallies::default();
+        for (index, s) in self.sh.sockets.iter_in_use() {
+            f.expect(s.tally == s.counts_as(), || {
+                format!("socket {index} counts as {:?}", s.tally)
+            });
+            tallies.time_waits += u32::from(s.tally == super::Tally::TimeWait);
+            tallies.orphans += u32::from(s.tally == super::Tally::Orphan);
+        }
+        f.expect(self.sh.tallies == tallies, || {
+            format!("{:?}, should be {tallies:?}", self.sh.tallies)
+        });
         f.same("sockets in the journal", self.sh.journal_len, 0);
         f.same("segments left on the loopback", self.sh.looped.len(), 0);
         f.0

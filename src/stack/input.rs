@@ -1,6 +1,6 @@
 //! Packets in: from the device or the loopback to the connection, listener or RST they get.
 
-use super::buffers::{BufId, LARGE};
+use super::buffers::{BufId, LARGE, SMALL};
 use super::impair::attention;
 use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
@@ -14,7 +14,12 @@ use crate::wire::{self, IcmpError, Malformed, Packet};
 const IPV6_MIN_MTU: u32 = 1280;
 
 /// Payload up to this size is copied out of the buffer that the device wrote it to.
-const COPY_BREAK: u32 = 2048;
+const COPY_BREAK: u32 = SMALL as u32;
+/// Payload of this size keeps that buffer, a large one, however much its connection holds ...
+const WORTH_A_BUFFER: u32 = LARGE as u32 / 4;
+/// ... and smaller payload while the connection holds fewer pieces than this. Else a peer that
+/// sends packets of 2,049 bytes would have 32 times as much memory held as it sends.
+const FEW: u32 = 16;
 
 /// What the device's packet asks for, once the borrow of its bytes is over.
 enum Arrived {
@@ -87,15 +92,10 @@ impl Host<'_> {
                 payload,
             }) => {
                 self.sh.counters.in_segs += 1;
-                let payload = self.take_payload(buf, payload, &segment);
-                self.trace_segment(
-                    0,
-                    Direction::In,
-                    Endpoint::new(src, segment.src_port),
-                    Endpoint::new(dst, segment.dst_port),
-                    &segment,
-                    false,
-                );
+                let remote = Endpoint::new(src, segment.src_port);
+                let local = Endpoint::new(dst, segment.dst_port);
+                let payload = self.take_payload(buf, payload, &segment, local, remote);
+                self.trace_segment(0, Direction::In, remote, local, &segment, false);
                 self.segment_arrives(src, dst, &segment, payload);
             }
             Some(Arrived::Icmp {
@@ -201,32 +201,69 @@ impl Host<'_> {
         !a.is_any() && (a == self.sh.config.addr4 || a == self.sh.config.addr6)
     }
 
-    /// The payload as a queue: small ones copied, large ones by reference.
-    fn take_payload(&mut self, buf: BufId, at: usize, seg: &Segment) -> Queue {
+    /// The payload as a queue: large ones by reference, others copied. Less than all of it, or
+    /// nothing, when memory is short.
+    fn take_payload(
+        &mut self,
+        buf: BufId,
+        at: usize,
+        seg: &Segment,
+        local: Endpoint,
+        remote: Endpoint,
+    ) -> Queue {
         let mut q = Queue::default();
         if seg.len == 0 {
             return q;
         }
-        let mut p = pools!(self.sh);
-        let (mut keep, mut off) = (buf, at as u32);
-        if seg.len <= COPY_BREAK
-            && let Some(small) = p.buffers.alloc(seg.len as usize)
-        {
-            let mut copy = [0u8; COPY_BREAK as usize];
-            let n = seg.len as usize;
-            copy[..n].copy_from_slice(&p.buffers.bytes(buf)[at..at + n]);
-            p.buffers.bytes_mut(small)[..n].copy_from_slice(&copy[..n]);
-            (keep, off) = (small, 0);
-        } else {
-            p.buffers.retain(buf);
-        }
         // `seq` of payload: after the SYN, if there is one.
-        let seq = seg.seq + u32::from(seg.flags.has(Flags::SYN));
-        match p.chunk(keep, off, seg.len, seq) {
-            Some(c) => q.push(&mut p, c),
-            None => p.buffers.release(keep),
+        let mut seq = seg.seq + u32::from(seg.flags.has(Flags::SYN));
+        let mut held = None;
+        if seg.len > COPY_BREAK && self.sh.buffers.may_queue_large() {
+            let fills = seg.len >= WORTH_A_BUFFER;
+            if fills || *held.get_or_insert_with(|| self.pieces_held(local, remote)) < FEW {
+                let mut p = pools!(self.sh);
+                p.buffers.retain(buf);
+                match p.chunk(buf, at as u32, seg.len, seq) {
+                    Some(c) => q.push(&mut p, c),
+                    None => p.buffers.release(buf),
+                }
+                return q;
+            }
+        }
+        let (mut from, mut left) = (at, seg.len as usize);
+        while left > 0 {
+            let needy = self.sh.buffers.is_short()
+                && *held.get_or_insert_with(|| self.pieces_held(local, remote)) == 0;
+            let mut p = pools!(self.sh);
+            let n = left.min(SMALL);
+            let Some(small) = p.buffers.alloc_to_queue(n, needy) else {
+                break;
+            };
+            if let Some((bytes, to)) = p.buffers.pair(buf, small)
+                && let Some(bytes) = bytes.get(from..from + n)
+            {
+                to[..n].copy_from_slice(bytes);
+            }
+            match p.chunk(small, 0, n as u32, seq) {
+                Some(c) => q.push(&mut p, c),
+                None => {
+                    p.buffers.release(small);
+                    break;
+                }
+            }
+            (from, left, seq) = (from + n, left - n, seq + n as u32);
+        }
+        if left > 0 {
+            self.sh.counters.no_buffers += 1;
         }
         q
+    }
+
+    /// Pieces of received payload that the connection between the two holds.
+    fn pieces_held(&self, local: Endpoint, remote: Endpoint) -> u32 {
+        let index = self.sh.find_connection(local, remote);
+        let s = index.and_then(|i| self.sh.sockets.get(i));
+        s.map_or(0, |s| s.rx.chunks + s.ooo.chunks)
     }
 
     /// A segment for this host. Takes over `payload`.

@@ -14,6 +14,7 @@
 //! | `queue.rs`, `buffers.rs` | payload |
 //! | `ready.rs`, `readiness.rs`, `wait.rs` | what poll would say, who waits for it |
 //! | `timers.rs` | deadlines |
+//! | `tally.rs` | how many live on without a program; when they are too many |
 //! | `urgent.rs` | MSG_OOB |
 //! | `recover.rs` | after a death in the lock |
 //! | `check.rs` | what must hold between calls |
@@ -40,6 +41,7 @@ mod recover;
 mod shared;
 mod socket;
 mod table;
+mod tally;
 pub mod timers;
 mod urgent;
 pub mod wait;
@@ -55,6 +57,7 @@ pub use ready::Ready;
 pub use shared::{Counters, HostConfig, Open, Shared};
 pub use socket::{Family, Owner, SockId, Socket, SocketOptions};
 pub use table::Row;
+pub use tally::{Tallies, Tally};
 
 use crate::link::Device;
 use crate::time::Instant;

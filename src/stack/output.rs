@@ -395,6 +395,13 @@ impl Host<'_> {
             self.grow_send_buffer(index);
         }
         self.output(index);
+        if self.sh.sockets[index].tcb.state == State::TimeWait
+            && old != State::TimeWait
+            && self.time_waits_are_many(index)
+        {
+            // Its last ACK is on its way; should that be lost, the peer gets a RST.
+            self.sh.sockets[index].tcb.end_time_wait();
+        }
         let s = &mut self.sh.sockets[index];
         let new = s.tcb.state;
         if e.has(Events::CONNECTED) {
@@ -430,6 +437,7 @@ impl Host<'_> {
         {
             self.notify(index);
         }
+        self.tally(index);
         self.arm(index);
     }
 

@@ -18,7 +18,7 @@ fn keyed_hash(secret: &[u8; 16], what: impl Hash) -> u64 {
 }
 
 impl Shared {
-    fn bucket(&self, local: Endpoint, remote: Endpoint) -> usize {
+    pub(super) fn bucket(&self, local: Endpoint, remote: Endpoint) -> usize {
         keyed_hash(&self.secret, (local, remote)) as usize % CONN_BUCKETS
     }
 

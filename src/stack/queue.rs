@@ -8,6 +8,9 @@ use crate::tcp::SeqNum;
 /// The longest piece that is copied behind another.
 const MERGED: usize = 512;
 
+/// Pieces that queues of data to be sent don't take if they have some.
+const RESERVED: u32 = 1 << 15;
+
 /// A piece of a buffer, in a queue.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -68,6 +71,11 @@ macro_rules! pools {
 pub(crate) use pools;
 
 impl Pools<'_> {
+    /// Pieces are left only for queues that have none, and for what is under way on the loopback.
+    fn are_short(&self) -> bool {
+        self.chunks.in_use() >= MAX_CHUNKS as u32 - RESERVED
+    }
+
     /// A new piece of `buf` (whose reference it takes over).
     pub fn chunk(&mut self, buf: BufId, off: u32, len: u32, seq: SeqNum) -> Option<u32> {
         let i = self.chunks.alloc()?;
@@ -231,12 +239,18 @@ impl Queue {
             };
             let n = data.len().min(room);
             if n == 0 || begins {
+                if self.chunks > 0 && p.are_short() {
+                    break;
+                }
                 // A new piece: of the same buffer while it has room, else of a new one.
                 let (buf, off) = if n > 0 {
                     p.buffers.retain(buf);
                     (buf, end)
                 } else {
-                    match p.buffers.alloc(data.len().min(65536)) {
+                    match p
+                        .buffers
+                        .alloc_to_queue(data.len().min(65536), self.chunks == 0)
+                    {
                         Some(buf) => (buf, 0),
                         None => break,
                     }

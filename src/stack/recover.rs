@@ -94,6 +94,7 @@ impl Host<'_> {
         self.sh.rebuild_tables();
         self.rebuild_timers(&suspects);
         self.rebuild_listeners();
+        self.tally_all();
         // From here on the others can be used, and the RSTs delivered.
         let touched = self.sh.journal_len;
         self.deliver_looped();
@@ -104,6 +105,7 @@ impl Host<'_> {
                 self.settled(touched);
             }
         }
+        self.tally_all();
         self.settled(0);
         self.go_on();
     }

@@ -119,6 +119,8 @@ pub struct Shared {
     pub no_device_why: [u8; 256],
     /// The key of initial sequence numbers.
     pub secret: [u8; 16],
+    /// Connections without a program.
+    pub tallies: super::Tallies,
     /// Distinguishes this stack's descriptors from those of an earlier stack of the same name.
     pub nonce: u64,
     /// Counters.

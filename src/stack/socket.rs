@@ -109,6 +109,8 @@ pub struct Socket {
     pub orphan: bool,
     /// A child that waits in its listener's queue.
     pub embryonic: bool,
+    /// As what it is counted in [`super::Shared::tallies`].
+    pub tally: super::Tally,
     /// shutdown(SHUT_RD) was called.
     pub rcv_shutdown: bool,
     /// shutdown(SHUT_WR) was called, or the connection ended.

@@ -1,11 +1,14 @@
 //! Tests of the host: two sockets over the loopback, two hosts over a wire.
 
+mod attacks;
 mod floods;
 mod fragments;
 mod impaired;
 mod instructions;
 mod kills;
+mod memory;
 mod net;
+mod packets;
 mod program;
 mod rules;
 mod sequences;

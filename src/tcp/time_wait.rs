@@ -22,6 +22,13 @@ impl Tcb {
         self.arm_time_wait(now);
     }
 
+    /// TIME_WAIT is cut short, for there are too many (`tcp_max_tw_buckets`).
+    pub fn end_time_wait(&mut self) {
+        if self.state == State::TimeWait {
+            self.done(&mut Outcome::default());
+        }
+    }
+
     pub(super) fn in_time_wait(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
         let flags = seg.flags;
         let paws_failed = self.paws_rejects(now, seg);

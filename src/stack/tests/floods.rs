@@ -1,22 +1,12 @@
 //! What many hostile packets can make the host keep: bounded, and others go on.
 
+use super::packets::{PEER, syn, to_us};
 use super::*;
-use crate::tcp::{Flags, Options, Segment, SeqNum};
-use crate::wire::{self, Checksum, Packet};
-use core::net::{IpAddr, Ipv4Addr};
+use crate::tcp::{Segment, SeqNum};
+use crate::wire::{self, Packet};
+use core::net::Ipv4Addr;
 
-const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
-
-fn packet(from: Ipv4Addr, segment: &Segment, data: &[u8]) -> Vec<u8> {
-    let mut h = [0; wire::MAX_HEADERS];
-    let (src, dst) = (IpAddr::from(from), IpAddr::from(US));
-    let full = Checksum::Full;
-    let (n, _) = wire::emit_tcp(src, dst, segment, &[data], 0, 64, 1, full, &mut h);
-    [&h[..n], data].concat()
-}
-
-fn feed(host: &mut TestHost, packet: Vec<u8>) -> Vec<Segment> {
+pub fn feed(host: &mut TestHost, packet: Vec<u8>) -> Vec<Segment> {
     host.wire.inward.push_back(packet);
     host.with(|h| h.receive(10));
     let told = host
@@ -31,13 +21,13 @@ fn feed(host: &mut TestHost, packet: Vec<u8>) -> Vec<Segment> {
 }
 
 /// The same without the check after each packet, which looks at everything.
-fn feed_quickly(host: &mut TestHost, packets: impl Iterator<Item = Vec<u8>>) {
+pub fn feed_quickly(host: &mut TestHost, packets: impl Iterator<Item = Vec<u8>>) {
     host.wire.inward.extend(packets);
     host.with(|h| while h.receive(100) > 0 {});
     host.wire.out.clear();
 }
 
-fn listener(host: &mut TestHost, backlog: i32) -> SockId {
+pub fn listener(host: &mut TestHost, backlog: i32) -> SockId {
     host.with(|h| {
         let l = create(h);
         h.bind(l, Endpoint::new(Addr::ANY4, 80), true).unwrap();
@@ -46,33 +36,11 @@ fn listener(host: &mut TestHost, backlog: i32) -> SockId {
     })
 }
 
-fn syn(port: u16) -> Segment {
-    Segment {
-        src_port: port,
-        dst_port: 80,
-        seq: SeqNum(1000),
-        flags: Flags::SYN,
-        window: 60_000,
-        options: Options {
-            mss: Some(1460),
-            sack_permitted: true,
-            ..Options::default()
-        },
-        ..Segment::default()
-    }
-}
-
 /// Open a connection by hand; the segment to go on from.
-fn open(host: &mut TestHost, port: u16) -> Segment {
-    let told = feed(host, packet(PEER, &syn(port), &[]));
-    let ack = Segment {
-        seq: SeqNum(1001),
-        ack: told[0].seq + 1,
-        flags: Flags::ACK,
-        options: Options::default(),
-        ..syn(port)
-    };
-    feed(host, packet(PEER, &ack, &[]));
+pub fn open(host: &mut TestHost, port: u16) -> Segment {
+    let told = feed(host, to_us(PEER, &syn(port), &[]));
+    let ack = packets::completes(&told[0]);
+    feed(host, to_us(PEER, &ack, &[]));
     ack
 }
 
@@ -82,7 +50,7 @@ fn a_flood_of_syns_is_remembered_up_to_the_backlog() {
     let l = listener(&mut host, 128);
     let flood = (0..20_000u32).map(|n| {
         let from = Ipv4Addr::from(0x0b00_0000 + n * 7919);
-        packet(from, &syn((n % 60_000) as u16 + 1024), &[])
+        to_us(from, &syn((n % 60_000) as u16 + 1024), &[])
     });
     feed_quickly(&mut host, flood);
     assert_eq!(host.arena.lock().sockets.in_use(), 1 + 129);
@@ -113,7 +81,7 @@ fn a_cookie_that_comes_back_is_accepted_at_once() {
 }
 
 /// Memory that the connections hold: bytes of buffers, pieces.
-fn held(host: &TestHost) -> (usize, usize) {
+pub fn held(host: &TestHost) -> (usize, usize) {
     let sh = host.arena.lock();
     let (small, large) = sh.buffers.in_use();
     let bytes = small as usize * buffers::SMALL + large as usize * buffers::LARGE;
@@ -132,7 +100,7 @@ fn tiny_segments_in_order_take_little_more_than_the_buffer() {
             seq: SeqNum(1001) + n,
             ..seg
         };
-        packet(PEER, &seg, &[7])
+        to_us(PEER, &seg, &[7])
     });
     feed_quickly(&mut host, tiny);
     let (bytes, pieces) = held(&host);
@@ -151,7 +119,7 @@ fn tiny_segments_out_of_order_are_bounded() {
             seq: SeqNum(1001) + n * 2,
             ..seg
         };
-        packet(PEER, &seg, &[7])
+        to_us(PEER, &seg, &[7])
     });
     feed_quickly(&mut host, tiny);
     let (bytes, pieces) = held(&host);

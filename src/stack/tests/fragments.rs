@@ -3,7 +3,7 @@
 use super::*;
 use crate::stack::fragments::PACKETS;
 use crate::tcp::{Flags, Segment, SeqNum};
-use crate::wire::{self, Checksum, Packet};
+use crate::wire::{self, Packet};
 use core::net::IpAddr;
 
 /// Content after the IP header: a TCP header and data, to a port where nobody listens.
@@ -38,11 +38,7 @@ fn packet(v6: bool, id: u16) -> Vec<u8> {
         len: 460,
         ..Segment::default()
     };
-    let data = [0xab; 460];
-    let mut h = [0; wire::MAX_HEADERS];
-    let full = Checksum::Full;
-    let (n, _) = wire::emit_tcp(peer, us(v6), &segment, &[&data], 0, 64, id, full, &mut h);
-    [&h[..n], &data].concat()
+    packets::numbered(peer, us(v6), &segment, &[0xab; 460], id)
 }
 
 /// The piece of `len` bytes from `at` on.
@@ -63,11 +59,7 @@ fn piece(packet: &[u8], id: u16, at: usize, len: usize) -> Vec<u8> {
         let place = (at as u16) >> 3 | if more { 0x2000 } else { 0 };
         p[6..8].copy_from_slice(&place.to_be_bytes());
         p[2..4].copy_from_slice(&((20 + len) as u16).to_be_bytes());
-        p[10..12].fill(0);
-        let mut sum = wire::Sum::new();
-        sum.add(&p[..20]);
-        let sum = sum.checksum().to_be_bytes();
-        p[10..12].copy_from_slice(&sum);
+        packets::mend_ipv4(&mut p);
     }
     p.extend(data);
     p

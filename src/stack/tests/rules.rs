@@ -1,12 +1,12 @@
 //! What the RFCs ask of the host, rule by rule.
 
+use super::packets::{PEER, icmp, ipv4};
 use super::*;
 use crate::stack::Opt;
 use crate::tcp::{Flags, Options, Segment, SeqNum};
 use crate::wire::{self, Packet};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 
@@ -30,13 +30,10 @@ fn sent(host: &mut TestHost) -> Vec<(Segment, Vec<u8>)> {
 
 /// A segment of `peer` arrives.
 fn give(host: &mut TestHost, peer: IpAddr, to: IpAddr, segment: Segment) {
-    let mut headers = [0; wire::MAX_HEADERS];
-    let sum = wire::Checksum::Full;
     let payload = vec![0; segment.len as usize];
-    let parts = [&payload[..]];
-    let (len, _) = wire::emit_tcp(peer, to, &segment, &parts, 0, 64, 1, sum, &mut headers);
-    let packet = [&headers[..len], &payload].concat();
-    host.wire.inward.push_back(packet);
+    host.wire
+        .inward
+        .push_back(packets::tcp(peer, to, &segment, &payload));
     host.with(|h| h.receive(10));
 }
 
@@ -216,40 +213,6 @@ fn a_peer_without_mss_takes_the_least() {
     });
 }
 
-/// An IPv4 packet to this host's address.
-fn packet4(from: [u8; 4], to: [u8; 4], proto: u8, ttl: u8, body: &[u8]) -> Vec<u8> {
-    let len = (20 + body.len()) as u16;
-    let mut p = vec![
-        0x45,
-        0,
-        (len >> 8) as u8,
-        len as u8,
-        0,
-        9,
-        0,
-        0,
-        ttl,
-        proto,
-        0,
-        0,
-    ];
-    p.extend(from);
-    p.extend(to);
-    let mut sum = wire::Sum::new();
-    sum.add(&p);
-    p[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
-    p.extend(body);
-    p
-}
-
-/// An ICMP message whose checksum is right.
-fn icmp(mut message: Vec<u8>) -> Vec<u8> {
-    let mut sum = wire::Sum::new();
-    sum.add(&message);
-    message[2..4].copy_from_slice(&sum.checksum().to_be_bytes());
-    message
-}
-
 /// What the host sends when `packet` arrives.
 fn answers(host: &mut TestHost, packet: Vec<u8>) -> Vec<Vec<u8>> {
     host.wire.inward.push_back(packet);
@@ -264,7 +227,7 @@ const UDP: [u8; 8] = [0x10, 0, 0x20, 0, 0, 8, 0, 0];
 fn icmp_errors_answer_what_they_may() {
     let mut host = host();
     let (peer, own) = ([10, 0, 0, 9], [10, 0, 0, 1]);
-    let told = answers(&mut host, packet4(peer, own, 17, 64, &UDP));
+    let told = answers(&mut host, ipv4(peer, own, 17, 64, &UDP));
     assert_eq!(
         (told.len(), told[0][9], told[0][20], told[0][21]),
         (1, 1, 3, 3)
@@ -278,23 +241,20 @@ fn icmp_errors_answer_what_they_may() {
         [224, 0, 0, 1],
         [255; 4],
     ] {
-        let none = answers(&mut host, packet4(nobody, own, 17, 64, &UDP));
+        let none = answers(&mut host, ipv4(nobody, own, 17, 64, &UDP));
         assert!(none.is_empty(), "{nobody:?}");
     }
     for group in [[10, 0, 0, 255], [224, 0, 0, 1], [255; 4]] {
-        let none = answers(&mut host, packet4(peer, group, 17, 64, &UDP));
+        let none = answers(&mut host, ipv4(peer, group, 17, 64, &UDP));
         assert!(none.is_empty(), "{group:?}");
     }
-    let mut fragment = packet4(peer, own, 17, 64, &UDP);
+    let mut fragment = ipv4(peer, own, 17, 64, &UDP);
     fragment[7] = 5;
-    fragment[10..12].fill(0);
-    let mut sum = wire::Sum::new();
-    sum.add(&fragment[..20]);
-    fragment[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+    packets::mend_ipv4(&mut fragment);
     assert!(answers(&mut host, fragment).is_empty());
     // An error about a datagram nobody sent.
     let error = icmp([&[3, 3, 0, 0, 0, 0, 0, 0][..], &told[0]].concat());
-    assert!(answers(&mut host, packet4(peer, own, 1, 64, &error)).is_empty());
+    assert!(answers(&mut host, ipv4(peer, own, 1, 64, &error)).is_empty());
 }
 
 // RFC 1122 S3.1-1, S3.2.2-1, S3.2.2.6-1, S3.2.2.6-2, S3.2.2.6-3
@@ -303,12 +263,12 @@ fn echo_is_answered_and_the_unknown_is_not() {
     let mut host = host();
     let (peer, own) = ([10, 0, 0, 9], [10, 0, 0, 1]);
     let ask = icmp(vec![8, 0, 0, 0, 1, 2, 3, 4, 5, 6]);
-    let told = answers(&mut host, packet4(peer, own, 1, 64, &ask));
+    let told = answers(&mut host, ipv4(peer, own, 1, 64, &ask));
     assert_eq!(told.len(), 1);
     assert_eq!((&told[0][12..16], told[0][20]), (&own[..], 0));
     assert_eq!(told[0][24..], ask[4..]);
     let unknown = icmp(vec![200, 0, 0, 0, 1, 2, 3, 4]);
-    assert!(answers(&mut host, packet4(peer, own, 1, 64, &unknown)).is_empty());
+    assert!(answers(&mut host, ipv4(peer, own, 1, 64, &unknown)).is_empty());
 }
 
 // RFC 1122 S3.1-2, S3.2.1.3-2, S3.2.1.7-2
@@ -393,7 +353,7 @@ fn df_is_set_and_a_silent_router_is_believed() {
     let error = icmp([&[3, 4, 0, 0, 0, 0, 0, 0][..], quoted].concat());
     answers(
         &mut host,
-        packet4([10, 0, 0, 254], [10, 0, 0, 1], 1, 64, &error),
+        ipv4([10, 0, 0, 254], [10, 0, 0, 1], 1, 64, &error),
     );
     assert_eq!(host.with(|h| h.info(c).unwrap().1.snd_mss), 536);
 }
@@ -454,31 +414,15 @@ fn large_packets_are_put_together() {
             ..Segment::default()
         };
         let payload = vec![7; len as usize];
-        let mut headers = [0; wire::MAX_HEADERS];
         let (peer, own) = (PEER.octets(), [10, 0, 0, 1]);
-        let full = wire::Checksum::Full;
-        let (n, ip) = wire::emit_tcp(
-            PEER.into(),
-            Ipv4Addr::from(own).into(),
-            &segment,
-            &[&payload],
-            0,
-            64,
-            1,
-            full,
-            &mut headers,
-        );
-        let whole = [&headers[ip..n], &payload].concat();
+        let whole = packets::tcp(PEER.into(), own.into(), &segment, &payload).split_off(20);
         let pieces = whole.chunks(1400).count();
         let mut told = Vec::new();
         for (i, part) in whole.chunks(1400).enumerate() {
-            let mut p = packet4(peer, own, 6, 64, part);
+            let mut p = ipv4(peer, own, 6, 64, part);
             let more = if i + 1 < pieces { 0x2000 } else { 0 };
             p[6..8].copy_from_slice(&((i * 1400 / 8) as u16 | more).to_be_bytes());
-            p[10..12].fill(0);
-            let mut sum = wire::Sum::new();
-            sum.add(&p[..20]);
-            p[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+            packets::mend_ipv4(&mut p);
             told.extend(answers(&mut host, p));
         }
         assert_eq!(told.len(), 1, "{len}");
