@@ -74,7 +74,7 @@ fn a_cookie_that_comes_back_is_accepted_at_once() {
     let l = listener(&mut host, 0);
     host.with(|h| h.set_option(l, Opt::DeferAccept, 30))
         .unwrap();
-    feed(&mut host, packet(PEER, &syn(3999), &[]));
+    feed(&mut host, to_us(PEER, &syn(3999), &[]));
     open(&mut host, 4000);
     assert_eq!(host.arena.lock().counters.syncookies_recv, 1);
     assert!(host.with(|h| h.accept(l, Owner::default())).is_ok());
