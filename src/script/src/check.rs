@@ -82,7 +82,8 @@ pub fn check(want: &Packet, packet: &[u8], flows: &mut Flows, content: bool) -> 
     let real = codec::parse(packet).map_err(str::to_owned)?;
     match (&want.body, &real) {
         (Body::Tcp(tcp), Parsed::Tcp(ip, s)) => {
-            let flow = flows.outbound(tcp.ports, (s.src_port, s.dst_port))?;
+            let opens = tcp.flags & SYN != 0 && tcp.ack.is_none();
+            let flow = flows.outbound(tcp.ports, (s.src_port, s.dst_port), opens)?;
             check_tcp(tcp, s, flow, content)?;
             check_ip(&want.ip, ip)
         }

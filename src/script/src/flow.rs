@@ -114,11 +114,14 @@ impl Flows {
         &mut self.flows[index]
     }
 
-    /// The connection of an outbound segment as it is: expected on `ports` (the host's first).
+    /// The connection of an outbound segment as it is: expected on `ports` (the host's first). One
+    /// that `opens` may be of a connection that nothing was seen of, whatever call it comes from
+    /// (with Fast Open, a sendto or a write).
     pub fn outbound(
         &mut self,
         ports: Option<(u16, u16)>,
         real: (u16, u16),
+        opens: bool,
     ) -> Result<&mut Flow, String> {
         let index = match (ports, self.current) {
             (Some(expected), _) => {
@@ -133,13 +136,17 @@ impl Flows {
             }
             (None, Some(current)) => {
                 let f = &self.flows[current];
-                if (f.local, f.remote) != real {
+                let same = (f.local, f.remote) == real;
+                if !same && opens && self.find(real.0, real.1).is_none() {
+                    self.add(real.0, real.1)
+                } else if same {
+                    current
+                } else {
                     return Err(format!(
                         "it belongs to another connection: ports {} > {} instead of {} > {}",
                         real.0, real.1, f.local, f.remote
                     ));
                 }
-                current
             }
             (None, None) => self
                 .find(real.0, real.1)
