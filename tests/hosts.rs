@@ -59,6 +59,7 @@ fn claim09_12_by_hand() {
 }
 
 /// More handshakes at once than the listener's queue holds (RFC 4987, section 3.6).
+// RFC 4987 S3.6-1, S3.6-2
 #[test]
 fn syn_cookies() {
     let steps = [

@@ -19,6 +19,41 @@ fn every_claim_has_a_mutation_that_fits() {
     );
 }
 
+/// The same for the rules of TCP: a text that is gone, a feature without one, a test that isn't there.
+#[test]
+fn rules_that_do_not_fit_are_noticed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations-rules");
+    let _ = std::fs::remove_dir_all(&copy);
+    for folder in ["scripts", "tests"] {
+        std::fs::create_dir_all(copy.join(folder)).expect("a folder");
+    }
+    std::fs::copy(root.join("scripts/mutate"), copy.join("scripts/mutate")).expect("a copy");
+    std::fs::write(
+        copy.join("tests/mutations.toml"),
+        "[rules]\nfeatures = [\"RACK\"]\n[[rule]]\nname = \"gone\"\nfeature = \"PRR\"\nwhy = \"\"\n\
+         file = \"scripts/mutate\"\nfind = \"no such \\u0074ext\"\nreplace = \"1\"\n\
+         fails = [\"tcp::tests::none\"]\n",
+    )
+    .expect("a table");
+    let out = Command::new("python3")
+        .arg(copy.join("scripts/mutate"))
+        .args(["--rules", "gone"])
+        .output()
+        .expect("python3");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    for wanted in [
+        "gone: its text is found 0 times in scripts/mutate",
+        "gone: there is no test tcp::tests::none",
+        "no rule is broken for the feature 'RACK'",
+        "'PRR' is no feature of [rules]",
+    ] {
+        assert!(said.contains(wanted), "{wanted:?} is not in: {said}");
+    }
+    let _ = std::fs::remove_dir_all(&copy);
+}
+
 /// The check itself notices a text that is gone, and a test that has no mutation.
 #[test]
 fn what_does_not_fit_is_noticed() {

@@ -15,6 +15,7 @@ const DEFAULT_MSS: u16 = 536;
 
 impl Host<'_> {
     /// Answer a SYN with a cookie.
+    // RFC 4987 S3.6-1
     pub(super) fn send_cookie(
         &mut self,
         listener: u32,

@@ -66,6 +66,7 @@ impl Incomplete {
         if there.iter().any(|s| s.0 <= start && end <= s.1) {
             return Fit::Repeated;
         }
+        // RFC 5722 S4-2
         if there.iter().any(|s| s.0 < end && start < s.1) {
             return Fit::Impossible;
         }

@@ -375,6 +375,8 @@ impl Host<'_> {
             IcmpError::Prohibited if v6 => (TcpError::Prohibited, true),
             IcmpError::Prohibited => (TcpError::HostUnreachable, false),
             IcmpError::ParameterProblem => (TcpError::Protocol, true),
+            // RFC 6633 S2-2, S8-1
+            // RFC 5927 S6.2-1
             // RFC 9293 MUST-55
             IcmpError::Other => return,
         };

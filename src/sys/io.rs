@@ -412,3 +412,22 @@ pub fn read_file(path: &CStr) -> Option<Vec<u8>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    // RFC 6528 S4-1
+    #[test]
+    fn random_is_the_kernels() {
+        let mut drawn = std::collections::BTreeSet::new();
+        for _ in 0..64 {
+            let mut key = [0u8; 16];
+            super::random(&mut key).expect("getrandom");
+            assert!(drawn.insert(key));
+        }
+        // No byte is left as it was: each takes many values.
+        for at in 0..16 {
+            let values: std::collections::BTreeSet<u8> = drawn.iter().map(|k| k[at]).collect();
+            assert!(values.len() > 32, "byte {at}: {values:?}");
+        }
+    }
+}

@@ -208,6 +208,7 @@ impl Tcb {
     }
 
     /// Linux's `tcp_cong_control`.
+    // RFC 3168 S6.1.2-6
     fn control_congestion(&mut self, now: Instant, news: &News) {
         let delivered = news.rate.acked_sacked;
         if self.reducing() && !self.cc.is_model_based() {
@@ -247,6 +248,7 @@ impl Tcb {
     /// RFC 9293's window update (section 3.10.7.4), as Linux's `tcp_may_update_window` has it;
     /// true if it was one.
     fn take_window(&mut self, now: Instant, seg: &Segment) -> bool {
+        // RFC 7323 S2.3-7
         let shift = if seg.flags.has(Flags::SYN) {
             0
         } else {
@@ -331,6 +333,7 @@ impl Tcb {
 
     /// TS.Recent (RFC 7323, section 4.3, rule 2): "If SEG.TSval >= TS.Recent and SEG.SEQ <=
     /// Last.ACK.sent, then SEG.TSval is copied to TS.Recent".
+    // RFC 7323 S3.2-9, S4.3-1, S4.3-2, S4.3-3, S5.2-3
     pub(super) fn update_ts_recent(&mut self, now: Instant, seg: &Segment) {
         if let Some((tsval, _)) = seg.options.timestamps
             && seg.seq.le(self.rcv_wup)

@@ -47,6 +47,7 @@ pub fn make(
 
 /// The size of segment that was told by the SYN whose cookie this is; none if it is no cookie
 /// of ours, or one that is too old.
+// RFC 4987 S3.6-2, S3.6-3
 pub fn check(
     now: Instant,
     key: &[u8; 16],
@@ -88,6 +89,7 @@ fn hashed(key: &[u8; 16], domain: u8, tuple: &[u8; 36], numbers: [u32; 3]) -> u3
 
 /// The timestamp to send instead of `clock`, which tells the time: not later, and with what was
 /// agreed in its last bits. `scale` is the peer's shift.
+// RFC 4987 S3.6-4
 pub fn stamp(clock: u32, scale: Option<u8>, sack: bool) -> u32 {
     let options = scale.map_or(NO_SCALING, u32::from) & NO_SCALING | if sack { SACK } else { 0 };
     let stamped = clock & !OPTION_MASK | options;
@@ -136,6 +138,7 @@ mod tests {
         }
     }
 
+    // RFC 4987 S3.6-3
     #[test]
     fn it_is_good_for_one_to_two_minutes() {
         let start = Instant(600_000_000_000);
@@ -148,6 +151,7 @@ mod tests {
         assert_eq!(at(120), None);
     }
 
+    // RFC 4987 S3.6-2
     #[test]
     fn guesses_fail() {
         let now = Instant(5_000_000_000_000);
@@ -163,6 +167,7 @@ mod tests {
         assert!(check(now, &[8; 16], &TUPLE, SeqNum(77), cookie, false).is_none());
     }
 
+    // RFC 4987 S3.6-4
     #[test]
     fn options_come_back() {
         for clock in [0, 63, 64, 1_000_003] {

@@ -70,7 +70,7 @@ impl Tcb {
 
     /// Mark a segment. `fresh`: it bears data that was never sent (section 6.1.5: nothing else
     /// is ECT).
-    // RFC 3168 S6.1.1-2, S6.1.1-4, S6.1.2-1, S6.1.2-4, S6.1.2-5, S6.1.4-1, S6.1.5-1, S6.1.6-1
+    // RFC 3168 S6.1.1-2, S6.1.1-4, S6.1.2-1, S6.1.2-4, S6.1.2-5, S6.1.4-1, S6.1.5-1, S6.1.6-1, S5-2, S5.2-1, S5.2-2
     // RFC 9293 SHLD-8
     pub(super) fn ecn_mark(&mut self, seg: &mut Segment, fresh: bool) {
         if !self.ecn.ok {

@@ -23,6 +23,7 @@ impl Tcb {
         if matches!(self.state, State::Closed | State::Listen | State::TimeWait) {
             return out;
         }
+        // RFC 5927 S4.1-1
         // RFC 5927, section 4.1: SND.UNA =< SEG.SEQ < SND.NXT (Linux: =<).
         if quoted.lt(self.snd_una) || quoted.gt(self.snd_nxt) {
             return out;
@@ -52,6 +53,7 @@ impl Tcb {
                 }
                 // RFC 9293 MUST-47, MUST-56, SHLD-25
                 // RFC 1122 S3.2.2.1-3
+                // RFC 5927 S5.2-1
                 self.soft_error = Some(error);
                 out.events.add(Events::SOFT_ERROR);
             }
@@ -61,7 +63,8 @@ impl Tcb {
 
     /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
     // RFC 1191 S3-1, S3-2, S3-3, S6.4-1, S6.4-2
-    // RFC 8201 S4-1, S4-4
+    // RFC 8201 S4-1, S4-4, S4-7, S5.2-1, S5.4-1, S5.4-2
+    // RFC 7323 S5.7-1
     pub fn on_packet_too_big(
         &mut self,
         _now: Instant,

@@ -238,6 +238,7 @@ impl Tcb {
             return;
         }
         self.take_urgent(seg, out);
+        // RFC 3168 S6.1.5-2
         self.ecn_received(seg);
         if !self.take_payload(now, seg, rx, out) {
             return;
@@ -254,6 +255,8 @@ impl Tcb {
     }
 
     /// PAWS, sequence number, RST, SYN: the first four checks (Linux: `tcp_validate_incoming`).
+    // RFC 5961 S1.1-1, S3.2-5, S4.2-3, S4.2-4
+    // RFC 7323 S5.3-2
     fn validate(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) -> bool {
         let flags = seg.flags;
         match self.paws(now, seg) {
@@ -366,7 +369,7 @@ impl Tcb {
     }
 
     /// RFC 7323, section 5.3, rule R1, with Linux's exception for reordered duplicate ACKs.
-    // RFC 7323 S5.3-1
+    // RFC 7323 S5.3-1, S5.3-3
     fn paws(&self, now: Instant, seg: &Segment) -> Paws {
         if !self.paws_rejects(now, seg) {
             return Paws::Fine;

@@ -16,6 +16,7 @@ pub fn initial_seq(now: Instant, key: &[u8; 16], tuple: &[u8]) -> SeqNum {
 }
 
 /// The offset of a connection's timestamps (RFC 7323, section 5.4), by the same key.
+// RFC 7323 S7.1-1
 pub fn timestamp_offset(key: &[u8; 16], addresses: &[u8]) -> u32 {
     hash(key, b't', addresses)
 }

@@ -89,6 +89,7 @@ impl Tcb {
     /// Retransmissions stay without answer: perhaps what is large is lost, and nobody says so
     /// (Linux: `tcp_mtu_probing`).
     // RFC 4821 S7.7-1, S7.7-2
+    // RFC 9293 MUST-20, SHLD-10
     pub(super) fn suspect_black_hole(&mut self, now: Instant) {
         let silent = |since| {
             let limit = self.model_timeout(self.sysctl.tcp_retries1.into(), MODEL_RTO_MIN_MS);

@@ -183,6 +183,7 @@ impl Tcb {
             clamp = space.max(1);
         }
         let limits = (self.sysctl.tcp_rmem[2], self.sysctl.rmem_max);
+        // RFC 7323 S2.3-5
         let chosen = window::select_initial_window(space, mss, clamp, self.wscale_ok, limits);
         self.rcv_wnd = chosen.wnd;
         self.rcv_ssthresh = chosen.wnd;
@@ -210,7 +211,7 @@ impl Tcb {
         }
         match o.wscale {
             // RFC 7323, section 2.3: more than 14 is taken for 14.
-            // RFC 7323 S2.2-1, S2.3-2
+            // RFC 7323 S2.2-1, S2.3-2, S2.3-6
             Some(shift) if self.wscale_ok => self.snd_wscale = shift.min(MAX_WSCALE),
             _ => self.without_scaling(),
         }
@@ -218,6 +219,7 @@ impl Tcb {
         if let Some((tsval, _)) = o.timestamps
             && self.sysctl.tcp_timestamps != 0
         {
+            // RFC 7323 S3.2-10
             self.ts_ok = true;
             self.ts_recent = tsval;
             self.ts_recent_at = now;

@@ -146,6 +146,7 @@ impl Tcb {
         // Where both opened, our SYN is repeated with an ACK: it goes on offering what it did.
         let agreed_only = answer && self.passive;
         let offers = |agreed: bool, sysctl: u8| if agreed_only { agreed } else { sysctl != 0 };
+        // RFC 7323 S2.2-4, S2.3-4
         let scales = offers(self.wscale_ok, self.sysctl.tcp_window_scaling);
         let options = Options {
             // RFC 9293 MUST-14, MUST-65, SHLD-5
@@ -153,6 +154,7 @@ impl Tcb {
             wscale: scales.then_some(self.syn_wscale),
             // RFC 2018 S2-1
             sack_permitted: offers(self.sack_ok, self.sysctl.tcp_sack),
+            // RFC 7323 S3.2-8
             timestamps: offers(self.ts_ok, self.sysctl.tcp_timestamps)
                 .then(|| (self.ts_now(now), self.ts_recent)),
             ..Options::default()
@@ -206,7 +208,7 @@ impl Tcb {
         };
         let mut options = Options::default();
         if self.ts_ok {
-            // RFC 7323 S3.2-1, S3.2-2, S3.2-6
+            // RFC 7323 S3.2-1, S3.2-2, S3.2-6, S5.2-6
             options.timestamps = Some((self.ts_now(now), self.ts_recent));
         }
         // Before the options are settled: what decides the size of the pieces on the wire.
@@ -345,7 +347,7 @@ impl Tcb {
     }
 
     /// What was lost, once more (Linux: `tcp_xmit_retransmit_queue`).
-    // RFC 6675 S4-2, S4-5
+    // RFC 6675 S4-2, S4-5, S4-8, S5-10
     fn retransmission(
         &mut self,
         now: Instant,

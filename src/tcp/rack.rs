@@ -41,6 +41,7 @@ fn micros(d: Duration) -> u32 {
 
 impl Tcb {
     /// A record arrived (RFC 8985, section 6.2, steps 1 and 2).
+    // RFC 8985 S7.3-5
     pub(super) fn rack_advance(&mut self, now: Instant, s: &Sent, news: &News) {
         let rtt = micros(now.since(s.at));
         if s.again() {
@@ -60,7 +61,7 @@ impl Tcb {
     }
 
     /// The reordering window (section 6.2, step 4), microseconds.
-    // RFC 8985 S6.2-1, S6.2-2
+    // RFC 8985 S3.3.2-1, S3.3.2-2, S3.3.2-4, S3.3.2-5
     fn reordering_window(&self) -> u32 {
         if self.recovery.reord_seen == 0 {
             let no_threshold = self.sysctl.tcp_recovery & NO_THRESHOLD != 0;
@@ -108,6 +109,7 @@ impl Tcb {
     }
 
     /// After an ACK (Linux: `tcp_rack_mark_lost`): true if the reordering timer was started.
+    // RFC 8985 S6.2-2, S8-1
     pub(super) fn rack_mark_lost(&mut self, now: Instant, sent: &mut [Sent]) -> bool {
         if !self.rack.advanced {
             return false;
@@ -142,7 +144,7 @@ impl Tcb {
     }
 
     /// Section 6.2, step 4: a round trip with duplicates widens the window.
-    // RFC 8985 S4-4
+    // RFC 8985 S4-4, S3.3.2-3
     pub(super) fn rack_adapt(&mut self, news: &News) {
         let Some(prior) = news.rate.prior_delivered else {
             return;

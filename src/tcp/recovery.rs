@@ -138,7 +138,7 @@ impl Tcb {
     }
 
     /// The ACK is doubtful, or the state is (Linux: `tcp_fastretrans_alert`).
-    // RFC 6675 S5-2, S5-3
+    // RFC 6675 S5-2, S5-3, S5-4, S5-9
     pub(super) fn alert(&mut self, now: Instant, dups: u32, news: &mut News, sent: &mut [Sent]) {
         let una = self.snd_una;
         if self.sent.packets_out == 0 {
@@ -262,7 +262,7 @@ impl Tcb {
         self.bound_dupacks();
     }
 
-    // RFC 8985 S4-1
+    // RFC 8985 S4-1, S1-1, S9.2-1
     fn identify_loss(&mut self, now: Instant, news: &mut News, sent: &mut [Sent]) {
         if self.sent.packets_out == 0 {
             return;
@@ -340,6 +340,7 @@ impl Tcb {
 
     /// RFC 6937, with Linux's PRR-SSRB and its guard against new losses.
     // RFC 6937 S3-1
+    // RFC 8985 S9.3-1, S9.3-2
     pub(super) fn proportional_rate(&mut self, delivered: u32, lost: u32, advanced: bool) {
         let prior = self.cc.prior_cwnd();
         if delivered == 0 || prior == 0 || self.cc.is_model_based() {
@@ -418,6 +419,8 @@ impl Tcb {
     }
 
     /// The retransmission timer ran out (RFC 5681, section 3.1; Linux: `tcp_enter_loss`).
+    // RFC 6675 S5.1-1, S5.1-2, S5.1-3, S5.1-5
+    // RFC 4015 S3.1-2
     pub(super) fn enter_loss(&mut self, now: Instant, sent: &mut [Sent]) {
         let ca = self.recovery.ca;
         let first_trouble = ca < CaState::Recovery;
@@ -441,6 +444,7 @@ impl Tcb {
         self.recovery.recover = self.snd_nxt;
         self.recovery.hold = false;
         self.ecn_queue_cwr();
+        // RFC 5682 S2.1-2, S2.1-3, S3.1-2, S3.1-3
         // RFC 5682, section 2.1, step 1, with Linux's leave for repeated timeouts.
         self.recovery.frto =
             self.sysctl.tcp_frto != 0 && (first_trouble || self.timers.retransmits > 0);

@@ -90,6 +90,7 @@ impl RttEstimator {
     /// A round-trip time that is too short for the estimator's granularity may still be the
     /// least (Linux: `tcp_update_rtt_min`). The least of five minutes counts.
     pub fn note_min(&mut self, now: Instant, us: u32) {
+        // RFC 8985 S6.2-1
         if us <= self.min_rtt || now.since(self.min_rtt_at) > MIN_RTT_LIFE {
             self.min_rtt = us;
             self.min_rtt_at = now;

@@ -11,6 +11,7 @@ type Block = (SeqNum, SeqNum);
 impl Tcb {
     /// What the peer holds beyond `snd_una`.
     // RFC 2018 S5-1
+    // RFC 6675 S4-6, S5-7, S5.1-4
     pub(super) fn take_sacks(
         &mut self,
         now: Instant,

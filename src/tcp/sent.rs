@@ -166,6 +166,7 @@ impl SentList {
     /// Linux's `tcp_packets_in_flight`; RFC 6675's `pipe`, in segments.
     // RFC 3042 S2-1, S2-2
     // RFC 5681 S3.2-3, S3.2-4, S3.2-8, S3.2-9
+    // RFC 6675 S4-7
     pub(super) fn in_flight(&self) -> u32 {
         (self.packets_out + self.retrans_out).saturating_sub(self.sacked_out + self.lost_out)
     }

@@ -29,6 +29,7 @@ pub(super) enum Tail {
 
 impl Tcb {
     /// `TLP_calc_PTO` (section 7.2); `None` where a probe is not allowed.
+    // RFC 8985 S7.2-2, S7.2-3
     fn probe_timeout(&self) -> Option<Duration> {
         let calm = matches!(self.recovery.ca, CaState::Open | CaState::Cwr);
         if !matches!(self.sysctl.tcp_early_retrans, 3 | 4)
@@ -53,6 +54,7 @@ impl Tcb {
 
     /// Start the probe's timer, or the retransmission timer. `all`: all in flight counts as
     /// sent now.
+    // RFC 8985 S7.2-1
     pub(super) fn rearm_probe(&mut self, now: Instant, sent: &[Sent], all: bool) {
         let Some(timeout) = self.probe_timeout() else {
             return self.rearm_retransmit_from_head(now, sent);
@@ -70,6 +72,7 @@ impl Tcb {
     }
 
     /// The probe's timer ran out (section 7.3): the retransmission timer starts over.
+    // RFC 8985 S7.3-1, S7.3-2
     pub(super) fn on_probe_timer(&mut self, now: Instant, _sent: &mut [Sent]) {
         if self.timers.tail == Tail::None && self.sent.packets_out > 0 {
             self.timers.tail = Tail::Owed;
@@ -78,6 +81,7 @@ impl Tcb {
     }
 
     /// The probe that is owed: new data if there is any, else the last segment again.
+    // RFC 8985 S7.3-3, S7.3-4, S7.3-5, S7.3-6
     pub(super) fn tail_probe(&mut self, now: Instant, sent: &mut [Sent]) -> Option<Transmit> {
         if self.timers.tail != Tail::Owed {
             return None;
@@ -120,6 +124,7 @@ impl Tcb {
     }
 
     /// An ACK came: what became of the probe (section 7.4; Linux: `tcp_process_tlp_ack`).
+    // RFC 8985 S7.4.2-1, S7.4.2-2
     pub(super) fn end_tail_probe(&mut self, ack: SeqNum, news: &News) {
         if !matches!(self.timers.tail, Tail::New | Tail::Again) || ack.lt(self.tail_end) {
             return;

@@ -25,6 +25,7 @@ impl Tcb {
 
     /// The ACK was caused by what was sent before any retransmission (RFC 3522), or there was
     /// none.
+    // RFC 3522 S3.2-2
     fn only_delayed(&self, news: &News) -> bool {
         match self.recovery.retrans_ts {
             Some(ts) => news.echoes_before(ts),
@@ -32,6 +33,7 @@ impl Tcb {
         }
     }
 
+    // RFC 4015 S2-1
     fn may_undo(&self, news: &News) -> bool {
         let r = &self.recovery;
         r.undo_marker.is_some() && (r.undo_retrans == 0 || self.only_delayed(news))
@@ -83,6 +85,7 @@ impl Tcb {
     }
 
     /// Every copy was reported to be one too many.
+    // RFC 3708 S3-1
     pub(super) fn try_undo_dsack(&mut self) -> bool {
         let r = &self.recovery;
         if r.undo_marker.is_none() || r.undo_retrans != 0 {
@@ -127,7 +130,7 @@ impl Tcb {
     }
 
     /// An ACK after a timeout (Linux: `tcp_process_loss`).
-    // RFC 5682 S3.1-1
+    // RFC 5682 S3.1-1, S2.1-4
     pub(super) fn go_on_after_timeout(&mut self, dups: u32, news: &News, sent: &mut [Sent]) {
         let recovered = self.snd_una.ge(self.recovery.recover);
         if news.advanced && self.try_undo_loss(false, news, sent) {

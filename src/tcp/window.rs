@@ -153,6 +153,7 @@ impl Tcb {
             // RFC 7323 S2.4-2, S2.4-3
             window = align(current, self.rcv_wscale);
         }
+        // RFC 7323 S2.3-8
         window = window.min(65_535 << self.rcv_wscale);
         debug_assert!(
             window >= current || current > 65_535 << self.rcv_wscale,

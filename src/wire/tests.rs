@@ -486,6 +486,8 @@ fn echo_and_its_reply() {
     assert_eq!(emit_echo_reply(A4, B4, &[0; 65535], &mut [0; 70000]), None);
 }
 
+// RFC 6633 S2-2, S8-1
+// RFC 5927 S6.2-1
 // RFC 9293 MUST-54, MUST-55
 // RFC 1122 S3.2.2-3, S3.2.2.1-2, S3.2.2.4-1, S3.2.2.5-2
 #[test]

@@ -14,6 +14,8 @@ pub struct Citation {
     /// What the comment stands above or in: a function, a constant ...
     pub symbol: Option<String>,
     pub test: bool,
+    /// An annotation of a test that nothing runs: why.
+    pub idle: Option<&'static str>,
 }
 
 impl Citation {
@@ -69,6 +71,8 @@ impl Scan {
         self.citations
             .iter()
             .filter(|c| c.rfc == rfc && c.ids.iter().any(|i| i == id))
+            // What documents say is neither.
+            .filter(|c| c.test || c.file.starts_with("src/"))
             .partition(|c| !c.test)
     }
 
@@ -115,6 +119,9 @@ impl Scan {
                 if extension == "rs" {
                     c.symbol = symbol(&lines, first, i);
                 }
+                if c.test && !c.ids.is_empty() {
+                    c.idle = idle(name, &lines, first, i);
+                }
                 self.citations.push(c);
             }
         }
@@ -153,6 +160,48 @@ fn comment<'a>(line: &'a str, extension: &str) -> Option<&'a str> {
         }
     }
     (extension == "pkt").then(|| line.strip_prefix('#'))?
+}
+
+/// Why what stands below or around the comment of lines `first..after` is no test that runs.
+fn idle(name: &str, lines: &[&str], first: usize, after: usize) -> Option<&'static str> {
+    let indent = |l: &str| l.len() - l.trim_start().len();
+    match name.rsplit('.').next().unwrap_or_default() {
+        "rs" => {}
+        "pkt" if name.starts_with("tests/conformance/") => return None,
+        "c" if name.starts_with("c-tests/") => return None,
+        _ => return Some("is in a file that no test runs"),
+    }
+    // Inside a function: what it begins with.
+    let mut begin = after;
+    if !lines
+        .get(after)
+        .is_some_and(|l| l.trim().starts_with("#[") || item(l.trim()).is_some())
+    {
+        let outer = |l: &&str| !l.trim().is_empty() && indent(l) < indent(lines[first]);
+        let fn_line = (0..first).rev().find(|&n| {
+            outer(&lines[n]) && item(lines[n].trim()).is_some() && lines[n].contains("fn ")
+        });
+        begin = fn_line.unwrap_or(after);
+        while begin > 0 && lines[begin - 1].trim().starts_with("#[") {
+            begin -= 1;
+        }
+    }
+    let mut test = false;
+    for line in lines[begin.min(lines.len())..].iter().map(|l| l.trim()) {
+        if line.starts_with("#[ignore") {
+            return Some("is ignored");
+        }
+        if line.starts_with("#[cfg") && line != "#[cfg(test)]" {
+            return Some("is not always built");
+        }
+        test |= line == "#[test]";
+        if !line.starts_with("#[") && !line.starts_with("//") {
+            // Test binaries without a harness, and tests that a macro declares.
+            let declared = line.ends_with(';') && name.starts_with("tests/");
+            return (!test && !declared).then_some("stands above no test");
+        }
+    }
+    Some("stands above nothing")
 }
 
 /// The item that follows the comment of lines `first..after`, else the one it is in.
@@ -307,7 +356,7 @@ fn is_id(word: &str) -> bool {
 
 #[cfg(test)]
 mod form {
-    use super::parse;
+    use super::{Scan, parse};
 
     fn one(text: &str) -> (u32, String, String) {
         let c = &parse(text).0[0].1;
@@ -340,5 +389,37 @@ mod form {
         let numbers: Vec<u32> = all.iter().map(|c| c.1.rfc).collect();
         assert_eq!(numbers, [1122, 2018, 5681]);
         assert_eq!(parse("as MUST-3 asks").1.len(), 1);
+    }
+
+    /// Whether the annotation in a file of tests counts.
+    fn counts(name: &str, text: &str) -> bool {
+        let mut scan = Scan::default();
+        scan.file(name, text);
+        assert_eq!(scan.citations.len(), 1, "{text}");
+        scan.citations[0].idle.is_none()
+    }
+
+    #[test]
+    fn only_tests_that_run_count() {
+        let head = "// RFC 9293 MUST-1\n";
+        let with = |rest: &str| counts("tests/a.rs", &format!("{head}{rest}"));
+        assert!(with("#[test]\nfn a() {\n}"));
+        assert!(with("/// A test.\n#[test]\n#[should_panic]\nfn a() {\n}"));
+        assert!(!with("#[test]\n#[ignore]\nfn a() {\n}"));
+        assert!(!with("#[test]\n#[ignore = \"slow\"]\nfn a() {\n}"));
+        assert!(!with("#[test]\n#[cfg(any())]\nfn a() {\n}"));
+        assert!(!with("fn helps() {\n}"));
+        assert!(
+            !with("const A: u32 = 1;\n")
+                || !counts("src/a/tests/b.rs", &format!("{head}const A: u32 = 1;\n"))
+        );
+        let inside = |above: &str| {
+            format!("{above}fn a() {{\n    let b = 1;\n    {head}    assert!(b == 1);\n}}")
+        };
+        assert!(counts("tests/a.rs", &inside("#[test]\n")));
+        assert!(!counts("tests/a.rs", &inside("#[test]\n#[ignore]\n")));
+        assert!(!counts("tests/a.rs", &inside("")));
+        assert!(counts("tests/conformance/a.pkt", head));
+        assert!(!counts("tests/other/a.pkt", head));
     }
 }

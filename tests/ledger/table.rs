@@ -54,8 +54,10 @@ pub fn render(ledger: &Ledger, scan: &Scan) -> String {
     for rfc in with_rows(ledger) {
         let _ = write!(
             out,
-            "\n## RFC {}\n\n{}.\n\n| | section | level | asks | code | test | |\n|---|---|---|---|---|---|---|\n",
-            rfc.number, rfc.title
+            "\n## RFC {}\n\n{}.{}\n\n| | section | level | asks | code | test | |\n|---|---|---|---|---|---|---|\n",
+            rfc.number,
+            rfc.title,
+            counted(rfc)
         );
         for r in &rfc.requirements {
             let (code, tests) = scan.of(rfc.number, &r.id);
@@ -74,6 +76,30 @@ pub fn render(ledger: &Ledger, scan: &Scan) -> String {
                 places(&tests)
             );
         }
+    }
+    out
+}
+
+/// How the rows come to the key words of the text.
+fn counted(rfc: &Rfc) -> String {
+    let Some(keywords) = &rfc.keywords else {
+        return String::new();
+    };
+    let sum = |c: &[(String, u32)]| c.iter().map(|c| c.1).sum::<u32>();
+    let total = sum(keywords);
+    if total == 0 {
+        return " The text has no key words in capitals.".into();
+    }
+    let rows: u32 = rfc.requirements.iter().map(|r| r.times).sum();
+    let mut out = format!(" Key words in the text: {total}; {rows} are in these rows.");
+    for (counts, why) in &rfc.aside {
+        let sections: Vec<&str> = counts.iter().map(|c| c.0.as_str()).collect();
+        let _ = write!(
+            out,
+            " Left aside, {} of section {}: {why}.",
+            sum(counts),
+            sections.join(", ")
+        );
     }
     out
 }

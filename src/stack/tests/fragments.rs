@@ -117,6 +117,7 @@ fn a_flood_of_first_pieces_holds_little_and_runs_out() {
     assert_eq!(h.with(|h| h.next_deadline()), Instant::NEVER);
 }
 
+// RFC 5722 S4-2
 #[test]
 fn overlaps_and_lies_about_the_end_are_dropped() {
     for v6 in [false, true] {

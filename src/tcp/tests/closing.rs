@@ -207,7 +207,7 @@ fn errors_of_a_reset() {
     assert_eq!(t.tcb.error(), Some(TcpError::BrokenPipe));
 }
 
-// RFC 5961 S3.2-1, S3.2-3, S3.2-4, S4.2-1, S4.2-2, S7-1
+// RFC 5961 S3.2-1, S3.2-3, S3.2-4, S4.2-1, S4.2-2, S7-1, S1.1-1, S3.2-5, S4.2-3
 #[test]
 fn blind_resets_and_syns_are_challenged() {
     // RFC 5961: in the window but not exact: a challenge ACK; outside: nothing.
@@ -328,6 +328,7 @@ fn orphans_give_up_sooner() {
 
 // RFC 9293 MUST-47, MUST-56, SHLD-25
 // RFC 1122 S3.2.2.1-3
+// RFC 5927 S4.1-1, S5.2-1
 #[test]
 fn icmp_is_soft_once_open() {
     let mut t = Solo::open();

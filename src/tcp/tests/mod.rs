@@ -2,6 +2,7 @@
 
 mod closing;
 mod control;
+mod ecn;
 mod hostile;
 mod matrix;
 mod mtu;
@@ -9,6 +10,7 @@ mod opening;
 mod pair;
 mod pushing;
 mod recovery;
+mod repair;
 mod rules;
 mod sending;
 mod seqnum;

@@ -132,6 +132,7 @@ fn the_search_ends_and_begins_anew_after_its_interval() {
 }
 
 // RFC 4821 S7.7-1, S7.7-2
+// RFC 9293 MUST-20, SHLD-10
 #[test]
 fn a_black_hole_makes_segments_small() {
     for (probing, sizes) in [

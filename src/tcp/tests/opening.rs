@@ -13,7 +13,7 @@ fn syn_of(p: Path) -> Segment {
 }
 
 // RFC 9293 MUST-14, MUST-67, SHLD-5
-// RFC 7323 S2.3-1
+// RFC 7323 S2.3-1, S3.2-8
 // RFC 3168 S6.1.1-6
 #[test]
 fn syn_as_linux_sends_it() {
@@ -33,6 +33,7 @@ fn syn_as_linux_sends_it() {
     assert_eq!((syn.window, syn.options.mss), (65_495, Some(65_495)));
 }
 
+// RFC 7323 S2.2-4
 #[test]
 fn syn_of_a_small_locked_buffer() {
     let p = Path {
@@ -45,7 +46,7 @@ fn syn_of_a_small_locked_buffer() {
     assert_eq!((syn.window, syn.options.wscale), (2920, Some(0)));
 }
 
-// RFC 7323 S2.2-3
+// RFC 7323 S2.2-3, S2.3-5, S2.3-7, S2.3-8
 #[test]
 fn windows_of_a_handshake_as_linux_has_them() {
     let mut p = Pair::new(
@@ -121,7 +122,7 @@ fn loopback_segments_are_half_a_window() {
 }
 
 // RFC 9293 MUST-15
-// RFC 7323 S2.2-1
+// RFC 7323 S2.2-1, S2.3-4, S2.3-6, S3.2-10
 #[test]
 fn options_are_used_only_if_both_offer_them() {
     let mut t = Solo::open_with(
@@ -403,6 +404,7 @@ fn a_lost_syn_means_three_seconds() {
 
 // RFC 9293 MUST-8, SHLD-1, MUST-9
 // RFC 6528 S3-1, S3-2
+// RFC 7323 S7.1-1
 #[test]
 fn initial_numbers() {
     use crate::tcp::{initial_seq, timestamp_offset};

@@ -5,10 +5,10 @@ use crate::tcp::congestion::Algorithm;
 use crate::tcp::{Flags, Info, Segment, SeqNum, State, Sysctl, TcpOptions};
 use crate::time::Duration;
 
-const MSS: u32 = 1460;
-const RTT: Duration = Duration::from_millis(100);
+pub const MSS: u32 = 1460;
+pub const RTT: Duration = Duration::from_millis(100);
 
-fn reno() -> Sysctl {
+pub fn reno() -> Sysctl {
     Sysctl {
         tcp_congestion_control: Algorithm::NewReno,
         ..Sysctl::default()
@@ -16,7 +16,7 @@ fn reno() -> Sysctl {
 }
 
 /// ESTABLISHED at 100 ms.
-fn far(s: &Sysctl, timestamps: bool) -> Solo {
+pub fn far(s: &Sysctl, timestamps: bool) -> Solo {
     let mut t = Solo::connecting(TcpOptions::default(), s, super::pair::path());
     t.polled();
     t.pass(RTT);
@@ -33,11 +33,11 @@ fn far(s: &Sysctl, timestamps: bool) -> Solo {
 }
 
 /// Segment `n`, from 0.
-fn at(n: u32) -> u32 {
+pub fn at(n: u32) -> u32 {
     1 + n * MSS
 }
 
-fn sack(t: &Solo, ack: u32, blocks: &[(u32, u32)]) -> Segment {
+pub fn sack(t: &Solo, ack: u32, blocks: &[(u32, u32)]) -> Segment {
     let mut seg = t.peer(ACK, 1, at(ack), 0);
     for (slot, b) in seg.options.sack.iter_mut().zip(blocks) {
         *slot = (SeqNum(ISS) + at(b.0), SeqNum(ISS) + at(b.1));
@@ -47,7 +47,7 @@ fn sack(t: &Solo, ack: u32, blocks: &[(u32, u32)]) -> Segment {
 }
 
 /// The segments that are sent, by number.
-fn sent(t: &mut Solo) -> Vec<u32> {
+pub fn sent(t: &mut Solo) -> Vec<u32> {
     let all = t.polled();
     all.iter()
         .filter(|tx| tx.segment.len > 0)
@@ -55,12 +55,12 @@ fn sent(t: &mut Solo) -> Vec<u32> {
         .collect()
 }
 
-fn info(t: &Solo) -> Info {
+pub fn info(t: &Solo) -> Info {
     t.tcb.info(t.now)
 }
 
 /// Ten segments are out, and more is queued.
-fn ten(s: &Sysctl) -> Solo {
+pub fn ten(s: &Sysctl) -> Solo {
     let mut t = far(s, false);
     t.write(40 * MSS);
     assert_eq!(sent(&mut t), (0..10).collect::<Vec<_>>());
@@ -68,7 +68,7 @@ fn ten(s: &Sysctl) -> Solo {
     t
 }
 
-// RFC 8985 S4-3, S6.2-1
+// RFC 8985 S1-1, S3.3.2-2, S4-3, S6.2-2, S8-1
 #[test]
 fn rack_waits_a_quarter_of_the_round_trip_for_reordering() {
     let mut t = ten(&reno());
@@ -85,6 +85,7 @@ fn rack_waits_a_quarter_of_the_round_trip_for_reordering() {
     assert_eq!(sent(&mut t), [0]);
 }
 
+// RFC 8985 S3.3.2-1
 #[test]
 fn three_segments_above_are_enough() {
     let mut t = ten(&reno());
@@ -107,8 +108,9 @@ fn a_late_segment_is_none_lost() {
     assert_eq!((i.ca_state, i.total_retrans, i.reord_seen), (0, 0, 1));
 }
 
-// RFC 6675 S4-3, S5-2, S5-3
+// RFC 6675 S4-3, S5-2, S5-3, S4-7, S5-9, S5-10
 // RFC 6937 S3-1
+// RFC 8985 S9.3-1, S9.3-2
 #[test]
 fn proportional_rate_reduction() {
     let mut t = ten(&reno());
@@ -133,7 +135,7 @@ fn proportional_rate_reduction() {
     assert!((5..=7).contains(&i.snd_cwnd), "{}", i.snd_cwnd);
 }
 
-// RFC 6675 S4-2
+// RFC 6675 S4-2, S4-8
 #[test]
 fn many_holes_are_each_filled_once() {
     let mut t = far(&reno(), false);
@@ -165,6 +167,7 @@ fn many_holes_are_each_filled_once() {
     assert!(info(&t).total_retrans >= 149, "{}", info(&t).total_retrans);
 }
 
+// RFC 8985 S9.2-1
 #[test]
 fn a_lost_retransmission_is_found() {
     let mut t = ten(&reno());
@@ -181,6 +184,7 @@ fn a_lost_retransmission_is_found() {
 }
 
 // RFC 2883 S5-1
+// RFC 3708 S3-1
 #[test]
 fn duplicates_reported_undo_the_reduction() {
     let mut t = ten(&reno());
@@ -200,7 +204,7 @@ fn duplicates_reported_undo_the_reduction() {
 }
 
 /// The timer runs out with ten segments out (after the loss probe).
-fn timed_out(timestamps: bool) -> Solo {
+pub fn timed_out(timestamps: bool) -> Solo {
     let mut t = far(&reno(), timestamps);
     t.write(40 * MSS);
     t.polled();
@@ -250,6 +254,7 @@ fn f_rto_finds_a_loss() {
     assert_eq!(info(&t).ca_state, 4);
 }
 
+// RFC 4015 S2-1
 #[test]
 fn eifel_undoes_a_timeout() {
     let mut t = far(&reno(), true);
@@ -269,6 +274,7 @@ fn eifel_undoes_a_timeout() {
     assert!(info(&t).snd_cwnd >= 10);
 }
 
+// RFC 8985 S7.4.2-1, S7.4.2-2
 #[test]
 fn a_probe_that_repaired_a_loss_costs_half_the_window() {
     let mut t = far(&reno(), false);

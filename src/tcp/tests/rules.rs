@@ -259,7 +259,7 @@ fn stamped() -> Solo {
     t
 }
 
-// RFC 7323 S3.2-1, S3.2-2, S3.2-6
+// RFC 7323 S3.2-1, S3.2-2, S3.2-6, S5.2-6
 #[test]
 fn timestamps_are_in_every_segment() {
     let mut t = stamped();
@@ -345,7 +345,7 @@ fn a_resets_timestamp_is_not_remembered() {
     assert_eq!(challenge.options.timestamps.map(|o| o.1), Some(10_000));
 }
 
-// RFC 7323 S5.4-1, S5.4-2, S5.4-3
+// RFC 7323 S5.4-1, S5.4-2, S5.4-3, S4.1-2
 #[test]
 fn the_clock_of_timestamps_ticks_each_millisecond() {
     let mut t = stamped();
@@ -470,7 +470,7 @@ fn a_path_is_never_found_wider_or_absurdly_narrow() {
     assert_eq!(t.tcb.mss(), 512);
 }
 
-// RFC 5961 S3.2-1, S3.2-2
+// RFC 5961 S3.2-1, S3.2-2, S4.2-4
 #[test]
 fn a_reset_counts_where_it_should() {
     let mut t = Solo::open();
@@ -529,7 +529,7 @@ fn with_sack_a_duplicate_without_news_sends_nothing() {
     }
 }
 
-// RFC 3168 S6.1.1-2, S6.1.1-5, S6.1.1-8, S6.1.2-1, S6.1.2-2, S6.1.2-4, S6.1.2-5, S6.1.4-1, S6.1.5-1
+// RFC 3168 S6.1.1-2, S6.1.1-5, S6.1.1-8, S6.1.2-1, S6.1.2-2, S6.1.2-4, S6.1.2-5, S6.1.4-1, S6.1.5-1, S5-2, S5.2-1, S5.2-2
 #[test]
 fn ecn_end_to_end() {
     let (ce, ect0) = (3, 2);

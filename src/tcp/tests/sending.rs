@@ -194,6 +194,7 @@ fn sack(t: &Solo, ack: u32, blocks: &[(u32, u32)]) -> Segment {
 
 // RFC 2018 S5-1, S5.1-1
 // RFC 8985 S4-2
+// RFC 6675 S4-6, S5-7
 #[test]
 fn sacked_data_is_not_sent_again() {
     let mut t = Solo::open();
@@ -318,6 +319,8 @@ fn idle_shrinks_the_window() {
 
 // RFC 9293 MUST-16
 // RFC 1191 S3-1, S6.4-1, S6.4-2
+// RFC 7323 S5.7-1
+// RFC 8201 S5.2-1, S5.4-1, S5.4-2, S4-7
 #[test]
 fn packet_too_big() {
     let mut t = Solo::open();

@@ -297,7 +297,7 @@ fn an_ack_rides_on_data() {
     assert_eq!(t.timeline(start, start + ms(500)), [] as [u64; 0]);
 }
 
-// RFC 7323 S3.2-6, S5.2-1, S5.3-1
+// RFC 7323 S3.2-6, S5.2-1, S5.3-1, S5.2-3, S5.3-2
 #[test]
 fn paws_and_its_exceptions() {
     let mut t = Solo::connecting(
@@ -352,6 +352,7 @@ fn a_fin_is_acknowledged_late() {
     assert_eq!(t.timeline(start, start + ms(300)), [1]);
 }
 
+// RFC 8985 S7.2-1, S7.3-4
 #[test]
 fn a_lost_tail_is_probed_for() {
     let mut t = Solo::open();
