@@ -247,4 +247,8 @@ mod facts {
     fn descriptors() {
         facts("descriptors", "facts_descriptors");
     }
+    #[test]
+    fn sending() {
+        facts("sending", "facts_sending");
+    }
 }

@@ -14,11 +14,12 @@
 //! | `sysctl.rs`, `proc_net.rs` | the host's settings and tables |
 //! | `trace.rs`, `observe.rs`, `args.rs` | calls as events |
 //! | `real.rs`, `kernel.rs` | libc's own functions; raw system calls |
-//! | `errno.rs`, `sockaddr.rs`, `tcp_info.rs`, `vectors.rs`, `memory.rs`, `scratch.rs`, `own.rs` | C's side of things |
+//! | `errno.rs`, `ancillary.rs`, `sockaddr.rs`, `tcp_info.rs`, `vectors.rs`, `memory.rs`, `scratch.rs`, `own.rs` | C's side of things |
 //!
 //! The crate's own system calls never go through the symbols it exports: Rust's std and libc's
 //! wrappers, called from here, would come back to us.
 
+mod ancillary;
 mod args;
 mod attach;
 mod blocked;

@@ -1,7 +1,8 @@
 //! sendmsg, recvmsg and their plurals.
 
+use crate::ancillary::{Control, without_packet};
 use crate::dispatch::Sock;
-use crate::errno::Result;
+use crate::errno::{self, Result};
 use crate::fdtable;
 use crate::memory;
 use crate::transfer;
@@ -28,11 +29,21 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
     let mut m: msghdr = memory::read(msg)?;
     // SAFETY: the program says so.
     let out = unsafe { Buffers::many(m.msg_iov, m.msg_iovlen, libc::EMSGSIZE) }?;
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return recv_notice(s, msg, m);
+    }
     let nothing_wanted = out.total() == 0;
     let (got, urgent) = transfer::recv(s, out, flags)?;
     m.msg_namelen = 0;
-    m.msg_controllen = 0;
     m.msg_flags = flags & libc::MSG_CMSG_CLOEXEC;
+    let mut control = Control::new(m.msg_controllen);
+    if !urgent {
+        let host = s.enter()?;
+        if host.socket(s.id).is_ok_and(|s| s.options.inq) {
+            control.put_inq(host.inq(s.id).map_err(errno::of)?);
+        }
+    }
+    give(&control, &mut m)?;
     if urgent {
         m.msg_flags |= libc::MSG_OOB;
         if nothing_wanted {
@@ -41,6 +52,44 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
     }
     memory::write(msg, m)?;
     Ok(got)
+}
+
+/// Write control messages to where the program wants them.
+fn give(control: &Control, m: &mut msghdr) -> Result<()> {
+    memory::write_bytes(m.msg_control.cast(), control.bytes())?;
+    m.msg_controllen = control.bytes().len() as _;
+    if control.truncated {
+        m.msg_flags |= libc::MSG_CTRUNC;
+    }
+    Ok(())
+}
+
+/// recvmsg(2) with MSG_ERRQUEUE.
+fn recv_notice(s: Sock, msg: *mut msghdr, mut m: msghdr) -> Result<isize> {
+    let mut host = s.enter()?;
+    let notice = host.take_notice(s.id).map_err(errno::of)?;
+    let notice = notice.ok_or(Errno(libc::EAGAIN))?;
+    crate::ends::lower(&mut host, s.fd, s.id);
+    let socket = host.socket(s.id).map_err(errno::of)?;
+    let (family, asked) = (socket.family, socket.options.timestamping);
+    let kind = if socket.options.timestamping_new {
+        crate::sockopt::SO_TIMESTAMPING_NEW
+    } else {
+        libc::SO_TIMESTAMPING
+    };
+    let ago = sys::now().since(host.sh.pace.real(notice.at));
+    drop(host);
+    let mut control = Control::new(m.msg_controllen);
+    let at = sys::wall_clock().saturating_sub(ago);
+    control.put_notice(&notice, family, asked, kind, at);
+    m.msg_namelen = 0;
+    m.msg_flags = libc::MSG_ERRQUEUE;
+    if without_packet(&notice, asked) {
+        m.msg_flags |= libc::MSG_TRUNC;
+    }
+    give(&control, &mut m)?;
+    memory::write(msg, m)?;
+    Ok(0)
 }
 
 /// The program's `i`th message.

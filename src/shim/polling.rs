@@ -186,7 +186,7 @@ fn gather(
             Some(id) => match host.socket(id) {
                 Ok(s) if !s.orphan => {
                     let asked = i.events | libc::POLLERR | libc::POLLHUP;
-                    poll_bits(s.ready()) & asked
+                    poll_bits(s.ready_now()) & asked
                 }
                 _ => {
                     fdtable::forget_socket(i.fd, id);

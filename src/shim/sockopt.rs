@@ -20,6 +20,8 @@ const NO_SUCH: Errno = Errno(libc::ENOPROTOOPT);
 const INVALID: Errno = Errno(libc::EINVAL);
 
 // Linux's numbers that the libc crate lacks.
+/// Linux's number that the libc crate lacks.
+pub const SO_TIMESTAMPING_NEW: c_int = 65;
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
 const TCP_TX_DELAY: c_int = 37;
@@ -40,6 +42,9 @@ fn socket_opt(name: c_int) -> Option<Opt> {
         libc::SO_SNDBUF => Opt::SndBuf,
         libc::SO_RCVBUF => Opt::RcvBuf,
         libc::SO_ACCEPTCONN => Opt::AcceptConn,
+        libc::SO_ZEROCOPY => Opt::ZeroCopy,
+        libc::SO_TIMESTAMPING => Opt::Timestamping,
+        SO_TIMESTAMPING_NEW => Opt::TimestampingNew,
         _ => return None,
     })
 }
@@ -61,6 +66,8 @@ fn kept_by_kernel(name: c_int) -> bool {
             | libc::SO_ATTACH_REUSEPORT_EBPF
             | libc::SO_DETACH_REUSEPORT_BPF
             | libc::SO_ZEROCOPY
+            | libc::SO_TIMESTAMPING
+            | SO_TIMESTAMPING_NEW
             | libc::SO_MEMINFO
             | libc::SO_PEERGROUPS
             | 76.. // SO_PASSPIDFD, SO_PEERPIDFD and what comes after them
@@ -81,6 +88,7 @@ fn tcp_opt(name: c_int) -> Option<Opt> {
         libc::TCP_QUICKACK => Opt::QuickAck,
         libc::TCP_USER_TIMEOUT => Opt::UserTimeout,
         libc::TCP_NOTSENT_LOWAT => Opt::NotSentLowat,
+        libc::TCP_INQ => Opt::Inq,
         libc::TCP_THIN_LINEAR_TIMEOUTS => Opt::ThinLinear,
         libc::TCP_WINDOW_CLAMP => Opt::WindowClamp,
         _ => return None,
@@ -112,11 +120,9 @@ fn ipv6_opt(name: c_int) -> Option<Opt> {
 /// set; any other is refused as by a kernel without the option.
 fn absent(level: c_int, name: c_int) -> Option<c_int> {
     let off: &[c_int] = match level {
-        libc::SOL_SOCKET => &[libc::SO_ZEROCOPY],
         libc::SOL_TCP => &[
             libc::TCP_FASTOPEN,
             libc::TCP_FASTOPEN_CONNECT,
-            libc::TCP_INQ,
             libc::TCP_REPAIR,
             libc::TCP_SAVE_SYN,
             TCP_TX_DELAY,
@@ -388,6 +394,12 @@ fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<(
                 out.put(&field.to_ne_bytes());
             }
         }
+        libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => {
+            let opt = socket_opt(name).ok_or(NO_SUCH)?;
+            out.int(get_opt(s, opt)?);
+            // No PHC.
+            out.int(0);
+        }
         libc::SO_PASSCRED | libc::SO_PASSSEC => return Err(Errno(libc::EOPNOTSUPP)),
         _ => out.int(get_opt(s, socket_opt(name).ok_or(NO_SUCH)?)?),
     }
@@ -439,11 +451,10 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
             let socket = host.socket(s.id).map_err(errno::of)?;
             let (state, info) = host.info(s.id).map_err(errno::of)?;
             let queue = (socket.accept_len, socket.backlog);
-            let mtu = host.path_mtu(s.id).map_err(errno::of)?;
-            let pmtu = if socket.remote.addr.is_loopback() {
-                65535
-            } else {
-                mtu
+            let pmtu = match socket.remote.addr {
+                nowhere if nowhere.is_any() => 0,
+                to if to.is_loopback() => loopback_mtu(to.is_v4()),
+                _ => host.path_mtu(s.id).map_err(errno::of)?,
             };
             out.put(&tcp_info::encode(state, &info, queue, pmtu));
         }
@@ -470,12 +481,19 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
     Ok(())
 }
 
+/// What the loopback's MTU of 65536 leaves to an IP packet.
+fn loopback_mtu(v4: bool) -> u32 {
+    if v4 { 65535 } else { 65536 }
+}
+
 fn path_mtu(s: Sock) -> Result<c_int> {
     let host = s.enter()?;
     let socket = host.socket(s.id).map_err(errno::of)?;
     match socket.state() {
         State::Closed | State::Listen => Err(Errno(libc::ENOTCONN)),
-        _ if socket.remote.addr.is_loopback() => Ok(65535),
+        _ if socket.remote.addr.is_loopback() => {
+            Ok(loopback_mtu(socket.remote.addr.is_v4()) as c_int)
+        }
         _ => Ok(host.path_mtu(s.id).map_err(errno::of)? as c_int),
     }
 }

@@ -33,6 +33,11 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
     if state == State::Listen {
         out[24..28].copy_from_slice(&queue.0.to_ne_bytes());
         out[28..32].copy_from_slice(&queue.1.to_ne_bytes());
+        // And what every socket tells.
+        out[80..84].copy_from_slice(&i.snd_cwnd.to_ne_bytes());
+        out[88..92].copy_from_slice(&i.reordering.to_ne_bytes());
+        out[104..112].copy_from_slice(&i.pacing_rate.to_ne_bytes());
+        out[112..120].copy_from_slice(&i.max_pacing_rate.to_ne_bytes());
         return out;
     }
     out[1] = i.ca_state;
@@ -66,6 +71,7 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         (80, i.snd_cwnd),
         (84, i.advmss),
         (88, i.reordering),
+        (92, i.rcv_rtt_us),
         (96, i.rcv_space),
         (100, i.total_retrans),
         (136, i.segs_out),
@@ -75,15 +81,19 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         (152, i.data_segs_in),
         (156, i.data_segs_out),
         (192, i.delivered),
+        (196, i.delivered_ce),
         (216, i.dsack_dups),
         (220, i.reord_seen),
+        (224, i.rcv_ooopack),
         (228, i.snd_wnd),
         (232, i.rcv_wnd),
+        (244, i.total_rto_time_ms),
     ];
     for (at, value) in words {
         out[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }
     out[240..242].copy_from_slice(&i.total_rto.to_ne_bytes());
+    out[242..244].copy_from_slice(&i.total_rto_recoveries.to_ne_bytes());
     let longs = [
         (104, i.pacing_rate),
         (112, i.max_pacing_rate),
@@ -92,6 +102,7 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         (160, i.delivery_rate),
         (168, i.busy_us),
         (176, i.rwnd_limited_us),
+        (184, i.sndbuf_limited_us),
         (200, i.bytes_sent),
         (208, i.bytes_retrans),
     ];

@@ -29,12 +29,16 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
         eor: flags & libc::MSG_EOR != 0,
     };
     let mut attempt = |host: &mut Host<'_>| send_some(host, s, &mut data, stack_flags);
-    let (limit, nonblock, first) = {
+    let (limit, nonblock, stamped, first) = {
         let mut host = s.enter()?;
         let first = attempt(&mut host);
         match host.socket(s.id) {
-            Ok(socket) => (socket.options.sndtimeo, socket.nonblock, first),
-            Err(_) => (0, true, first),
+            Ok(socket) => {
+                let o = &socket.options;
+                let stamped = o.timestamping != 0;
+                (o.sndtimeo, socket.nonblock, stamped, first)
+            }
+            Err(_) => (0, true, false, first),
         }
     };
     let ended = match first {
@@ -42,7 +46,11 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
         None if nonblock || flags & libc::MSG_DONTWAIT != 0 => Err(Errno(libc::EAGAIN)),
         None => wait(s, timeout(limit), Errno(libc::EAGAIN), attempt).and_then(|r| r),
     };
-    partial(ended, data.done())
+    let sent = partial(ended, data.done());
+    if matches!(sent, Ok(n) if n > 0) && (stamped || flags & libc::MSG_ZEROCOPY != 0) {
+        s.enter()?.send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0);
+    }
+    sent
 }
 
 /// What was done before an error counts; the error stays for the next call.
@@ -101,9 +109,9 @@ fn send_some(
 /// recv(2) and everything like it; beside the count, whether it was urgent data.
 pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, bool)> {
     if flags & libc::MSG_ERRQUEUE != 0 {
-        // Nothing ever queues there.
-        s.enter()?;
-        return Err(Errno(libc::EAGAIN));
+        // The program learns nothing but that there was something.
+        let notice = s.enter()?.take_notice(s.id).map_err(errno::of)?;
+        return notice.map(|_| (0, false)).ok_or(Errno(libc::EAGAIN));
     }
     out.look(Access::Write)?;
     if flags & libc::MSG_OOB != 0 {

@@ -84,6 +84,7 @@ pub(super) fn empty_socket() -> Socket {
         rx: Queue::default(),
         ooo: Queue::default(),
         ooo_recent: 0,
+        errors: super::errqueue::Waiting::default(),
         urgent: super::urgent::Urgent::None,
         parent: SockId::default(),
         backlog: 0,
@@ -461,6 +462,7 @@ impl Host<'_> {
             }
         }
         if done == 0 && total > 0 {
+            self.sh.sockets[index].tcb.set_no_space(self.now, true);
             return Err(Error::WouldBlock);
         }
         let rest = (done - told) as u32;
@@ -469,6 +471,7 @@ impl Host<'_> {
             // The rest will come when there is room: until then this is all.
             s.tcb.app_wrote(self.now, rest);
             s.tcb.push();
+            s.tcb.set_no_space(self.now, true);
         } else if flags.oob {
             s.tcb.app_wrote_urgent(self.now, rest);
         } else if flags.more && total > 0 {
@@ -480,6 +483,9 @@ impl Host<'_> {
             let mut tx = s.tx;
             tx.end_record(&mut pools!(self.sh));
             self.sh.sockets[index].tx = tx;
+        }
+        if !short && total > 0 {
+            self.stamp_last(index);
         }
         self.output(index);
         self.deliver_looped();

@@ -26,6 +26,7 @@ mod calls;
 mod check;
 mod cookies;
 mod error;
+mod errqueue;
 mod fragments;
 mod held;
 mod impair;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use calls::{How, RecvFlags, SendFlags};
 pub use error::{Error, Result};
+pub use errqueue::{Notice, NoticeKind, stamping};
 pub use impair::{Links, attention};
 pub use options::Opt;
 pub use ready::Ready;

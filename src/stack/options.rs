@@ -1,8 +1,9 @@
 //! Socket options, by meaning; the shim knows their numbers.
 
-use super::{Error, Host, Result, SockId};
+use super::{Error, Host, Result, SockId, stamping};
 use crate::tcp::congestion::Algorithm;
 use crate::tcp::{Info, State, TcpError};
+use crate::time::Instant;
 
 /// An option with an integer value. Booleans are 0 and 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,13 @@ pub enum Opt {
     UserTimeout,
     QuickAck,
     NotSentLowat,
+    /// TCP_INQ.
+    Inq,
+    /// SO_ZEROCOPY.
+    ZeroCopy,
+    /// SO_TIMESTAMPING's flags.
+    Timestamping,
+    TimestampingNew,
     ThinLinear,
     /// 0 only where there is no connection.
     WindowClamp,
@@ -178,6 +186,31 @@ impl Host<'_> {
                 };
             }
             Opt::NotSentLowat => o.notsent_lowat = value as u32,
+            Opt::Inq => o.inq = within(value, 0, 1)? != 0,
+            Opt::ZeroCopy => o.zerocopy = within(value, 0, 1)? != 0,
+            Opt::Timestamping | Opt::TimestampingNew => {
+                let flags = value as u32;
+                let has = |bit: u32| flags & bit != 0;
+                let asked = has(stamping::OPT_ID) && o.timestamping & stamping::OPT_ID == 0;
+                let nowhere = !s.open || s.tcb.state == State::Closed;
+                if flags & !stamping::MASK != 0
+                    || has(stamping::OPT_ID_TCP) && !has(stamping::OPT_ID)
+                    || has(stamping::OPT_STATS) && !has(stamping::OPT_TSONLY)
+                    || asked && (nowhere || s.listening)
+                {
+                    return Err(Error::Invalid);
+                }
+                o.timestamping = flags;
+                o.timestamping_new = opt == Opt::TimestampingNew;
+                if asked {
+                    let written = if has(stamping::OPT_ID_TCP) {
+                        s.tcb.send_queue()
+                    } else {
+                        0
+                    };
+                    s.errors.key_base = s.tcb.snd_una() + written;
+                }
+            }
             Opt::Congestion => {
                 let chosen = u8::try_from(value).ok().and_then(Algorithm::numbered);
                 t.congestion = Some(chosen.ok_or(Error::Invalid)?);
@@ -249,6 +282,11 @@ impl Host<'_> {
             Opt::WindowClamp if s.open => s.tcb.window_clamp().into(),
             Opt::WindowClamp => t.window_clamp.into(),
             Opt::NotSentLowat => o.notsent_lowat.into(),
+            Opt::Inq => o.inq.into(),
+            Opt::ZeroCopy => o.zerocopy.into(),
+            Opt::Timestamping => o.timestamping.into(),
+            Opt::TimestampingNew if o.timestamping_new => o.timestamping.into(),
+            Opt::TimestampingNew => 0,
             Opt::Congestion => {
                 let default = sys.tcp_congestion_control;
                 (t.congestion.unwrap_or(default) as u8).into()
@@ -275,7 +313,7 @@ impl Host<'_> {
         let info = if s.open {
             s.tcb.info(self.now)
         } else {
-            Info::default()
+            unopened(s.sysctl.tcp_reordering.into(), self.now)
         };
         // A descriptor doesn't show TIME_WAIT: its socket is CLOSED.
         let state = match s.state() {
@@ -321,6 +359,27 @@ impl Host<'_> {
         let wanted = (2 * segments * per_mss).min(s.sysctl.tcp_wmem[2]);
         let s = &mut self.sh.sockets[index];
         s.options.sndbuf = s.options.sndbuf.max(wanted);
+    }
+}
+
+/// TCP_INFO of a socket that was never connected.
+fn unopened(reordering: u32, now: Instant) -> Info {
+    let since_boot = u32::try_from(now.millis()).unwrap_or(u32::MAX);
+    Info {
+        rto_us: 1_000_000,
+        rttvar_us: 250_000,
+        snd_mss: 536,
+        snd_ssthresh: 0x7fff_ffff,
+        snd_cwnd: 10,
+        reordering,
+        min_rtt_us: u32::MAX,
+        pacing_rate: u64::MAX,
+        max_pacing_rate: u64::MAX,
+        last_data_sent_ms: since_boot,
+        last_data_recv_ms: since_boot,
+        last_ack_recv_ms: since_boot,
+        app_limited: true,
+        ..Info::default()
     }
 }
 

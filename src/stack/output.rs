@@ -217,6 +217,9 @@ impl Host<'_> {
             Direction::Out
         };
         self.trace_segment(index, direction, local, remote, &segment, tx.retransmit);
+        if segment.len > 0 && !tx.retransmit {
+            self.stamps_sent(index, segment.seq, segment.len);
+        }
         let tx_queue = self.sh.sockets[index].tx;
         if loops {
             let mut p = pools!(self.sh);
@@ -393,6 +396,11 @@ impl Host<'_> {
             tx.consume(&mut pools!(self.sh), outcome.acked);
             self.sh.sockets[index].tx = tx;
             self.grow_send_buffer(index);
+            self.stamps_acked(index);
+            let s = &mut self.sh.sockets[index];
+            if s.tcb.has_no_space() && s.writable() {
+                s.tcb.set_no_space(self.now, false);
+            }
         }
         self.output(index);
         if self.sh.sockets[index].tcb.state == State::TimeWait

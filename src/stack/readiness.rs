@@ -21,7 +21,7 @@ use crate::tcp::State;
 const SKB_OVERHEAD: u32 = 832;
 
 /// Linux was seen to begin one more sk_buff than its sum of them explains, in queues of small
-/// ones (docs/kernel-notes/sockbuf.md).
+/// ones of which something had been acknowledged (docs/kernel-notes/sockbuf.md).
 const ONE_MORE: u32 = 2048 + SKB_OVERHEAD;
 
 impl Socket {
@@ -56,11 +56,16 @@ impl Socket {
             .bytes
             .saturating_sub(self.tcb.snd_nxt() - self.tcb.snd_una());
         let tail = unsent.min(self.tx.tail_skb);
+        let more = if self.tcb.has_acked() {
+            ONE_MORE.min(goal)
+        } else {
+            0
+        };
         if tail > 0 && tail < goal && !ended {
             (goal - tail, false)
         } else if u64::from(unsent) >= u64::from(self.notsent_lowat()) {
             (0, true)
-        } else if self.wmem_queued() < self.options.sndbuf.saturating_add(ONE_MORE.min(goal)) {
+        } else if self.wmem_queued() < self.options.sndbuf.saturating_add(more) {
             (goal, true)
         } else {
             (0, true)
@@ -76,7 +81,7 @@ impl Socket {
     }
 
     /// sk_stream_is_writable: a third of the buffer is free.
-    fn writable(&self) -> bool {
+    pub(super) fn writable(&self) -> bool {
         let used = self.wmem_queued();
         let unsent = if self.open {
             let in_flight = self.tcb.snd_nxt() - self.tcb.snd_una();
@@ -122,6 +127,16 @@ impl Socket {
         r
     }
 
+    /// As [`Socket::ready`], with what descriptors can't show: that the error queue isn't empty.
+    pub fn ready_now(&self) -> Ready {
+        let ready = self.ready();
+        if self.errors.any() {
+            ready.with(Ready::ERR)
+        } else {
+            ready
+        }
+    }
+
     /// There is an error that the descriptor doesn't show, and a process that has to close its far
     /// end first.
     pub fn error_is_held(&self) -> bool {
@@ -140,7 +155,7 @@ impl super::Shared {
 impl Host<'_> {
     /// What poll(2) reports for the socket.
     pub fn ready(&self, id: SockId) -> Result<Ready> {
-        Ok(self.socket(id)?.ready())
+        Ok(self.socket(id)?.ready_now())
     }
 
     /// The program may wait for the socket by its descriptor alone (epoll): keep the mirror

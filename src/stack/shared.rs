@@ -145,6 +145,8 @@ pub struct Shared {
     pub buffers: Buffers,
     /// Records of what is in flight, of all connections.
     pub sent: [Sent; MAX_SENT],
+    /// Error queues, by socket.
+    pub error_queues: [super::errqueue::ErrorQueue; MAX_SOCKETS + 1],
     /// Heads of the connection table's buckets.
     pub conn_table: [u32; CONN_BUCKETS],
     /// For each port, the first socket bound to it.

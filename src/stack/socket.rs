@@ -85,6 +85,13 @@ pub struct SocketOptions {
     pub mtu_discover: u8,
     pub tclass: u8,
     pub notsent_lowat: u32,
+    /// TCP_INQ.
+    pub inq: bool,
+    /// SO_ZEROCOPY.
+    pub zerocopy: bool,
+    /// SO_TIMESTAMPING's flags; and whether they were set by SO_TIMESTAMPING_NEW.
+    pub timestamping: u32,
+    pub timestamping_new: bool,
     pub defer_accept: u32,
 }
 
@@ -170,6 +177,8 @@ pub struct Socket {
     pub ooo: Queue,
     /// The out-of-order range that changed last, for SACK.
     pub ooo_recent: u32,
+    /// What MSG_ERRQUEUE reads, and what will come there.
+    pub errors: super::errqueue::Waiting,
     /// Urgent data.
     pub urgent: super::urgent::Urgent,
     /// Of a child: the listener's index and its generation.

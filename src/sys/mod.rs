@@ -103,3 +103,14 @@ pub fn now() -> crate::time::Instant {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
     crate::time::Instant(ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64)
 }
+
+/// CLOCK_REALTIME: since 1970.
+pub fn wall_clock() -> crate::time::Duration {
+    let mut ts = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `ts` is a valid timespec; libc's clock_gettime goes to the vDSO.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut ts) };
+    crate::time::Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32)
+}

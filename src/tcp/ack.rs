@@ -67,6 +67,10 @@ impl Tcb {
             }
             news.advanced = true;
             self.timers.retransmits = 0;
+            if let Some(since) = self.timers.rto_since.take() {
+                let ms = u32::try_from(now.since(since).as_millis()).unwrap_or(u32::MAX);
+                self.timers.rto_time_ms = self.timers.rto_time_ms.saturating_add(ms);
+            }
             if self.snd_up.lt(ack) {
                 self.snd_up = ack;
             }
@@ -111,6 +115,11 @@ impl Tcb {
             self.busy.spend(now, super::info::Spent::Idle);
         }
         self.rate_sample(now, &mut news);
+        if news.ece {
+            let delivered = self.recovery.delivered;
+            let new = delivered.wrapping_sub(news.delivered_before);
+            self.recovery.delivered_ce = self.recovery.delivered_ce.wrapping_add(new);
+        }
         self.control_congestion(now, &news);
         AckResult::Good
     }

@@ -107,6 +107,10 @@ impl Tcb {
     ) {
         let before = self.rcv_nxt;
         let gap = self.rcv_sack_len > 0 || start.gt(before);
+        if start.gt(before) {
+            let pieces = (end - start).div_ceil(u32::from(self.delack.rcv_mss).max(1));
+            self.rcv_ooopack = self.rcv_ooopack.wrapping_add(pieces);
+        }
         self.note_overlap(start, end);
         let next = rx.insert(before, start, start - seg.seq, end - start);
         // A queue may know better than to answer nonsense, but we do not rely on it.

@@ -56,6 +56,12 @@ pub struct Info {
     pub bytes_retrans: u64,
     pub busy_us: u64,
     pub rwnd_limited_us: u64,
+    pub sndbuf_limited_us: u64,
+    pub rcv_rtt_us: u32,
+    pub delivered_ce: u32,
+    pub rcv_ooopack: u32,
+    pub total_rto_recoveries: u16,
+    pub total_rto_time_ms: u32,
     pub ecn: bool,
     pub ecn_seen: bool,
     /// Bytes a second, as are the other rates.
@@ -89,9 +95,13 @@ pub(super) struct Busy {
     /// Since when it is spent like this.
     since: Instant,
     state: Spent,
-    /// Microseconds busy, and of these waiting for the peer's window.
+    /// Microseconds busy, and of these waiting for the peer's window, and for room in the send
+    /// buffer.
     busy: u64,
     rwnd: u64,
+    sndbuf: u64,
+    /// The program was refused room in the send buffer (Linux: `SOCK_NOSPACE`).
+    no_space: bool,
 }
 
 /// See [`Busy`].
@@ -103,28 +113,57 @@ pub(super) enum Spent {
     Busy,
     /// The peer's window is closed.
     Window,
+    /// All is sent, and the program waits for room in the send buffer.
+    Buffer,
 }
 
 impl Busy {
     pub(super) fn spend(&mut self, now: Instant, state: Spent) {
-        if self.state != state {
-            (self.busy, self.rwnd) = self.spent(now);
-            self.since = now;
-            self.state = state;
+        // What waits for room does so until there is some, or nothing is under way.
+        let stays = self.state == Spent::Buffer && matches!(state, Spent::Busy | Spent::Window);
+        if self.state != state && !stays {
+            self.enter(now, state);
         }
     }
 
-    fn spent(&self, now: Instant) -> (u64, u64) {
-        let us = now.since(self.since).as_micros() as u64;
-        match self.state {
-            Spent::Idle => (self.busy, self.rwnd),
-            Spent::Busy => (self.busy + us, self.rwnd),
-            Spent::Window => (self.busy + us, self.rwnd + us),
+    fn enter(&mut self, now: Instant, state: Spent) {
+        (self.busy, self.rwnd, self.sndbuf) = self.spent(now);
+        self.since = now;
+        self.state = state;
+    }
+
+    /// All that could be sent is sent, and no window held it back.
+    pub(super) fn starved(&mut self, now: Instant) {
+        if self.no_space {
+            self.spend(now, Spent::Buffer);
         }
+    }
+
+    fn spent(&self, now: Instant) -> (u64, u64, u64) {
+        let us = now.since(self.since).as_micros() as u64;
+        let or_nothing = |is: Spent| if self.state == is { us } else { 0 };
+        (
+            self.busy + us - or_nothing(Spent::Idle),
+            self.rwnd + or_nothing(Spent::Window),
+            self.sndbuf + or_nothing(Spent::Buffer),
+        )
     }
 }
 
 impl Tcb {
+    /// The program was refused room in the send buffer, or there is some again.
+    pub fn set_no_space(&mut self, now: Instant, none: bool) {
+        self.busy.no_space = none;
+        if !none && self.busy.state == Spent::Buffer {
+            self.busy.enter(now, Spent::Busy);
+        }
+    }
+
+    /// See [`Tcb::set_no_space`].
+    pub fn has_no_space(&self) -> bool {
+        self.busy.no_space
+    }
+
     /// The congestion window, in segments.
     pub fn snd_cwnd(&self) -> u32 {
         self.cc.cwnd()
@@ -140,6 +179,7 @@ impl Tcb {
     pub fn info(&self, now: Instant) -> Info {
         let mss = u32::from(self.snd_mss).max(1);
         let ms = |at: Instant| u32::try_from(now.since(at).as_millis()).unwrap_or(u32::MAX);
+        let opened = self.snd_una != self.iss;
         Info {
             retransmits: self.timers.retransmits,
             probes: self.timers.probes_out,
@@ -164,21 +204,38 @@ impl Tcb {
             last_ack_recv_ms: ms(self.rcv_tstamp),
             rcv_ssthresh: self.rcv_ssthresh,
             rtt_us: self.rtt.srtt8 >> 3,
-            rttvar_us: self.rtt.mdev >> 2,
+            rttvar_us: match self.rtt.srtt8 {
+                0 => 250_000,
+                _ => self.rtt.mdev >> 2,
+            },
             snd_ssthresh: self.cc.ssthresh(),
             snd_cwnd: self.cc.cwnd(),
             reordering: self.recovery.reordering,
             rcv_space: self.rcv_space(),
             total_retrans: self.total_retrans,
-            bytes_acked: self.bytes_acked,
-            bytes_received: self.bytes_received,
+            // Numbers of SYN and FIN are bytes here.
+            bytes_acked: self.bytes_acked
+                + u64::from(opened && !self.passive)
+                + u64::from(self.fin_acked()),
+            bytes_received: self.bytes_received + u64::from(self.fin_received),
             segs_out: self.segs_out,
             segs_in: self.segs_in,
             data_segs_out: self.data_segs_out,
             data_segs_in: self.data_segs_in,
             notsent_bytes: self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs(),
-            min_rtt_us: self.rtt.min_rtt,
-            delivered: self.recovery.delivered,
+            min_rtt_us: match (self.rtt.srtt8, self.rtt.min_rtt) {
+                (0, _) => u32::MAX,
+                (_, us) => us.max(1),
+            },
+            // The SYN counts, too.
+            delivered: self.recovery.delivered.wrapping_add(u32::from(opened)),
+            delivered_ce: self.recovery.delivered_ce,
+            rcv_rtt_us: self.drs.rtt8() >> 3,
+            rcv_ooopack: self.rcv_ooopack,
+            sndbuf_limited_us: self.busy.spent(now).2,
+            total_rto_recoveries: self.timers.rto_recoveries.into(),
+            total_rto_time_ms: self.timers.rto_time_ms
+                + self.timers.rto_since.map_or(0, |at| ms(at)),
             dsack_dups: self.recovery.dsack_dups,
             reord_seen: self.recovery.reord_seen,
             bytes_sent: self.bytes_sent,
@@ -193,7 +250,7 @@ impl Tcb {
                 n => n,
             },
             delivery_rate: self.delivery_rate(),
-            app_limited: self.rate.best_limited,
+            app_limited: self.rate.best_limited || self.rate.best.1 == 0,
             total_rto: self.timers.total_rto.into(),
             snd_wnd: self.snd_wnd,
             rcv_wnd: self.rcv_wnd,

@@ -157,6 +157,7 @@ impl Tcb {
             segs_in: 0,
             data_segs_out: 0,
             data_segs_in: 0,
+            rcv_ooopack: 0,
             total_retrans: 0,
             bytes_sent: 0,
             bytes_retrans: 0,

@@ -88,6 +88,11 @@ impl Tcb {
         since > 0 && since.unsigned_abs() > self.max_window / 2
     }
 
+    /// The peer has acknowledged data.
+    pub fn has_acked(&self) -> bool {
+        self.bytes_acked > 0
+    }
+
     /// Records of what is in flight: Linux's sk_buffs.
     pub fn sent_records(&self) -> u32 {
         self.sent.records()
@@ -625,7 +630,11 @@ impl Tcb {
             self.note_data_sent(now);
         }
         self.pace(now, len);
-        self.note_cwnd_use(self.sent.in_flight() >= self.cc.cwnd());
+        let limited = self.sent.in_flight() >= self.cc.cwnd();
+        if !limited && self.unsent() == 0 {
+            self.busy.starved(now);
+        }
+        self.note_cwnd_use(limited);
         let mut tx = self.transmit(seq, false, |tcb| {
             let mut seg = tcb.segment(now, seq, flags, len);
             tcb.ecn_mark(&mut seg, true);

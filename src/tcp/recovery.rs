@@ -67,6 +67,8 @@ pub(super) struct Recovery {
     pub dsack_dups: u32,
     /// Segments delivered, and lost, ever.
     pub delivered: u32,
+    /// Those of them whose ACK had ECE.
+    pub delivered_ce: u32,
     pub lost: u32,
     /// Until this is acknowledged the use made of the congestion window is watched (Linux:
     /// `cwnd_usage_seq`).
@@ -90,6 +92,7 @@ impl Recovery {
             reord_seen: 0,
             dsack_dups: 0,
             delivered: 0,
+            delivered_ce: 0,
             lost: 0,
             usage_end: una,
         }

@@ -149,6 +149,8 @@ pub struct Tcb {
     /// Those with payload.
     pub(super) data_segs_out: u32,
     pub(super) data_segs_in: u32,
+    /// Those that came out of order.
+    pub(super) rcv_ooopack: u32,
     pub(super) total_retrans: u32,
     pub(super) bytes_sent: u64,
     pub(super) bytes_retrans: u64,

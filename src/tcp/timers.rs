@@ -56,6 +56,10 @@ pub(super) struct Timers {
     pub probes_out: u8,
     /// Timeouts ever (Linux: `total_rto`).
     pub total_rto: u8,
+    /// Runs of timeouts, the milliseconds until they were over, and when this one began.
+    pub rto_recoveries: u8,
+    pub rto_time_ms: u32,
+    pub rto_since: Option<Instant>,
     pub tail: super::tail::Tail,
     pub rexmit_at: Instant,
     pub long_at: Instant,
@@ -74,6 +78,9 @@ impl Timers {
         backoff: 0,
         probes_out: 0,
         total_rto: 0,
+        rto_recoveries: 0,
+        rto_time_ms: 0,
+        rto_since: None,
         tail: super::tail::Tail::None,
         rexmit_at: Instant::NEVER,
         long_at: Instant::NEVER,
@@ -270,6 +277,10 @@ impl Tcb {
                     return self.back_off(now);
                 }
             }
+        }
+        if self.timers.retransmits == 0 {
+            self.timers.rto_recoveries = self.timers.rto_recoveries.saturating_add(1);
+            self.timers.rto_since = Some(now);
         }
         self.timers.retransmits = self.timers.retransmits.saturating_add(1);
         self.timers.total_rto = self.timers.total_rto.saturating_add(1);

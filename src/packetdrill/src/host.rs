@@ -66,6 +66,7 @@ impl Outside {
             std::process::exit(1);
         };
         machine.first_fd = FIRST_FD;
+        machine.epoch = Duration::from_secs(EPOCH);
         Outside {
             machine: Mutex::new(machine),
             changed: Condvar::new(),

@@ -188,7 +188,15 @@ unsafe extern "C" fn connect(
 
 unsafe fn receive(data: Data, fd: c_int, parts: &[iovec], flags: c_int) -> ssize_t {
     let len = parts.iter().map(|p| p.iov_len).sum();
-    let r = reply(data, Request::Recv { fd, len, flags });
+    let r = reply(
+        data,
+        Request::Recv {
+            fd,
+            len,
+            flags,
+            control: 0,
+        },
+    );
     // SAFETY: the caller's.
     unsafe { memory::scatter(parts, &r.data) };
     r.value as ssize_t
@@ -253,13 +261,22 @@ unsafe extern "C" fn recvmsg(data: Data, fd: c_int, msg: *mut msghdr, flags: c_i
     }
     // SAFETY: the caller's.
     unsafe {
-        let n = receive(data, fd, memory::parts(msg), flags);
-        if n >= 0 {
-            (*msg).msg_controllen = 0;
-            (*msg).msg_flags = 0;
+        let parts = memory::parts(msg);
+        let request = Request::Recv {
+            fd,
+            len: parts.iter().map(|p| p.iov_len).sum(),
+            flags,
+            control: (*msg).msg_controllen,
+        };
+        let r = reply(data, request);
+        if r.errno == 0 {
+            memory::scatter(parts, &r.data);
+            memory::put((*msg).msg_control, (*msg).msg_controllen, &r.control);
+            (*msg).msg_controllen = r.control.len();
+            (*msg).msg_flags = r.flags;
             (*msg).msg_namelen = 0;
         }
-        n
+        r.value as ssize_t
     }
 }
 
@@ -607,6 +624,7 @@ unsafe extern "C" fn splice(
                     fd: from,
                     len,
                     flags: 0,
+                    control: 0,
                 },
             );
             match r.errno {

@@ -40,7 +40,7 @@ fn arg(call: &Call, n: usize) -> Result<&Expr> {
 }
 
 /// A number: itself, a constant, or several or-ed.
-fn int(e: &Expr) -> Result<i64> {
+pub(crate) fn int(e: &Expr) -> Result<i64> {
     match &e.kind {
         ExprKind::Int(n) => Ok(*n),
         ExprKind::Word(w) => {
@@ -61,7 +61,7 @@ fn size(e: &Expr) -> Result<usize> {
     n.ok_or_else(|| format!("{}: that length can't be", e.position))
 }
 
-fn field<'a>(e: &'a Expr, name: &str) -> Option<&'a Expr> {
+pub(crate) fn field<'a>(e: &'a Expr, name: &str) -> Option<&'a Expr> {
     match &e.kind {
         ExprKind::Struct(fields) => fields
             .iter()
@@ -248,16 +248,22 @@ impl Program {
                 fd: fd()?,
                 len: size(a(2)?)?,
                 flags: flags(3)?,
+                control: 0,
             },
             "readv" => Request::Recv {
                 fd: fd()?,
                 len: Self::iovecs(a(1)?)?,
                 flags: 0,
+                control: 0,
             },
             "recvmsg" => Request::Recv {
                 fd: fd()?,
                 len: Self::iovecs(field(a(1)?, "msg_iov").ok_or("a msghdr has a msg_iov")?)?,
                 flags: flags(2)?,
+                control: match field(a(1)?, "msg_control") {
+                    Some(_) => 256,
+                    None => 0,
+                },
             },
             "write" | "send" | "sendto" => {
                 let to = match call.args.get(4).map(|e| &e.kind) {
@@ -411,7 +417,12 @@ impl Program {
                 *at = at.wrapping_add(reply.value as u32);
                 Ok(())
             }
-            Request::Recv { flags, .. } => self.check_data(call, *flags, reply),
+            Request::Recv { flags, control, .. } => {
+                if *control > 0 {
+                    crate::control::check(arg(call, 1)?, reply)?;
+                }
+                self.check_data(call, *flags, reply)
+            }
             Request::GetOpt { .. } => check_option(arg(call, 3)?, &reply.data),
             Request::Ioctl { .. } => match call.args.get(2) {
                 Some(e) => check_option(e, &reply.data),

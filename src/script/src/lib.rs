@@ -8,6 +8,7 @@
 //! | `flow.rs` | the script's sequence numbers, ports and timestamps, and the real ones |
 //! | `check.rs` | whether a packet is the one that was expected |
 //! | `calls.rs` | a script's calls and their results |
+//! | `control.rs` | control messages that came |
 //! | `code.rs` | assertions on TCP_INFO |
 //! | `run.rs` | a script from beginning to end, on any [`run::Target`] |
 //! | `machine/`, `ours.rs` | this stack in virtual time |
@@ -17,6 +18,7 @@ pub mod calls;
 pub mod check;
 pub mod code;
 pub mod codec;
+mod control;
 pub mod flow;
 pub mod kernel;
 pub mod machine;
@@ -30,6 +32,9 @@ pub mod run;
 pub mod token;
 
 // The shim's, which exports libc's names and so can't be linked here.
+#[path = "../../shim/ancillary.rs"]
+#[allow(dead_code)]
+mod ancillary;
 #[path = "../../shim/errno.rs"]
 #[allow(dead_code)]
 mod errno;

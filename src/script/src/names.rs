@@ -6,6 +6,7 @@ pub fn constant(name: &str) -> Option<i64> {
     find(&CALLS)
         .or_else(|| find(&OPTIONS))
         .or_else(|| find(&INFO))
+        .or_else(|| find(&CONTROL))
         .or_else(|| errno(name).map(i64::from))
 }
 
@@ -26,12 +27,12 @@ macro_rules! table {
     ($($name:ident)*) => { [$((stringify!($name), libc::$name as _)),*] };
 }
 
-const ERRNOS: [(&str, i32); 47] = table! {
+const ERRNOS: [(&str, i32); 48] = table! {
     EPERM ENOENT EINTR EIO EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST ENODEV EINVAL EMFILE
     ENOTTY EPIPE EDOM ENOSYS EPROTO ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT
     EPROTONOSUPPORT EOPNOTSUPP EAFNOSUPPORT EADDRINUSE EADDRNOTAVAIL ENETDOWN ENETUNREACH
     ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ETIMEDOUT ECONNREFUSED EHOSTDOWN
-    EHOSTUNREACH EALREADY EINPROGRESS ECANCELED EWOULDBLOCK ENOSPC EXDEV
+    EHOSTUNREACH EALREADY EINPROGRESS ECANCELED EWOULDBLOCK ENOSPC EXDEV ENOMSG
 };
 
 const CALLS: [(&str, i64); 62] = table! {
@@ -73,6 +74,29 @@ const OPTIONS: [(&str, i64); 73] = {
     all
 };
 
+/// Control messages: timestamps, errors, TCP_INQ.
+const CONTROL: [(&str, i64); 19] = [
+    ("SCM_TIMESTAMPING", 37),
+    ("TCP_CM_INQ", 36),
+    ("SO_EE_ORIGIN_TIMESTAMPING", 4),
+    ("SO_EE_ORIGIN_ZEROCOPY", 5),
+    ("SO_EE_CODE_ZEROCOPY_COPIED", 1),
+    ("SCM_TSTAMP_SND", 0),
+    ("SCM_TSTAMP_SCHED", 1),
+    ("SCM_TSTAMP_ACK", 2),
+    ("SOF_TIMESTAMPING_TX_HARDWARE", 1),
+    ("SOF_TIMESTAMPING_TX_SOFTWARE", 1 << 1),
+    ("SOF_TIMESTAMPING_RX_SOFTWARE", 1 << 3),
+    ("SOF_TIMESTAMPING_SOFTWARE", 1 << 4),
+    ("SOF_TIMESTAMPING_OPT_ID", 1 << 7),
+    ("SOF_TIMESTAMPING_TX_SCHED", 1 << 8),
+    ("SOF_TIMESTAMPING_TX_ACK", 1 << 9),
+    ("SOF_TIMESTAMPING_OPT_CMSG", 1 << 10),
+    ("SOF_TIMESTAMPING_OPT_TSONLY", 1 << 11),
+    ("SOF_TIMESTAMPING_OPT_STATS", 1 << 12),
+    ("SOF_TIMESTAMPING_OPT_ID_TCP", 1 << 16),
+];
+
 /// What TCP_INFO's fields are compared with.
 const INFO: [(&str, i64); 23] = [
     ("TCP_ESTABLISHED", 1),
@@ -101,7 +125,7 @@ const INFO: [(&str, i64); 23] = [
 ];
 
 /// A field of `struct tcp_info`: its offset and size in bytes (0: bits, see [`tcp_info`]).
-const FIELDS: [(&str, usize, usize); 52] = [
+const FIELDS: [(&str, usize, usize); 57] = [
     ("tcpi_state", 0, 1),
     ("tcpi_ca_state", 1, 1),
     ("tcpi_retransmits", 2, 1),
@@ -153,7 +177,12 @@ const FIELDS: [(&str, usize, usize); 52] = [
     ("tcpi_bytes_retrans", 208, 8),
     ("tcpi_dsack_dups", 216, 4),
     ("tcpi_reord_seen", 220, 4),
+    ("tcpi_rcv_ooopack", 224, 4),
     ("tcpi_snd_wnd", 228, 4),
+    ("tcpi_rcv_wnd", 232, 4),
+    ("tcpi_total_rto", 240, 2),
+    ("tcpi_total_rto_recoveries", 242, 2),
+    ("tcpi_total_rto_time", 244, 4),
 ];
 
 /// A field of TCP_INFO by name, out of the struct's bytes.

@@ -25,11 +25,12 @@ pub enum Request {
         fd: i32,
         addr: Vec<u8>,
     },
-    /// read, readv, recv, recvfrom, recvmsg.
+    /// read, readv, recv, recvfrom, recvmsg; with room for control messages.
     Recv {
         fd: i32,
         len: usize,
         flags: i32,
+        control: usize,
     },
     /// write, writev, send, sendto, sendmsg; to an address, if one is given.
     Send {
@@ -105,6 +106,10 @@ pub struct Reply {
     pub data: Vec<u8>,
     /// What was ready: events and, of poll, the descriptor, of epoll, its data.
     pub ready: Vec<(u32, u64)>,
+    /// Control messages that came, and `msg_flags`.
+    pub control: Vec<u8>,
+    /// See `control`.
+    pub flags: i32,
 }
 
 impl Reply {

@@ -55,7 +55,12 @@ pub(super) fn perform(request: &Request) -> Reply {
             // SAFETY: as above.
             unsafe { libc::getpeername(*fd, addr, len) }.into()
         }),
-        Request::Recv { fd, len, flags } => {
+        Request::Recv {
+            fd,
+            len,
+            flags,
+            control: 0,
+        } => {
             let mut buffer = vec![0u8; *len];
             // SAFETY: the buffer has room for `len` bytes.
             let n = unsafe { libc::recv(*fd, buffer.as_mut_ptr().cast(), *len, *flags) } as i64;
@@ -64,6 +69,29 @@ pub(super) fn perform(request: &Request) -> Reply {
                 buffer.clear();
             }
             with_data(n, || buffer)
+        }
+        Request::Recv {
+            fd,
+            len,
+            flags,
+            control,
+        } => {
+            let (mut buffer, mut control) = (vec![0u8; *len], vec![0u8; *control]);
+            let mut part = libc::iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: *len,
+            };
+            // SAFETY: all zero is a msghdr without anything.
+            let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+            (msg.msg_iov, msg.msg_iovlen) = (&raw mut part, 1);
+            (msg.msg_control, msg.msg_controllen) = (control.as_mut_ptr().cast(), control.len());
+            // SAFETY: everything that the message points to lives during the call.
+            let n = unsafe { libc::recvmsg(*fd, &raw mut msg, *flags) } as i64;
+            buffer.truncate(usize::try_from(n).unwrap_or(0));
+            control.truncate(msg.msg_controllen);
+            let mut reply = with_data(n, || buffer);
+            (reply.control, reply.flags) = (control, msg.msg_flags);
+            reply
         }
         Request::Send {
             fd,

@@ -1,6 +1,7 @@
 //! System calls on a [`Machine`]: descriptors, errnos, blocking.
 
 use super::{Descriptor, Machine, epoll, options};
+use crate::ancillary::{Control, without_packet};
 use crate::errno;
 use crate::request::{Reply, Request};
 use std::io::{IoSlice, IoSliceMut};
@@ -160,13 +161,34 @@ impl Machine {
             }
             Request::Accept { fd, flags } => self.accept(*fd, *flags, p),
             Request::Connect { fd, addr } => self.connect(*fd, addr, p),
-            Request::Recv { fd, len, flags } => self.recv(*fd, *len, *flags, p),
+            Request::Recv {
+                fd,
+                len,
+                flags,
+                control,
+            } => {
+                let mut control = Control::new(*control);
+                let mut reply = self.recv(*fd, *len, *flags, &mut control, p)?;
+                reply.control = control.bytes().to_vec();
+                if control.truncated {
+                    reply.flags |= libc::MSG_CTRUNC;
+                }
+                Ok(reply)
+            }
             Request::Send {
                 fd,
                 data,
                 flags,
                 to: _,
-            } => self.send(*fd, data, *flags, p),
+            } => {
+                let reply = self.send(*fd, data, *flags, p)?;
+                if reply.value > 0 {
+                    let s = self.sock(*fd)?;
+                    let zerocopy = flags & libc::MSG_ZEROCOPY != 0;
+                    self.with(|h| h.send_ended(s.id, zerocopy));
+                }
+                Ok(reply)
+            }
             Request::Close { fd } => self.close(*fd, p),
             Request::Shutdown { fd, how } => {
                 let s = self.sock(*fd)?;
@@ -285,7 +307,7 @@ impl Machine {
     pub(super) fn readiness(&mut self, fd: i32) -> Option<u32> {
         match self.descriptors.get(&fd)? {
             &Descriptor::Socket { id, .. } => {
-                let ready = self.with(|h| h.socket(id).map(|s| s.ready()));
+                let ready = self.with(|h| h.socket(id).map(|s| s.ready_now()));
                 Some(ready.map_or(libc::POLLNVAL as u32, poll_bits))
             }
             Descriptor::Epoll(_) => Some(0),
@@ -437,10 +459,31 @@ impl Machine {
         }
     }
 
-    fn recv(&mut self, fd: i32, len: usize, flags: i32, p: &mut Progress) -> Result<Reply> {
+    /// The oldest entry of the error queue.
+    fn recv_notice(&mut self, s: Sock, control: &mut Control) -> Result<Reply> {
+        let notice = self.with(|h| h.take_notice(s.id))?.ok_or(libc::EAGAIN)?;
+        let asked = self.with(|h| h.get_option(s.id, Opt::Timestamping))? as u32;
+        let at = self.epoch + notice.at.since(super::BOOT);
+        control.put_notice(&notice, s.family, asked, libc::SO_TIMESTAMPING, at);
+        let mut reply = Reply::value(0);
+        reply.flags = libc::MSG_ERRQUEUE;
+        if without_packet(&notice, asked) {
+            reply.flags |= libc::MSG_TRUNC;
+        }
+        Ok(reply)
+    }
+
+    fn recv(
+        &mut self,
+        fd: i32,
+        len: usize,
+        flags: i32,
+        control: &mut Control,
+        p: &mut Progress,
+    ) -> Result<Reply> {
         let s = self.sock(fd)?;
         if flags & libc::MSG_ERRQUEUE != 0 {
-            return Err(libc::EAGAIN.into());
+            return self.recv_notice(s, control);
         }
         let peek = flags & libc::MSG_PEEK != 0;
         if flags & libc::MSG_OOB != 0 {
@@ -505,6 +548,9 @@ impl Machine {
             }
         }
         let data = core::mem::take(&mut p.data);
+        if self.with(|h| h.get_option(s.id, Opt::Inq))? != 0 {
+            control.put_inq(self.with(|h| h.inq(s.id))?);
+        }
         match ended {
             Err(e) if data.is_empty() => Err(e.into()),
             _ if flags & libc::MSG_TRUNC != 0 && !peek => {

@@ -85,8 +85,10 @@ impl Machine {
     fn came(&mut self, fd: i32) -> u32 {
         match self.descriptors.get(&fd) {
             Some(&Descriptor::Socket { id, .. }) => self.with(|h| {
-                h.socket(id)
-                    .map_or(0, |s| s.tcb.rcv_nxt().0.wrapping_add(s.accept_len))
+                h.socket(id).map_or(0, |s| {
+                    let came = s.tcb.rcv_nxt().0.wrapping_add(s.accept_len);
+                    came.wrapping_add(s.errors.came)
+                })
             }),
             _ => 0,
         }

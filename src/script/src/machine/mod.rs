@@ -105,6 +105,8 @@ pub struct Machine {
     pub sysctl: Sysctl,
     /// Where descriptors begin.
     pub first_fd: i32,
+    /// The wall clock at the beginning, since 1970.
+    pub epoch: Duration,
     descriptors: BTreeMap<i32, Descriptor>,
     blocked: Vec<Blocked>,
     /// Calls that blocked and came to their ends: when, and how.
@@ -150,6 +152,7 @@ impl Machine {
             },
             sysctl: Sysctl::default(),
             first_fd: 3,
+            epoch: Duration::ZERO,
             descriptors: BTreeMap::new(),
             blocked: Vec::new(),
             done: BTreeMap::new(),

@@ -33,6 +33,9 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_TCP, libc::TCP_QUICKACK) => Opt::QuickAck,
         (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => Opt::UserTimeout,
         (libc::SOL_TCP, libc::TCP_NOTSENT_LOWAT) => Opt::NotSentLowat,
+        (libc::SOL_TCP, libc::TCP_INQ) => Opt::Inq,
+        (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => Opt::ZeroCopy,
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => Opt::Timestamping,
         (libc::SOL_IP, libc::IP_TOS) => Opt::Tos,
         (libc::SOL_IP, libc::IP_TTL) => Opt::Ttl,
         (libc::SOL_IP, libc::IP_MTU_DISCOVER) => Opt::MtuDiscover,
@@ -133,7 +136,10 @@ pub(super) fn get(
         (libc::SOL_TCP, libc::TCP_INFO) => {
             let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
             let queue = (socket.accept_len, socket.backlog);
-            let pmtu = h.path_mtu(id).map_err(|e| errno::of(e).0)?;
+            let pmtu = match socket.remote.addr.is_any() {
+                true => 0,
+                false => h.path_mtu(id).map_err(|e| errno::of(e).0)?,
+            };
             let (state, info) = h.info(id).map_err(|e| errno::of(e).0)?;
             tcp_info::encode(state, &info, queue, pmtu).to_vec()
         }
