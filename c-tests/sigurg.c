@@ -23,6 +23,7 @@ static void expect(const char *what, int want)
     say("%s: %d", what, urgent);
 }
 
+/* RFC 9293 MUST-32 */
 int main(int argc, char **argv)
 {
     struct sockaddr_in a = in4("127.0.0.1", argc > 1 ? atoi(argv[1]) : 9300);

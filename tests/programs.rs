@@ -248,6 +248,10 @@ mod facts {
         facts("descriptors", "facts_descriptors");
     }
     #[test]
+    fn sigurg() {
+        facts("sigurg", "sigurg");
+    }
+    #[test]
     fn sending() {
         facts("sending", "facts_sending");
     }

@@ -448,8 +448,8 @@ impl Tcb {
             return None;
         }
         let mut flags = Flags::NONE;
-        let pushed = len > mss || (s.is(PUSHED) && len == text);
-        if len > 0 && pushed {
+        // (That several pieces have one is no mark of theirs: one of them alone has none.)
+        if len > 0 && (len > mss || (s.is(PUSHED) && len == text)) {
             flags = flags.with(Flags::PSH);
         }
         if fin {
@@ -465,7 +465,6 @@ impl Tcb {
             s.segs = segs;
             s.flags = s.flags & !super::sent::APP_LIMITED
                 | EVER_RETRANS
-                | if pushed { PUSHED } else { 0 }
                 | stamped.flags & super::sent::APP_LIMITED;
             s.delivered = stamped.delivered;
             s.delivered_at = stamped.delivered_at;
@@ -582,12 +581,11 @@ impl Tcb {
         // RFC 9293 MUST-61
         let half = self.max_window / 2;
         let cut = len > mss;
-        if len > 0
+        let marked = len > 0
             && (push
-                || cut
                 || (end == self.snd_end && end == self.snd_psh)
-                || (end.diff(self.snd_pushed) as i64) > half.into())
-        {
+                || (end.diff(self.snd_pushed) as i64) > half.into());
+        if marked || cut {
             flags = flags.with(Flags::PSH);
             self.snd_pushed = end;
         }
@@ -609,7 +607,7 @@ impl Tcb {
             end: self.snd_nxt,
             at: now,
             segs: u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX),
-            flags: if flags.has(Flags::PSH) { PUSHED } else { 0 },
+            flags: if marked { PUSHED } else { 0 },
             ..Sent::default()
         };
         self.rate_stamp(now, &mut record);

@@ -20,7 +20,7 @@ pub(super) const LOST: u8 = 4;
 pub(super) const EVER_RETRANS: u8 = 8;
 /// The program had nothing more to send then (delivery rates of it are lower bounds).
 pub(super) const APP_LIMITED: u8 = 16;
-/// It ends where a write ended (or goes out in several pieces): it has a PSH.
+/// It ends where a write ended that was to be pushed: it has a PSH, also when sent again.
 pub(super) const PUSHED: u8 = 32;
 /// The slot is on no list (while lists are being rebuilt).
 const UNCLAIMED: u8 = 128;
