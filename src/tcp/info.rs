@@ -234,8 +234,7 @@ impl Tcb {
             rcv_ooopack: self.rcv_ooopack,
             sndbuf_limited_us: self.busy.spent(now).2,
             total_rto_recoveries: self.timers.rto_recoveries.into(),
-            total_rto_time_ms: self.timers.rto_time_ms
-                + self.timers.rto_since.map_or(0, |at| ms(at)),
+            total_rto_time_ms: self.timers.rto_time_ms + self.timers.rto_since.map_or(0, ms),
             dsack_dups: self.recovery.dsack_dups,
             reord_seen: self.recovery.reord_seen,
             bytes_sent: self.bytes_sent,
