@@ -121,6 +121,9 @@ impl Tcb {
         if gap {
             let had = self.rcv_sack_len > 0;
             self.refresh_blocks(rx);
+            if start.gt(before) && self.rcv_sack_len > 0 {
+                self.note_ahead(end, end - start, !had);
+            }
             // RFC 5681 S3.2-2, S4.2-6
             if had && self.rcv_sack_len == 0 {
                 // RFC 5681, section 4.2: at once "when the incoming segment fills in all or

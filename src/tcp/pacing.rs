@@ -39,14 +39,14 @@ impl Tcb {
     pub(super) fn usual_rate(&self) -> u64 {
         let cwnd = self.cc.cwnd();
         let percent = if cwnd < self.cc.ssthresh() / 2 {
-            200
+            self.sysctl.tcp_pacing_ss_ratio
         } else {
-            120
+            self.sysctl.tcp_pacing_ca_ratio
         };
         let window = u64::from(self.snd_mss) * u64::from(cwnd.max(self.sent.packets_out));
         match self.rtt.srtt8 >> 3 {
             0 => u64::MAX,
-            us => window * percent * 10_000 / u64::from(us),
+            us => (window * 10_000).saturating_mul(percent.into()) / u64::from(us),
         }
     }
 

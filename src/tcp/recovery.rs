@@ -343,6 +343,7 @@ impl Tcb {
 
     /// RFC 6937, with Linux's PRR-SSRB and its guard against new losses.
     // RFC 6937 S3-1
+    // RFC 5681 S4.3-2
     // RFC 8985 S9.3-1, S9.3-2
     pub(super) fn proportional_rate(&mut self, delivered: u32, lost: u32, advanced: bool) {
         let prior = self.cc.prior_cwnd();

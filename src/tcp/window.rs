@@ -32,6 +32,8 @@ pub(super) struct Autotune {
     /// ... counted from here.
     rtt_at: Option<Instant>,
     last_tsecr: u32,
+    /// The end of what came out of order, while there is a gap.
+    ahead: SeqNum,
 }
 
 /// What [`select_initial_window`] chose.
@@ -249,6 +251,20 @@ impl Tcb {
         self.drs.space = self.drs.space.min(clamp);
     }
 
+    /// A segment up to `end` came, and something before it is missing (Linux: the end of
+    /// `tcp_data_queue_ofo`): what waits for the gap to be filled takes part of the window, so
+    /// the buffer has to make up for it.
+    pub(super) fn note_ahead(&mut self, end: SeqNum, len: u32, first: bool) {
+        self.drs.ahead = match first {
+            true => end,
+            false => self.drs.ahead.max(end),
+        };
+        if self.sack_ok {
+            self.grow_window(len);
+        }
+        self.grow_rcv_buf(self.drs.space);
+    }
+
     /// Measure the round trip as a receiver can: the time a window takes to be filled, or what
     /// timestamps say.
     pub(super) fn measure_rcv_rtt(&mut self, now: Instant, tsecr: Option<u32>, len: u32) {
@@ -257,10 +273,7 @@ impl Tcb {
             at => {
                 if let Some(at) = at {
                     let us = u32::try_from(now.since(at).as_micros()).unwrap_or(u32::MAX);
-                    let m = us.max(1).saturating_mul(8);
-                    if self.drs.rtt8 == 0 || m < self.drs.rtt8 {
-                        self.drs.rtt8 = m;
-                    }
+                    self.take_rcv_rtt(us.max(1), true);
                 }
                 self.drs.rtt_at = Some(now);
                 self.drs.rtt_seq = self.rcv_nxt + self.rcv_wnd;
@@ -271,15 +284,21 @@ impl Tcb {
         {
             self.drs.last_tsecr = tsecr;
             let ms = self.ts_now(now).wrapping_sub(tsecr);
-            if len >= u32::from(self.delack.rcv_mss) && ms < 1 << 20 {
-                let us = ms.max(1) * 1000;
-                let old = self.drs.rtt8;
-                self.drs.rtt8 = if old == 0 {
-                    us.saturating_mul(8)
-                } else {
-                    (old - (old >> 3)).saturating_add(us)
-                };
+            if len >= u32::from(self.delack.rcv_mss) && (1..1 << 20).contains(&ms) {
+                self.take_rcv_rtt(ms * 1000, false);
             }
+        }
+    }
+
+    /// Linux's `tcp_rcv_rtt_update`: the least is believed at once; more than that only from a
+    /// timestamp, and while the program keeps up, since the peer may be waiting for it.
+    fn take_rcv_rtt(&mut self, us: u32, by_window: bool) {
+        let old = self.drs.rtt8;
+        let new = us.saturating_mul(8);
+        if old == 0 || new < old {
+            self.drs.rtt8 = new;
+        } else if !by_window && self.unread() == 0 {
+            self.drs.rtt8 = (old - (old >> 3)).saturating_add(us);
         }
     }
 
@@ -308,7 +327,11 @@ impl Tcb {
         // it grew, for the sender may be in slow start.
         let win = u64::from(copied) * 2;
         let grow = win * u64::from(copied.saturating_sub(old)) / u64::from(old);
-        let win = win.saturating_add(grow.saturating_mul(2));
+        let mut win = win.saturating_add(grow.saturating_mul(2));
+        if self.rcv_sack_len > 0 {
+            // What is beyond a gap can't be read, and the peer goes on meanwhile.
+            win += u64::from(self.drs.ahead.diff(self.rcv_nxt).max(0).unsigned_abs());
+        }
         let most = u64::from(self.sysctl.tcp_rmem[2]);
         let buf = space_from_win(win, self.scaling_ratio).min(most) as u32;
         if buf > self.rcv_buf {

@@ -5,8 +5,10 @@ use super::{Acked, Congestion};
 use crate::time::Instant;
 
 /// beta_cubic, 0.7, in 1024ths (section 4.6).
+// RFC 9438 S4.6-2
 const BETA: u64 = 717;
 /// C, 0.4, in 1024ths (section 5).
+// RFC 9438 S5.1-1
 const C: u64 = 410;
 /// alpha_cubic, 3 (1 - beta) / (1 + beta), in 1024ths (section 4.3).
 const ALPHA: u64 = 3 * (1024 - BETA) * 1024 / (1024 + BETA);
@@ -54,6 +56,7 @@ fn cube_root(n: u64) -> u32 {
 
 impl Cubic {
     /// Slow start, watched by HyStart++.
+    // RFC 9438 S4.10-2
     pub(super) fn on_rtt(&mut self, c: &mut Congestion, a: &Acked) {
         // RFC 9406, section 4.3: for the first slow start only.
         if c.in_slow_start()
@@ -64,6 +67,7 @@ impl Cubic {
         }
     }
 
+    // RFC 9438 S4.4-1, S4.5-1, S4.10-1
     pub(super) fn on_ack(&mut self, c: &mut Congestion, a: &Acked) {
         let mut segs = a.segs;
         if c.in_slow_start() {
@@ -81,6 +85,7 @@ impl Cubic {
         let target = self.target(c, a);
         let cwnd = u64::from(c.cwnd.max(1));
         // Section 4.3: where Reno would be faster, its window counts.
+        // RFC 9438 S4.3-1
         let est = u32::try_from(self.w_est >> FINE).unwrap_or(u32::MAX);
         if est > c.cwnd && target < self.w_est {
             c.cwnd = est;
@@ -124,6 +129,7 @@ impl Cubic {
             }
         }
         // Section 4.3, with alpha 1 once the old window is reached again.
+        // RFC 9438 S4.3-2
         let alpha = if self.w_est >> FINE >= u64::from(self.cwnd_prior) {
             1024
         } else {
@@ -145,6 +151,7 @@ impl Cubic {
     }
 
     /// Section 4.6, and 4.7: fast convergence.
+    // RFC 9438 S4.6-1, S4.7-1
     pub(super) fn ssthresh(&mut self, cwnd: u32) -> u32 {
         self.before = (self.w_max, self.cwnd_prior);
         self.epoch = Instant(0);
@@ -157,9 +164,12 @@ impl Cubic {
         ((u64::from(cwnd) * BETA / 1024) as u32).max(2)
     }
 
-    /// Section 4.8: after a timeout the curve begins anew, when slow start is over.
+    /// Section 4.8: after a timeout the curve begins anew, when slow start is over: with K = 0,
+    /// from the window that there is then (Linux: `bictcp_reset`).
+    // RFC 9438 S4.8-1
     pub(super) fn on_timeout(&mut self) {
         self.epoch = Instant(0);
+        self.w_max = 0;
         self.hystart = HyStart::default();
     }
 
@@ -169,7 +179,9 @@ impl Cubic {
         self.epoch = Instant(0);
     }
 
-    /// Section 5.8: the time in which nothing was sent is none of the curve's.
+    /// Section 4.2: the time in which nothing was sent is none of the curve's (Linux:
+    /// `cubictcp_cwnd_event`).
+    // RFC 9438 S4.2-1
     pub(super) fn on_first_sent(&mut self, now: Instant, last_sent: Instant) {
         if self.epoch != Instant(0) {
             let idle = now.since(last_sent);

@@ -4,6 +4,7 @@ use super::Acked;
 use crate::tcp::SeqNum;
 
 // Section 4.3, in microseconds.
+// RFC 9406 S4.3-1
 const MIN_RTT_THRESH: u32 = 4000;
 const MAX_RTT_THRESH: u32 = 16_000;
 const MIN_RTT_DIVISOR: u32 = 8;
@@ -106,6 +107,7 @@ impl HyStart {
     }
 
     /// By how many segments the window may grow for `segs`.
+    // RFC 9406 S4.3-2
     pub(super) fn growth(&mut self, segs: u32) -> u32 {
         if !self.in_css {
             return segs;

@@ -225,6 +225,7 @@ impl Congestion {
     }
 
     /// The window is in use, so that an ACK may raise it (RFC 5681, section 3.1; RFC 7661).
+    // RFC 9438 S4.6-3
     fn is_limited(&self) -> bool {
         self.limited || (self.in_slow_start() && self.cwnd < self.max_out.saturating_mul(2))
     }
@@ -305,6 +306,7 @@ impl Congestion {
     }
 
     /// The loss was none: back to the window before it. True if `ssthresh` went back, too.
+    // RFC 9438 S4.9.2-1
     pub fn undo(&mut self) -> bool {
         if self.prior_ssthresh == 0 {
             return false;
@@ -405,6 +407,7 @@ impl Congestion {
     }
 
     /// One segment for each `window` acknowledged (Linux: `tcp_cong_avoid_ai`).
+    // RFC 5681 S3.1-7, S3.1-8
     fn avoid(&mut self, window: u32, segs: u32) {
         let window = window.max(1);
         if self.cwnd_cnt >= window {

@@ -5,7 +5,7 @@ use crate::tcp::congestion::{Acked, Algorithm, Congestion};
 use crate::tcp::{RateSample, SeqNum, Sysctl};
 use crate::time::{Duration, Instant};
 
-fn ack(now: Instant, segs: u32) -> Acked {
+pub fn ack(now: Instant, segs: u32) -> Acked {
     Acked {
         now,
         segs,
@@ -23,7 +23,7 @@ fn ack(now: Instant, segs: u32) -> Acked {
     }
 }
 
-fn at_window(algorithm: Algorithm, cwnd: u32) -> Congestion {
+pub fn at_window(algorithm: Algorithm, cwnd: u32) -> Congestion {
     let mut c = Congestion::new(algorithm);
     c.set_cwnd(cwnd);
     c.on_sent(cwnd, true, true);
@@ -40,33 +40,8 @@ fn names_are_linuxs() {
     assert_eq!(Sysctl::default().tcp_congestion_control.name(), "cubic");
 }
 
-/// RFC 9438, section 4.2: back at W_max after K seconds, flat there, and then beyond.
 #[test]
-fn cubic_follows_its_curve() {
-    let mut c = at_window(Algorithm::Cubic, 1000);
-    c.reduce(1000);
-    c.end_reduction();
-    assert_eq!((c.cwnd(), c.ssthresh()), (700, 700));
-    // K = cubic_root(300 / 0.4) = 9.1 s.
-    let mut now = Instant(1_000_000_000);
-    let mut at = Vec::new();
-    for _ in 0..14 {
-        for _ in 0..10 {
-            now = now + Duration::from_millis(100);
-            c.on_sent(c.cwnd(), true, true);
-            c.on_ack(&ack(now, c.cwnd()));
-        }
-        at.push(c.cwnd());
-    }
-    assert!((960..=985).contains(&at[4]), "{at:?}");
-    assert!((995..=1003).contains(&at[8]), "{at:?}");
-    assert!((1030..=1070).contains(&at[13]), "{at:?}");
-    assert!(at.is_sorted(), "{at:?}");
-}
-
-/// Section 4.7: a second reduction below the first leaves room for others.
-#[test]
-fn cubic_converges_fast_and_undoes() {
+fn cubic_undoes_once() {
     let mut c = at_window(Algorithm::Cubic, 1000);
     c.remember_ssthresh(false);
     c.reduce(1000);

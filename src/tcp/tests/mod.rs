@@ -2,6 +2,7 @@
 
 mod closing;
 mod control;
+mod cubic;
 mod ecn;
 mod hostile;
 mod matrix;

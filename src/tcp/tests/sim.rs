@@ -1,5 +1,7 @@
 //! Flows over one bottleneck, in virtual time: rate, delay, a queue that drops what does not
-//! fit, losses, an outage. Each flow is two connections; the bytes are only counted.
+//! fit, losses alone and in bursts, corruption, duplication, jitter, an outage, an MTU that
+//! falls. Each flow is two connections; the bytes are only counted. What must always hold is
+//! looked at after every step.
 
 use super::pair::Rng;
 use crate::tcp::congestion::Algorithm;
@@ -19,6 +21,14 @@ pub struct Link {
     pub queue: usize,
     /// Losses at random, per million.
     pub loss: u64,
+    /// Losses come in rows of so many in the mean; 0: each by itself.
+    pub burst: u64,
+    /// Damaged on the way, per million: the receiver's checksum drops them.
+    pub corrupt: u64,
+    /// Arrive twice, per million.
+    pub duplicate: u64,
+    /// From then on packets have so many bytes at most; the sender is told.
+    pub mtu: Option<(Duration, u16)>,
     /// Up to this much longer on the way, which disturbs their order.
     pub jitter: Duration,
     /// From then on, for so long, all is lost.
@@ -85,12 +95,14 @@ struct Flow {
     ends: [End; 2],
     sysctl: Sysctl,
     options: TcpOptions,
+    rcv_buf: Option<u32>,
     /// Bytes read by the receiver at each tenth of a second.
     history: Vec<u64>,
 }
 
 enum Event {
     Arrives(usize, usize, Segment),
+    TooBig(usize, SeqNum, u16),
     Timer(usize, usize),
     Starts(usize),
 }
@@ -107,6 +119,8 @@ pub struct Sim {
     rng: Rng,
     free_at: Instant,
     leaving: VecDeque<Instant>,
+    in_burst: bool,
+    steps: u64,
     pub dropped: u64,
 }
 
@@ -124,6 +138,8 @@ impl Sim {
             rng: Rng(seed),
             free_at: now,
             leaving: VecDeque::new(),
+            in_burst: false,
+            steps: 0,
             dropped: 0,
         }
     }
@@ -154,9 +170,17 @@ impl Sim {
             ends: [end(), end()],
             sysctl,
             options,
+            rcv_buf: None,
             history: Vec::new(),
         });
         self.post(start, Event::Starts(self.flows.len() - 1));
+    }
+
+    /// The receiver of the last flow has a buffer of so many bytes, which grows by need.
+    pub fn small_buffer(&mut self, bytes: u32) {
+        if let Some(flow) = self.flows.last_mut() {
+            flow.rcv_buf = Some(bytes);
+        }
     }
 
     fn post(&mut self, at: Instant, event: Event) {
@@ -165,14 +189,28 @@ impl Sim {
         self.what.insert(self.order, event);
     }
 
-    fn path() -> Path {
+    fn path(rcv_buf: Option<u32>) -> Path {
         Path {
             mss: 1460,
-            rcv_buf: 32 << 20,
-            rcv_buf_locked: true,
+            rcv_buf: rcv_buf.unwrap_or(32 << 20),
+            rcv_buf_locked: rcv_buf.is_none(),
             header: 40,
             ts_offset: 77,
         }
+    }
+
+    /// Lost by itself, or as one of a row (Gilbert's model).
+    fn is_lost(&mut self) -> bool {
+        let Link { loss, burst, .. } = self.link;
+        if burst < 2 {
+            return loss > 0 && self.rng.below(1_000_000) < loss;
+        }
+        self.in_burst = if self.in_burst {
+            self.rng.below(burst) != 0
+        } else {
+            self.rng.below((1_000_000 - loss) * burst) < loss
+        };
+        self.in_burst
     }
 
     /// A packet comes to the bottleneck.
@@ -184,15 +222,26 @@ impl Sim {
             rate,
             rtt,
             queue,
-            loss,
+            corrupt,
+            duplicate,
+            mtu,
             jitter,
             outage,
             mark,
+            ..
         } = self.link;
         let since = self.now.since(self.begin);
         let out = outage.is_some_and(|(from, long)| since >= from && since < from + long);
-        let lost =
-            out || (loss > 0 && self.rng.below(1_000_000) < loss) || self.leaving.len() >= queue;
+        if let Some((from, most)) = mtu
+            && since >= from
+            && u64::from(seg.len) + HEADERS > u64::from(most)
+        {
+            self.dropped += 1;
+            let mss = most - HEADERS as u16;
+            self.post(self.now + rtt / 2, Event::TooBig(flow, seg.seq, mss));
+            return;
+        }
+        let lost = self.is_lost() || out || self.leaving.len() >= queue;
         if lost {
             self.dropped += 1;
             return;
@@ -206,6 +255,13 @@ impl Sim {
         self.leaving.push_back(self.free_at);
         let extra = self.rng.below(jitter.as_micros() as u64 + 1);
         let at = self.free_at + rtt / 2 + Duration::from_micros(extra);
+        if corrupt > 0 && self.rng.below(1_000_000) < corrupt {
+            self.dropped += 1;
+            return;
+        }
+        if duplicate > 0 && self.rng.below(1_000_000) < duplicate {
+            self.post(at, Event::Arrives(flow, 1, seg));
+        }
         self.post(at, Event::Arrives(flow, 1, seg));
     }
 
@@ -230,6 +286,7 @@ impl Sim {
                 if deadline != Instant::NEVER {
                     self.post(deadline.max(now), Event::Timer(f, e));
                 }
+                self.check(f);
                 return;
             };
             if e == 0 {
@@ -267,7 +324,7 @@ impl Sim {
                     flow.ends[0].tcb = Some(Tcb::connect(
                         now,
                         iss,
-                        Sim::path(),
+                        Sim::path(None),
                         flow.options,
                         &flow.sysctl,
                     ));
@@ -283,19 +340,27 @@ impl Sim {
                         self.pump(f, e);
                     }
                 }
+                Some(Event::TooBig(f, quoted, mss)) => {
+                    let End { tcb, sent, .. } = &mut self.flows[f].ends[0];
+                    if let Some(tcb) = tcb {
+                        tcb.on_packet_too_big(now, mss, quoted, sent);
+                    }
+                    self.pump(f, 0);
+                }
                 Some(Event::Arrives(f, e, seg)) => {
                     let Flow {
                         ends,
                         sysctl,
                         options,
+                        rcv_buf,
                         ..
                     } = &mut self.flows[f];
                     let end = &mut ends[e];
                     match end.tcb.as_mut() {
                         None => {
                             let iss = SeqNum(self.rng.next() as u32);
-                            end.tcb =
-                                Some(Tcb::accept(now, iss, Sim::path(), *options, sysctl, &seg));
+                            let path = Sim::path(*rcv_buf);
+                            end.tcb = Some(Tcb::accept(now, iss, path, *options, sysctl, &seg));
                         }
                         Some(tcb) => {
                             let out = tcb.on_segment(now, &seg, &mut end.rx, &mut end.sent);
@@ -307,13 +372,66 @@ impl Sim {
             }
         }
         self.now = end;
-        for f in &self.flows {
-            for e in &f.ends {
-                if let Some(tcb) = &e.tcb {
-                    tcb.check_sent(&e.sent).expect("records in order");
-                }
+        for f in 0..self.flows.len() {
+            self.check_records(f);
+        }
+    }
+
+    fn check_records(&self, f: usize) {
+        for e in &self.flows[f].ends {
+            if let Some(tcb) = &e.tcb {
+                tcb.check_sent(&e.sent).expect("records in order");
             }
         }
+    }
+
+    /// What holds after every step: the sequence space, what is in the buffers, timers.
+    fn check(&mut self, f: usize) {
+        let [from, to] = &self.flows[f].ends;
+        let Some(tx) = &from.tcb else { return };
+        assert!(
+            matches!(tx.state, State::SynSent | State::Established),
+            "the connection ended: {tx:?}"
+        );
+        if tx.state == State::SynSent {
+            return;
+        }
+        // The sequence space.
+        assert!(tx.snd_una.le(tx.snd_nxt) && tx.snd_nxt.le(tx.snd_end));
+        let una = u64::from(tx.snd_una - tx.iss) - 1;
+        assert_eq!(una, from.acked & 0xffff_ffff, "what was acknowledged");
+        assert_eq!(
+            u64::from(tx.snd_end - tx.snd_una),
+            from.wrote - from.acked,
+            "the send buffer"
+        );
+        let window = tx.snd_una + tx.max_window;
+        assert!(tx.snd_nxt.le(window), "beyond any window that was offered");
+        if let Some(rx) = &to.tcb {
+            assert!(tx.snd_una.le(rx.rcv_nxt) && rx.rcv_nxt.le(tx.snd_nxt));
+            let got = u64::from(rx.rcv_nxt - rx.irs) - 1;
+            assert_eq!(got, (to.read + u64::from(to.rx.ready)) & 0xffff_ffff);
+            let held: u32 = to.rx.held.iter().map(|h| h.1 - h.0).sum();
+            assert!(held <= rx.receive_window(), "held beyond the window");
+            assert!(to.rx.held.iter().all(|h| h.0.gt(rx.rcv_nxt)), "a gap");
+        }
+        // The program always has more to send, so something must be due: nothing is stuck.
+        assert!(tx.deadline() != Instant::NEVER, "stuck: {tx:?}");
+        // Each record, for its cost only now and then.
+        self.steps += 1;
+        if self.steps.is_multiple_of(64) {
+            self.check_records(f);
+        }
+    }
+
+    /// Jain's index of fairness between two times.
+    pub fn fairness(&self, from: Duration, to: Duration) -> f64 {
+        let shares: Vec<f64> = (0..self.flows.len())
+            .map(|f| self.goodput(f, from, to))
+            .collect();
+        let sum: f64 = shares.iter().sum();
+        let squares: f64 = shares.iter().map(|s| s * s).sum();
+        sum * sum / (shares.len() as f64 * squares)
     }
 
     /// Bits a second that a flow's receiver got between two times after the beginning.

@@ -1,24 +1,10 @@
-//! Goodput on bad links: utcp and the kernel, under the same impairment and the same seed.
-//!
-//! `cargo run --release --example goodput -- [--cc cubic|bbr|reno] [--seconds S]
-//! [--repeats N] [--lib FILE] [FILTER...]`
-//!
-//! As root, in network namespaces that it makes for itself. In every run one program sends for
-//! some seconds, the other receives and looks at every byte; goodput is what arrived, over the
-//! time from the connection to the last byte. The model of `src/impair` impairs both pairs with
-//! the same settings and seed:
-//!
-//! - *kernel to kernel*: two namespaces, a TUN device in each, and a forwarder between them in
-//!   this process;
-//! - *utcp to kernel*, *kernel to utcp*: the stack's own links.
-//!
-//! The first namespace's kernel stands where the stack stands: what it sends goes "out".
+//! Two pairs of hosts and the model of a bad link between each: two kernels, and utcp with the
+//! kernel.
 
-#![allow(unsafe_code)]
-
+use crate::Result;
+use crate::table::Row;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -33,191 +19,28 @@ use utcp_stack::sys::{self, io};
 use utcp_stack::time::Instant;
 use utcp_stack::wire;
 
-/// What links are like; a seed is added.
-const LINKS: [&str; 12] = [
-    "delay=5ms",
-    "delay=5ms loss=0.1%",
-    "delay=5ms loss=1%",
-    "delay=5ms loss=3%",
-    "delay=5ms loss=10%",
-    "delay=50ms loss=0.1%",
-    "delay=50ms loss=2%",
-    "delay=10ms loss=2% burst=4",
-    "delay=10ms reorder=2%,4ms",
-    "delay=10ms duplicate=2% corrupt=0.5%",
-    "delay=20ms rate=20mbit queue=50",
-    "delay=5ms mtu=1300",
-];
-
 const KERNEL_A: &str = "10.77.0.1";
 const KERNEL_B: &str = "10.77.0.2";
 const UTCP: &str = "198.18.0.2";
 const UTCP_PEER: &str = "198.18.0.1";
-const PORT: u16 = 9000;
 
-type Result<T> = std::result::Result<T, String>;
-
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match words[..] {
-        ["send", address, seconds, algorithm] => {
-            send(address, seconds.parse().unwrap_or(1.0), algorithm)
-        }
-        ["receive", address] => receive(address),
-        _ => compare(&words),
-    };
-    if let Err(e) = done {
-        eprintln!("goodput: {e}");
-        std::process::exit(1);
-    }
-}
-
-/// What the byte at this place of the stream is.
-fn fill(at: u64, out: &mut [u8]) {
-    for (i, byte) in out.iter_mut().enumerate() {
-        let n = at + i as u64;
-        *byte = (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ (n / 255) as u8;
-    }
-}
-
-fn send(address: &str, seconds: f64, algorithm: &str) -> Result<()> {
-    let text = |e: std::io::Error| format!("sending: {e}");
-    let mut stream = TcpStream::connect((address, PORT)).map_err(text)?;
-    // SAFETY: the name is valid for the call, and as long as said.
-    let set = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_CONGESTION,
-            algorithm.as_ptr().cast(),
-            algorithm.len() as u32,
-        )
-    };
-    if set != 0 {
-        return Err(format!("{algorithm}: {}", std::io::Error::last_os_error()));
-    }
-    let begin = Clock::now();
-    let limit = Duration::from_secs_f64(seconds);
-    stream.set_write_timeout(Some(limit)).map_err(text)?;
-    let (mut at, mut buf) = (0, vec![0; 64 * 1024]);
-    while begin.elapsed() < limit {
-        fill(at, &mut buf);
-        match stream.write(&buf) {
-            Ok(n) => at += n as u64,
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
-            Err(e) => return Err(text(e)),
-        }
-    }
-    stream.shutdown(std::net::Shutdown::Write).map_err(text)?;
-    // Until the other has it all, or has had enough.
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
-    let _ = stream.read(&mut [0; 1]);
-    Ok(())
-}
-
-fn receive(address: &str) -> Result<()> {
-    let text = |e: std::io::Error| format!("receiving: {e}");
-    let listener = TcpListener::bind((address, PORT)).map_err(text)?;
-    println!("ready");
-    let (mut stream, _) = listener.accept().map_err(text)?;
-    let begin = Clock::now();
-    let (mut at, mut buf, mut want) = (0, vec![0; 256 * 1024], vec![0; 256 * 1024]);
-    loop {
-        let n = stream.read(&mut buf).map_err(text)?;
-        if n == 0 {
-            break;
-        }
-        fill(at, &mut want[..n]);
-        if buf[..n] != want[..n] {
-            return Err(format!("the data differ behind byte {at}"));
-        }
-        at += n as u64;
-    }
-    println!("{at} {}", begin.elapsed().as_secs_f64());
-    Ok(())
-}
-
-fn compare(words: &[&str]) -> Result<()> {
-    let (mut seconds, mut repeats, mut lib, mut filters) = (2.0, 5, None, Vec::new());
-    let mut algorithm = "cubic".to_owned();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
-        match *word {
-            "--seconds" => seconds = value()?.parse().map_err(|_| "--seconds: no number")?,
-            "--repeats" => repeats = value()?.parse().map_err(|_| "--repeats: no number")?,
-            "--cc" => algorithm = (*value()?).to_owned(),
-            "--lib" => lib = Some(PathBuf::from(value()?)),
-            "--help" | "-h" => {
-                println!(
-                    "goodput [--cc cubic|bbr|reno] [--seconds S] [--repeats N] [--lib FILE] [FILTER...]"
-                );
-                for links in LINKS {
-                    println!("  {links}");
-                }
-                return Ok(());
-            }
-            w if w.starts_with('-') => return Err(format!("there is no option {w}")),
-            filter => filters.push(filter),
-        }
-    }
-    let exe = std::env::current_exe().map_err(|e| e.to_string())?;
-    let lib = lib.unwrap_or_else(|| {
-        let folder = exe.parent().and_then(|p| p.parent()).unwrap_or(&exe);
-        folder.join("libutcp.so")
-    });
-    if !lib.exists() {
-        return Err(format!(
-            "no {}: cargo build --release makes it",
-            lib.display()
-        ));
-    }
-    let pairs = Pairs::new(exe, lib, algorithm.clone())?;
-    println!(
-        "{algorithm}: Mbit/s, median of {repeats} (least to most), {seconds} s each; then relative to \
-         the kernel's own pair in the same direction\n"
-    );
-    println!(
-        "| links | kernel -> kernel | utcp -> kernel | kernel <- kernel | utcp <- kernel |\n\
-         |---|--:|--:|--:|--:|"
-    );
-    for links in LINKS {
-        if !filters.is_empty() && !filters.iter().any(|f| links.contains(f)) {
-            continue;
-        }
-        let mut row = format!("| {links}");
-        for outward in [true, false] {
-            let kernel = median(repeats, |n| pairs.kernel(links, n, outward, seconds))?;
-            let utcp = median(repeats, |n| pairs.utcp(links, n, outward, seconds))?;
-            let ratio = utcp[1] / kernel[1];
-            row += &format!(" | {} | {} ({ratio:.2})", range(kernel), range(utcp));
-        }
-        println!("{row} |");
-    }
-    Ok(())
-}
-
-fn range([least, median, most]: [f64; 3]) -> String {
-    format!("{median:.1} ({least:.1} to {most:.1})")
-}
-
-/// Least, median and most of some runs, each with its seed.
-fn median(repeats: u64, run: impl Fn(u64) -> Result<f64>) -> Result<[f64; 3]> {
-    let mut all = Vec::new();
-    for seed in 1..=repeats.max(1) {
-        all.push(run(seed)?);
-    }
-    all.sort_by(f64::total_cmp);
-    Ok([all[0], all[all.len() / 2], all[all.len() - 1]])
+/// One transfer.
+pub struct Run<'a> {
+    pub row: &'a Row,
+    pub algorithm: &'a str,
+    pub seed: u64,
+    /// From the first namespace.
+    pub outward: bool,
+    pub seconds: f64,
+    /// How long it may take.
+    pub patience: Duration,
+    pub watch: bool,
 }
 
 /// Where the pairs meet.
-struct Pairs {
+pub struct Pairs {
     exe: PathBuf,
     lib: PathBuf,
-    /// Congestion control of both senders.
-    algorithm: String,
     /// Of the second namespace: a process that stays in it.
     second: Child,
     devices: Arc<[std::sync::Mutex<Tun>; 2]>,
@@ -246,7 +69,7 @@ fn device(name: &str, address: &str) -> Result<Tun> {
 }
 
 impl Pairs {
-    fn new(exe: PathBuf, lib: PathBuf, algorithm: String) -> Result<Pairs> {
+    pub fn new(exe: PathBuf, lib: PathBuf) -> Result<Pairs> {
         unshare()?;
         ip("link set lo up")?;
         let a = device("goodput0", KERNEL_A)?;
@@ -262,16 +85,20 @@ impl Pairs {
         Ok(Pairs {
             exe,
             lib,
-            algorithm,
             second,
             devices: Arc::new([a.into(), b.into()]),
             stack: AtomicU32::new(0),
         })
     }
 
-    /// From the first namespace to the second, or back.
-    fn kernel(&self, links: &str, seed: u64, outward: bool, seconds: f64) -> Result<f64> {
-        let settings = Settings::parse(&format!("{links} seed={seed}"))?;
+    fn settings(run: &Run) -> Result<Settings> {
+        Settings::parse(&format!("{} seed={}", run.row.links, run.seed))
+    }
+
+    /// From the first namespace to the second, or back; Mbit/s.
+    pub fn kernel(&self, run: &Run) -> Result<f64> {
+        let settings = Pairs::settings(run)?;
+        self.probing(run)?;
         let over = Arc::new(AtomicBool::new(false));
         let forwarder = {
             let (devices, over) = (Arc::clone(&self.devices), Arc::clone(&over));
@@ -293,80 +120,132 @@ impl Pairs {
                 });
             }
         };
-        let got = if outward {
-            self.run(KERNEL_B, &there, &plain, seconds)
+        let got = if run.outward {
+            self.transfer(run, KERNEL_B, &there, &plain)
         } else {
-            self.run(KERNEL_A, &plain, &there, seconds)
+            self.transfer(run, KERNEL_A, &plain, &there)
         };
         over.store(true, Ordering::Relaxed);
         let _ = forwarder.join();
         got
     }
 
-    /// From the stack to the kernel, or back.
-    fn utcp(&self, links: &str, seed: u64, outward: bool, seconds: f64) -> Result<f64> {
+    /// From the stack to the kernel, or back; Mbit/s.
+    pub fn utcp(&self, run: &Run) -> Result<f64> {
+        self.probing(run)?;
         let n = self.stack.fetch_add(1, Ordering::Relaxed);
         let name = format!("goodput-{}-{n}", std::process::id());
-        let links = format!("{links} on=tun seed={seed}");
-        let keeper = |c: &mut Command| {
+        let links = format!("{} on=tun seed={}", run.row.links, run.seed);
+        let library = |c: &mut Command| {
             c.env("LD_PRELOAD", &self.lib)
                 .env("UTCP_STACK", &name)
                 .env("UTCP_IMPAIR", &links);
         };
         let plain = |_: &mut Command| {};
-        let got = if outward {
-            self.run(UTCP_PEER, &plain, &keeper, seconds)
+        let got = if run.outward {
+            self.transfer(run, UTCP_PEER, &plain, &library)
         } else {
-            self.run(UTCP, &keeper, &plain, seconds)
+            self.transfer(run, UTCP, &library, &plain)
         };
         end_stack(&name);
         got
     }
 
+    /// tcp_mtu_probing of both namespaces, for the sockets to come.
+    fn probing(&self, run: &Run) -> Result<()> {
+        let value = if run.row.probing { "1" } else { "0" };
+        let set = move || {
+            let path = "/proc/sys/net/ipv4/tcp_mtu_probing";
+            std::fs::write(path, value).map_err(|e| format!("{path}: {e}"))
+        };
+        set()?;
+        let there = format!("/proc/{}/ns/net", self.second.id());
+        let other = std::thread::spawn(move || {
+            let file = std::fs::File::open(&there).map_err(|e| format!("{there}: {e}"))?;
+            // SAFETY: a system call with an open descriptor; the namespace is this thread's.
+            match unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } {
+                0 => set(),
+                _ => Err(format!("{there}: {}", std::io::Error::last_os_error())),
+            }
+        });
+        other.join().map_err(|_| "the second namespace")?
+    }
+
     /// One transfer; Mbit/s.
-    fn run(
+    fn transfer(
         &self,
+        run: &Run,
         address: &str,
         receiver: &dyn Fn(&mut Command),
         sender: &dyn Fn(&mut Command),
-        seconds: f64,
     ) -> Result<f64> {
+        let end = Clock::now() + run.patience;
         let mut c = Command::new(&self.exe);
         receiver(&mut c);
-        let mut receiver = c
-            .args([
-                "receive",
-                if address == UTCP_PEER {
-                    "0.0.0.0"
-                } else {
-                    address
-                },
-            ])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| e.to_string())?;
-        let mut out = BufReader::new(receiver.stdout.take().ok_or("a pipe")?);
+        let local = if address == UTCP_PEER {
+            "0.0.0.0"
+        } else {
+            address
+        };
+        let reader = if run.row.slow { "slow" } else { "quick" };
+        let watch = if run.watch { "watch" } else { "" };
+        c.args(["receive", local, reader, watch])
+            .stdout(Stdio::piped());
+        let mut receiver = Ended(c.spawn().map_err(|e| e.to_string())?);
+        let mut out = BufReader::new(receiver.0.stdout.take().ok_or("a pipe")?);
         let mut line = String::new();
         out.read_line(&mut line).map_err(|e| e.to_string())?;
+
         let mut c = Command::new(&self.exe);
         sender(&mut c);
-        let sent = c
-            .args(["send", address, &seconds.to_string(), &self.algorithm])
-            .status();
-        if !sent.is_ok_and(|s| s.success()) {
-            let _ = receiver.kill();
+        let seconds = run.seconds.to_string();
+        c.args(["send", address, &seconds, run.algorithm, watch])
+            .stdout(Stdio::piped());
+        let mut sender = Ended(c.spawn().map_err(|e| e.to_string())?);
+        let to = format!("the transfer to {address}");
+        if !sender.wait(end) || !receiver.wait(end) {
+            return Err(format!("{to} was not over in {:?}", run.patience));
+        }
+        let mut wrote = String::new();
+        if let Some(mut out) = sender.0.stdout.take() {
+            let _ = out.read_to_string(&mut wrote);
         }
         line.clear();
-        let _ = out.read_line(&mut line);
-        let _ = receiver.wait();
-        let numbers: Vec<f64> = line
-            .split_whitespace()
-            .filter_map(|n| n.parse().ok())
-            .collect();
-        match numbers[..] {
-            [bytes, took] => Ok(bytes * 8.0 / took / 1e6),
-            _ => Err(format!("the transfer to {address} failed: {line}")),
+        let _ = out.read_to_string(&mut line);
+        let (wrote, read) = (wrote.trim(), line.trim());
+        match read.rsplit_once(' ') {
+            Some((all, took)) if all == wrote => {
+                let bytes = all.split(' ').next().and_then(|n| n.parse::<f64>().ok());
+                match (bytes, took.parse::<f64>()) {
+                    (Some(bytes), Ok(took)) => Ok(bytes * 8.0 / took / 1e6),
+                    _ => Err(format!("{to} told {read:?}")),
+                }
+            }
+            _ => Err(format!("{to}: wrote {wrote:?}, read {read:?}")),
         }
+    }
+}
+
+/// A program that does not outlive its use.
+struct Ended(Child);
+
+impl Ended {
+    /// Wait until then; false if it goes on.
+    fn wait(&mut self, end: Clock) -> bool {
+        loop {
+            match self.0.try_wait() {
+                Ok(None) if Clock::now() < end => std::thread::sleep(Duration::from_millis(5)),
+                Ok(None) => return false,
+                _ => return true,
+            }
+        }
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -413,7 +292,9 @@ fn forward(devices: &[std::sync::Mutex<Tun>; 2], settings: &Settings, over: &Ato
                         a.corrupt(&mut packet);
                         put(a.due, 1 - from, packet);
                     }
-                    Fate::Dropped(utcp_stack::impair::Drop::TooBig) => {
+                    Fate::Dropped(utcp_stack::impair::Drop::TooBig)
+                        if !channels[from].profile().black_hole =>
+                    {
                         let mut out = [0; 1280];
                         let mtu = channels[from].profile().mtu;
                         if let Some((src, dst)) = wire::addresses(packet)
