@@ -168,10 +168,6 @@ fn read() -> Sysctl {
         &mut s.tcp_comp_sack_nr,
     );
     one(
-        c"/proc/sys/net/ipv4/tcp_moderate_rcvbuf",
-        &mut s.tcp_moderate_rcvbuf,
-    );
-    one(
         c"/proc/sys/net/ipv4/tcp_pacing_ss_ratio",
         &mut s.tcp_pacing_ss_ratio,
     );

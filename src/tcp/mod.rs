@@ -248,7 +248,6 @@ pub struct Sysctl {
     pub tcp_ecn_fallback: u8,
     pub tcp_congestion_control: congestion::Algorithm,
     pub tcp_comp_sack_nr: u8,
-    pub tcp_moderate_rcvbuf: u8,
     /// Percent of the window in a round trip: how fast at most in slow start, and afterwards.
     pub tcp_pacing_ss_ratio: u32,
     pub tcp_pacing_ca_ratio: u32,
@@ -326,7 +325,6 @@ impl Default for Sysctl {
             tcp_ecn_fallback: 1,
             tcp_congestion_control: congestion::Algorithm::Cubic,
             tcp_comp_sack_nr: 44,
-            tcp_moderate_rcvbuf: 1,
             tcp_pacing_ss_ratio: 200,
             tcp_pacing_ca_ratio: 120,
             tcp_comp_sack_delay_ns: 1_000_000,

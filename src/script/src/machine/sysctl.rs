@@ -69,6 +69,8 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
         "net.ipv4.tcp_thin_linear_timeouts" => one(&mut s.tcp_thin_linear_timeouts, value),
         "net.ipv4.tcp_dsack" => one(&mut s.tcp_dsack, value),
         "net.ipv4.tcp_invalid_ratelimit" => one(&mut s.tcp_invalid_ratelimit, value),
+        "net.ipv4.tcp_pacing_ss_ratio" => one(&mut s.tcp_pacing_ss_ratio, value),
+        "net.ipv4.tcp_pacing_ca_ratio" => one(&mut s.tcp_pacing_ca_ratio, value),
         "net.ipv4.tcp_moderate_rcvbuf" => one(&mut s.tcp_moderate_rcvbuf, value),
         "net.ipv4.ip_nonlocal_bind" => one(&mut s.ip_nonlocal_bind, value),
         "net.ipv4.ip_default_ttl" => one(&mut s.ip_default_ttl, value),
