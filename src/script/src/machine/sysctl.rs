@@ -114,6 +114,8 @@ pub const NAMES: &[&str] = &[
     "net.ipv4.tcp_notsent_lowat",
     "net.ipv4.tcp_dsack",
     "net.ipv4.tcp_invalid_ratelimit",
+    "net.ipv4.tcp_pacing_ss_ratio",
+    "net.ipv4.tcp_pacing_ca_ratio",
     "net.ipv4.tcp_moderate_rcvbuf",
     "net.ipv4.ip_nonlocal_bind",
     "net.ipv4.ip_default_ttl",
