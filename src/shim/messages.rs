@@ -33,18 +33,16 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
         return recv_notice(s, msg, m);
     }
     let nothing_wanted = out.total() == 0;
-    let (got, urgent) = transfer::recv(s, out, flags)?;
+    let (got, beside) = transfer::recv(s, out, flags)?;
     m.msg_namelen = 0;
     m.msg_flags = flags & libc::MSG_CMSG_CLOEXEC;
     let mut control = Control::new(m.msg_controllen);
-    if !urgent {
-        let host = s.enter()?;
-        if host.socket(s.id).is_ok_and(|s| s.options.inq) {
-            control.put_inq(host.inq(s.id).map_err(errno::of)?);
-        }
+    // (Closed by another thread meanwhile, nothing is left.)
+    if beside.inq {
+        control.put_inq(s.enter().map_or(0, |host| host.inq(s.id).unwrap_or(0)));
     }
     give(&control, &mut m)?;
-    if urgent {
+    if beside.urgent {
         m.msg_flags |= libc::MSG_OOB;
         if nothing_wanted {
             m.msg_flags |= libc::MSG_TRUNC;
@@ -56,7 +54,9 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
 
 /// Write control messages to where the program wants them.
 fn give(control: &Control, m: &mut msghdr) -> Result<()> {
-    memory::write_bytes(m.msg_control.cast(), control.bytes())?;
+    if !control.bytes().is_empty() {
+        memory::write_bytes(m.msg_control.cast(), control.bytes())?;
+    }
     m.msg_controllen = control.bytes().len() as _;
     if control.truncated {
         m.msg_flags |= libc::MSG_CTRUNC;

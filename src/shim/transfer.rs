@@ -106,16 +106,27 @@ fn send_some(
     }
 }
 
-/// recv(2) and everything like it; beside the count, whether it was urgent data.
-pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, bool)> {
+/// What recvmsg tells beside the count.
+#[derive(Clone, Copy, Default)]
+pub struct Beside {
+    /// It was urgent data.
+    pub urgent: bool,
+    /// The program wants to know how much is left (TCP_INQ).
+    pub inq: bool,
+}
+
+/// recv(2) and everything like it.
+pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, Beside)> {
+    let mut beside = Beside::default();
     if flags & libc::MSG_ERRQUEUE != 0 {
         // The program learns nothing but that there was something.
         let notice = s.enter()?.take_notice(s.id).map_err(errno::of)?;
-        return notice.map(|_| (0, false)).ok_or(Errno(libc::EAGAIN));
+        return notice.map(|_| (0, beside)).ok_or(Errno(libc::EAGAIN));
     }
     out.look(Access::Write)?;
     if flags & libc::MSG_OOB != 0 {
-        return recv_urgent(s, out, flags).map(|n| (n, true));
+        beside.urgent = true;
+        return recv_urgent(s, out, flags).map(|n| (n, beside));
     }
     let mut call = Recv {
         s,
@@ -128,6 +139,7 @@ pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, bool)> {
         let mut host = s.enter()?;
         let socket = host.socket(s.id).map_err(errno::of)?;
         let (limit, nonblock) = (socket.options.rcvtimeo, socket.nonblock);
+        beside.inq = socket.options.inq;
         let total = call.out.total();
         // sock_rcvlowat.
         call.target = if flags & libc::MSG_WAITALL != 0 {
@@ -146,7 +158,7 @@ pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, bool)> {
         })
         .and_then(|r| r),
     };
-    partial(ended, call.out.done()).map(|n| (n, false))
+    partial(ended, call.out.done()).map(|n| (n, beside))
 }
 
 /// A recv under way.
