@@ -52,6 +52,7 @@ mod splice;
 mod streams;
 pub mod symbols;
 mod sysctl;
+mod sysctl_ip;
 mod tcp_info;
 mod trace;
 mod transfer;

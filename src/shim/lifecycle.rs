@@ -38,9 +38,10 @@ pub fn socket(family: Family, flags: c_int) -> Result<(&'static Runtime, SockId,
     attach::check(rt);
     let near = ends::near(flags)?;
     let owner = owner(near.raw());
-    let sysctl = sysctl::now();
+    let (sysctl, ip) = sysctl::now();
     let id = {
         let mut host = rt.enter();
+        host.set_ip_settings(&ip);
         let created = host.create(family, owner, &sysctl);
         if created == Err(Error::NoBuffers) {
             drop(host);

@@ -111,7 +111,7 @@ fn ipv6_opt(name: c_int) -> Option<Opt> {
         libc::IPV6_FREEBIND => Opt::FreeBind,
         libc::IPV6_UNICAST_HOPS => Opt::Ttl,
         libc::IPV6_TCLASS => Opt::Tclass,
-        libc::IPV6_MTU_DISCOVER => Opt::MtuDiscover,
+        libc::IPV6_MTU_DISCOVER => Opt::MtuDiscover6,
         _ => return None,
     })
 }

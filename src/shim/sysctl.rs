@@ -8,6 +8,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
+use utcp_stack::stack::IpSettings;
 use utcp_stack::sys;
 use utcp_stack::tcp::Sysctl;
 use utcp_stack::tcp::congestion::Algorithm;
@@ -17,7 +18,10 @@ use utcp_stack::time::{Duration, Instant};
 const FRESH: Duration = Duration::from_millis(1);
 
 /// What was read, when, and what children had done by then.
-static LAST: Mutex<Option<(Instant, i64, Sysctl)>> = Mutex::new(None);
+static LAST: Mutex<Option<(Instant, i64, Settings)>> = Mutex::new(None);
+
+/// TCP's settings, and IP's.
+type Settings = (Sysctl, IpSettings);
 
 /// Until when (in nanoseconds) nothing is believed: this program itself is changing settings.
 static CHANGING: AtomicU64 = AtomicU64::new(0);
@@ -31,11 +35,11 @@ pub fn opened_to_write(path: &CStr) {
 }
 
 /// The settings now.
-pub fn now() -> Sysctl {
+pub fn now() -> Settings {
     let time = sys::now();
     // Somebody else is reading (or was, when this process was forked off).
     let Some(mut last) = LAST.try_lock() else {
-        return read();
+        return (read(), crate::sysctl_ip::read());
     };
     let children = sys::process::faults_of_children();
     if let Some((at, then, values)) = *last
@@ -45,7 +49,7 @@ pub fn now() -> Sysctl {
     {
         return values;
     }
-    let values = read();
+    let values = (read(), crate::sysctl_ip::read());
     *last = Some((time, children, values));
     values
 }
@@ -87,7 +91,7 @@ fn word(path: &CStr, take: impl FnOnce(&[u8])) {
 }
 
 /// One number that fits.
-fn one<T: TryFrom<u64>>(path: &CStr, place: &mut T) {
+pub(crate) fn one<T: TryFrom<u64>>(path: &CStr, place: &mut T) {
     let mut n = [0];
     if numbers(path, &mut n) == 1
         && let Ok(value) = T::try_from(n[0])

@@ -65,6 +65,7 @@ pub(super) fn empty_socket() -> Socket {
         port_locked: false,
         has_port: false,
         hashed: false,
+        paths_seen: 0,
         tx_pending: false,
         mirrored: super::Ready(0),
         edge: false,
@@ -140,6 +141,7 @@ impl Host<'_> {
     pub fn create(&mut self, family: Family, owner: Owner, sysctl: &Sysctl) -> Result<SockId> {
         let index = self.alloc_socket().ok_or(Error::NoBuffers)?;
         let now = self.now;
+        let no_pmtu_disc = self.ip_settings().ip_no_pmtu_disc;
         let s = &mut self.sh.sockets[index];
         s.family = family;
         s.owner = owner;
@@ -148,7 +150,9 @@ impl Host<'_> {
         s.options.rcvlowat = 1;
         s.options.sndbuf = sysctl.tcp_wmem[1];
         s.options.rcvbuf = sysctl.tcp_rmem[1];
-        s.options.mtu_discover = 1;
+        // Want DF, unless the host does without path MTU discovery.
+        s.options.mtu_discover = u8::from(no_pmtu_disc == 0);
+        s.options.mtu_discover6 = 1;
         s.options.v6only = family == Family::V6 && sysctl.bindv6only != 0;
         s.local = Endpoint::new(s.any(), 0);
         s.remote = Endpoint::new(s.any(), 0);

@@ -48,6 +48,8 @@ struct Incomplete {
     /// Stretches that are there, in order, apart from one another.
     stretches: [(u32, u32); STRETCHES],
     count: u8,
+    /// The pieces' ECN fields, a set.
+    ecn: u8,
 }
 
 /// How a piece fits into what is there.
@@ -216,6 +218,7 @@ impl Host<'_> {
                 return None;
             }
         }
+        packet.ecn |= piece.ecn;
         let to = packet.buf;
         let content = MAX_HEADER + piece.start as usize;
         self.copy(buf, piece.data_at, piece.data_len(), to, content);
@@ -235,13 +238,17 @@ impl Host<'_> {
         if !p.is_complete() {
             return None;
         }
+        let Some(ecn) = fragment::merged_ecn(p.ecn) else {
+            self.sh.drop_packet(place);
+            return None;
+        };
         self.sh.fragments.packets[place] = Incomplete::default();
         self.sh.fragments.count -= 1;
         self.sh.counters.reasm_oks += 1;
         let (header_len, total) = (usize::from(p.header_len), p.total as usize);
         let start = MAX_HEADER - header_len;
         if let Some(header) = self.sh.buffers.bytes_mut(p.buf).get_mut(start..MAX_HEADER) {
-            fragment::make_whole(header, p.next_at, p.proto, total);
+            fragment::make_whole(header, p.next_at, p.proto, total, ecn);
         }
         Some(Whole {
             buf: p.buf,
@@ -268,8 +275,7 @@ impl Host<'_> {
                 if let Some(n) =
                     crate::wire::emit_icmp_reassembly_timeout(us, peer, first, &mut out)
                 {
-                    self.sh.counters.icmp_out += 1;
-                    self.send_packet(&out[..n]);
+                    self.send_icmp_error(p.key.src, &out[..n]);
                 }
             }
             self.sh.drop_packet(place);
@@ -305,6 +311,7 @@ struct Piece {
     header_len: usize,
     next_at: u8,
     proto: u8,
+    ecn: u8,
 }
 
 impl Piece {
@@ -323,6 +330,7 @@ impl Piece {
             header_len: f.header.len(),
             next_at: f.next_at,
             proto: f.proto,
+            ecn: f.ecn(),
         }
     }
 

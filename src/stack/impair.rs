@@ -136,6 +136,7 @@ impl Host<'_> {
         mss: u16,
         tos: u8,
         ttl: u8,
+        whole: bool,
     ) {
         // Cutting completes the checksum, and a device with offload does.
         let partial = self.sh.config.offload;
@@ -148,6 +149,9 @@ impl Host<'_> {
             self.sh.counters.no_buffers += 1;
             return;
         };
+        if !whole {
+            wire::allow_fragments(self.sh.buffers.bytes_mut(buf));
+        }
         let vnet = if partial {
             let headers = len - segment.len as usize;
             let cwr = segment.flags.has(Flags::CWR);

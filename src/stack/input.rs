@@ -10,9 +10,6 @@ use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
 
-/// What every IPv6 link carries (RFC 8200, section 5).
-const IPV6_MIN_MTU: u32 = 1280;
-
 /// Payload up to this size is copied out of the buffer that the device wrote it to.
 const COPY_BREAK: u32 = SMALL as u32;
 /// Payload of this size keeps that buffer, a large one, however much its connection holds ...
@@ -35,7 +32,15 @@ enum Arrived {
         seq: SeqNum,
         kind: IcmpError,
     },
-    Answered,
+    /// An echo request: its message is `len` bytes long.
+    Echo {
+        src: Addr,
+        dst: Addr,
+        at: usize,
+        len: usize,
+    },
+    /// Nobody here takes it.
+    Unknown { src: Addr, dst: Addr, proto: u8 },
     /// A piece of a packet.
     Piece,
 }
@@ -75,15 +80,16 @@ impl Host<'_> {
             Some(Arrived::Piece) => {
                 if let Some(whole) = self.take_piece(buf, len) {
                     let arrived = self.parse(whole.buf, whole.start, whole.len, &VnetHdr::PLAIN);
-                    self.process(whole.buf, arrived);
+                    self.process(whole.buf, (whole.start, whole.len), arrived);
                     self.sh.buffers.release(whole.buf);
                 }
             }
-            arrived => self.process(buf, arrived),
+            arrived => self.process(buf, (0, len), arrived),
         }
     }
 
-    fn process(&mut self, buf: BufId, arrived: Option<Arrived>) {
+    /// What the packet at `place` (start and length) in `buf` asks for.
+    fn process(&mut self, buf: BufId, place: (usize, usize), arrived: Option<Arrived>) {
         match arrived {
             Some(Arrived::Segment {
                 src,
@@ -107,7 +113,11 @@ impl Host<'_> {
                 self.sh.counters.icmp_in += 1;
                 self.icmp_arrives(local, remote, seq, kind);
             }
-            Some(Arrived::Answered | Arrived::Piece) | None => {}
+            Some(Arrived::Echo { src, dst, at, len }) => self.answer_echo(dst, src, buf, at, len),
+            Some(Arrived::Unknown { src, dst, proto }) => {
+                self.answer_unknown(dst, src, proto, buf, place);
+            }
+            Some(Arrived::Piece) | None => {}
         }
     }
 
@@ -153,13 +163,14 @@ impl Host<'_> {
                 if !self.is_ours(dst.into()) {
                     return None;
                 }
-                let mut out = [0u8; 2048];
-                if let Some(n) = wire::emit_echo_reply(dst, src, body, &mut out) {
-                    self.sh.counters.icmp_in += 1;
-                    self.sh.counters.icmp_out += 1;
-                    self.send_packet(&out[..n]);
-                }
-                Some(Arrived::Answered)
+                // The message begins four bytes before what is told of it.
+                let before = body.as_ptr() as usize - packet.as_ptr() as usize;
+                Some(Arrived::Echo {
+                    src: src.into(),
+                    dst: dst.into(),
+                    at: start + before.checked_sub(4)?,
+                    len: body.len() + 4,
+                })
             }
             Packet::Error {
                 local,
@@ -175,19 +186,11 @@ impl Host<'_> {
             }),
             Packet::Other {
                 src, dst, proto, ..
-            } => {
-                const UDP: u8 = 17;
-                // RFC 1122 S3.2.2-5, S3.2.2-6, S3.2.2-8
-                if proto != UDP || !self.is_ours(dst.into()) || !self.may_be_answered(src.into()) {
-                    return None;
-                }
-                let mut out = [0u8; 1280];
-                if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
-                    self.sh.counters.icmp_out += 1;
-                    self.send_packet(&out[..n]);
-                }
-                Some(Arrived::Answered)
-            }
+            } => Some(Arrived::Unknown {
+                src: src.into(),
+                dst: dst.into(),
+                proto,
+            }),
         }
     }
 
@@ -349,23 +352,10 @@ impl Host<'_> {
         };
         self.touch(index);
         let v6 = !remote.addr.is_v4();
-        let Shared { sockets, sent, .. } = &mut *self.sh;
-        let s = &mut sockets[index];
+        let s = &mut self.sh.sockets[index];
         let old = s.tcb.state;
         let (error, hard) = match kind {
-            // RFC 8201 S4-2, S4-3
-            IcmpError::TooBig(mtu) if v6 && mtu < IPV6_MIN_MTU => return,
-            IcmpError::TooBig(mtu) => {
-                let headers = if v6 { 60 } else { 40 };
-                // RFC 1191, section 3: routers that don't tell give 0.
-                // RFC 1191 S5-1
-                let mtu = if mtu == 0 { 576 } else { mtu.clamp(576, 65535) };
-                s.tcb
-                    .on_packet_too_big(self.now, (mtu - headers) as u16, seq, sent);
-                self.output(index);
-                self.deliver_looped();
-                return;
-            }
+            IcmpError::TooBig(mtu) => return self.path_is_narrow(index, mtu, seq),
             IcmpError::NetUnreachable => (TcpError::NetUnreachable, false),
             IcmpError::HostUnreachable | IcmpError::TimeExceeded => {
                 (TcpError::HostUnreachable, false)

@@ -33,7 +33,10 @@ pub enum Opt {
     AcceptConn,
     Tos,
     Ttl,
+    /// IP_MTU_DISCOVER.
     MtuDiscover,
+    /// IPV6_MTU_DISCOVER.
+    MtuDiscover6,
     Tclass,
     V6Only,
     FreeBind,
@@ -138,6 +141,7 @@ impl Host<'_> {
                 };
             }
             Opt::MtuDiscover => o.mtu_discover = within(value, 0, 5)? as u8,
+            Opt::MtuDiscover6 => o.mtu_discover6 = within(value, 0, 5)? as u8,
             Opt::Tclass => {
                 o.tclass = if value == -1 {
                     0
@@ -259,6 +263,7 @@ impl Host<'_> {
             Opt::Tos => o.tos.into(),
             Opt::Ttl => s.hops().into(),
             Opt::MtuDiscover => o.mtu_discover.into(),
+            Opt::MtuDiscover6 => o.mtu_discover6.into(),
             Opt::Tclass => o.tclass.into(),
             Opt::V6Only => o.v6only.into(),
             Opt::FreeBind => o.freebind.into(),

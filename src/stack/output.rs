@@ -112,6 +112,10 @@ impl Host<'_> {
             u32::from(self.sh.config.mtu.max(576))
         };
         let headers = if remote.is_v4() { 40 } else { 60 };
+        let mtu = match self.sh.learnt_mtu(remote, self.now) {
+            Some((learnt, _)) => mtu.min(learnt),
+            None => mtu,
+        };
         // Linux: lo's MSS is 65495 for IPv4 (the IP packet is at most 65535), 65476 for IPv6.
         (mtu.min(if remote.is_v4() { 65535 } else { 65536 }) - headers) as u16
     }
@@ -144,6 +148,8 @@ impl Host<'_> {
             return;
         }
         let (local, remote) = (s.local, s.remote);
+        self.follow_path(index);
+        let s = &self.sh.sockets[index];
         let loops = self.is_local(remote.addr);
         let max_payload = if loops {
             0
@@ -242,8 +248,9 @@ impl Host<'_> {
             // RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22
             // RFC 1122 S3.2.1.6-1, S3.2.1.7-1, S3.2.1.7-3
             let ttl = self.sh.sockets[index].hops();
+            let whole = self.forbids_fragments(index);
             self.send_to_device(
-                local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl,
+                local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl, whole,
             );
         }
     }
@@ -259,9 +266,10 @@ impl Host<'_> {
         mss: u16,
         tos: u8,
         ttl: u8,
+        whole: bool,
     ) {
         if self.sh.attention & attention::OUT != 0 {
-            return self.send_attended(local, remote, segment, queue, offset, mss, tos, ttl);
+            return self.send_attended(local, remote, segment, queue, offset, mss, tos, ttl, whole);
         }
         let offload = self.sh.config.offload;
         self.sh.ip_id = self.sh.ip_id.wrapping_add(1);
@@ -317,6 +325,9 @@ impl Host<'_> {
             checksum,
             &mut headers,
         );
+        if !whole {
+            wire::allow_fragments(&mut headers);
+        }
         parts[0] = &headers[..len];
         let vnet = if offload {
             VnetHdr::tcp(len, ip_len, segment.len, mss, segment.flags.has(Flags::CWR))
@@ -356,7 +367,7 @@ impl Host<'_> {
             });
         } else {
             self.trace_segment(0, Direction::Out, local, remote, &segment, false);
-            self.send_to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64);
+            self.send_to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64, true);
         }
     }
 

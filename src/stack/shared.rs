@@ -155,6 +155,12 @@ pub struct Shared {
     pub looped: super::output::LoopQueue,
     /// Sockets that wait for room there.
     pub tx_waiting: super::output::TxWaiting,
+    /// Settings of IP and ICMP.
+    pub ip: super::IpSettings,
+    /// What was learnt of paths.
+    pub paths: super::paths::Paths,
+    /// ICMP messages that may still be sent.
+    pub icmp: super::icmp::IcmpBudget,
     /// Packets that came in pieces, not complete yet.
     pub fragments: super::fragments::Fragments,
     /// Deadlines.

@@ -83,6 +83,7 @@ pub struct SocketOptions {
     /// IP_TTL or IPV6_UNICAST_HOPS; 0 is the default (64).
     pub ttl: u8,
     pub mtu_discover: u8,
+    pub mtu_discover6: u8,
     pub tclass: u8,
     pub notsent_lowat: u32,
     /// TCP_INQ.
@@ -138,6 +139,8 @@ pub struct Socket {
     pub has_port: bool,
     /// Linked in the table of connections.
     pub hashed: bool,
+    /// How many changes about paths it knows of (see `paths.rs`).
+    pub paths_seen: u32,
     /// Segments wait to be polled (see `output.rs`).
     pub tx_pending: bool,
     /// Kernel-visible readiness as last mirrored onto the descriptor.

@@ -61,6 +61,23 @@ impl Tcb {
         out
     }
 
+    /// Whether an ICMP error that quotes `quoted` may be about this connection (RFC 5927, section
+    /// 4.1: SND.UNA =< SEG.SEQ < SND.NXT; Linux: =<).
+    pub fn is_in_flight(&self, quoted: SeqNum) -> bool {
+        !matches!(self.state, State::Closed | State::Listen | State::TimeWait)
+            && quoted.ge(self.snd_una)
+            && quoted.le(self.snd_nxt)
+    }
+
+    /// The path has another size than before, wider perhaps: `mss` is what it allows.
+    // RFC 1191 S6.3-1
+    pub fn follow_path(&mut self, mss: u16) {
+        if mss != self.path_mss && !matches!(self.state, State::Closed | State::Listen) {
+            self.path_mss = mss;
+            self.sync_mss();
+        }
+    }
+
     /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
     // RFC 1191 S3-1, S3-2, S3-3, S6.4-1, S6.4-2
     // RFC 8201 S4-1, S4-4, S4-7, S5.2-1, S5.4-1, S5.4-2
@@ -72,10 +89,7 @@ impl Tcb {
         quoted: SeqNum,
         sent: &mut [Sent],
     ) {
-        if matches!(self.state, State::Closed | State::Listen | State::TimeWait)
-            || quoted.lt(self.snd_una)
-            || quoted.gt(self.snd_nxt)
-        {
+        if !self.is_in_flight(quoted) {
             return;
         }
         // Linux's least path MTU (552 bytes): no attacker makes us send crumbs.

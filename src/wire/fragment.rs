@@ -102,8 +102,75 @@ fn parse_v6(packet: &[u8]) -> Option<Fragment<'_>> {
     })
 }
 
-/// Make the first piece's header the whole packet's: `proto` follows it, with `len` bytes.
-pub fn make_whole(header: &mut [u8], next_at: u8, proto: u8, len: usize) {
+impl Fragment<'_> {
+    /// The ECN field of this piece, as one bit of a set (Linux: `ip4_frag_ecn`).
+    pub fn ecn(&self) -> u8 {
+        let of = |h: &[u8]| match h {
+            [first, tos, ..] if first >> 4 == 4 => tos & 3,
+            [_, class, ..] => class >> 4 & 3,
+            _ => 0,
+        };
+        1 << of(self.header)
+    }
+}
+
+/// What the pieces' ECN fields (a set, see [`Fragment::ecn`]) make of the first's: bits that are
+/// added to it. None: they contradict each other, and the packet is dropped.
+// RFC 3168 S5.3-1, S5.3-2, S5.3-3
+pub fn merged_ecn(seen: u8) -> Option<u8> {
+    const NOT_ECT: u8 = 1 << 0;
+    const CE: u8 = 1 << 3;
+    if seen & NOT_ECT != 0 && seen != NOT_ECT {
+        return None;
+    }
+    Some(if seen & CE != 0 && seen != CE { 3 } else { 0 })
+}
+
+/// Cut a whole packet without options: write the piece of at most `most` bytes whose content begins
+/// `sent` bytes into the packet's. Gives the piece's length and how much content it has.
+pub fn cut(
+    packet: &[u8],
+    sent: usize,
+    most: usize,
+    id: u32,
+    out: &mut [u8],
+) -> Option<(usize, usize)> {
+    let v4 = packet.first()? >> 4 == 4;
+    let ip_len = if v4 { IPV4_HEADER } else { IPV6_HEADER };
+    let header_len = if v4 { ip_len } else { ip_len + 8 };
+    let (header, content) = packet.split_at_checked(ip_len)?;
+    let left = content.get(sent..)?;
+    let room = most.min(out.len()).checked_sub(header_len)? & !7;
+    let n = left.len().min(room);
+    let (piece, more) = (left.get(..n)?, n < left.len());
+    out.get_mut(..ip_len)?.copy_from_slice(header);
+    out.get_mut(header_len..header_len + n)?
+        .copy_from_slice(piece);
+    let place = u16::try_from(sent).ok()?;
+    if v4 {
+        let h = out.first_chunk_mut::<IPV4_HEADER>()?;
+        let total = u16::try_from(header_len + n).ok()?;
+        [h[2], h[3]] = total.to_be_bytes();
+        [h[6], h[7]] = (place >> 3 | if more { 0x2000 } else { 0 }).to_be_bytes();
+        [h[10], h[11]] = [0, 0];
+        let mut sum = Sum::new();
+        sum.add(h);
+        [h[10], h[11]] = sum.checksum().to_be_bytes();
+    } else {
+        let (h, rest) = out.split_first_chunk_mut::<IPV6_HEADER>()?;
+        [h[4], h[5]] = u16::try_from(8 + n).ok()?.to_be_bytes();
+        let next = core::mem::replace(&mut h[6], FRAGMENT);
+        let f = rest.first_chunk_mut::<8>()?;
+        let [p0, p1] = (place | u16::from(more)).to_be_bytes();
+        let [i0, i1, i2, i3] = id.to_be_bytes();
+        *f = [next, 0, p0, p1, i0, i1, i2, i3];
+    }
+    (n > 0).then_some((header_len + n, n))
+}
+
+/// Make the first piece's header the whole packet's: `proto` follows it, with `len` bytes; `ecn` is
+/// added to its ECN field.
+pub fn make_whole(header: &mut [u8], next_at: u8, proto: u8, len: usize, ecn: u8) {
     if let Some(next) = header.get_mut(usize::from(next_at)) {
         *next = proto;
     }
@@ -111,6 +178,7 @@ pub fn make_whole(header: &mut [u8], next_at: u8, proto: u8, len: usize) {
     match header.first().map(|b| b >> 4) {
         Some(4) if header.len() >= IPV4_HEADER => {
             let [t0, t1] = total.to_be_bytes();
+            header[1] |= ecn;
             header[2..4].copy_from_slice(&[t0, t1]);
             header[6..8].fill(0);
             header[10..12].fill(0);
@@ -121,6 +189,7 @@ pub fn make_whole(header: &mut [u8], next_at: u8, proto: u8, len: usize) {
         }
         Some(6) if header.len() >= IPV6_HEADER => {
             let after = total.saturating_sub(IPV6_HEADER as u16);
+            header[1] |= ecn << 4;
             header[4..6].copy_from_slice(&after.to_be_bytes());
         }
         _ => {}
@@ -160,8 +229,42 @@ mod tests {
         let f = parse(&p).unwrap();
         assert_eq!((f.header.len(), f.next_at, f.more), (48, 40, false));
         let mut header = f.header.to_vec();
-        make_whole(&mut header, f.next_at, f.proto, 100);
+        make_whole(&mut header, f.next_at, f.proto, 100, 0);
         assert_eq!((header[40], &header[4..6]), (6, &[0, 108][..]));
+    }
+
+    // RFC 3168 S5.3-1, S5.3-2, S5.3-3
+    #[test]
+    fn ecn_of_the_pieces() {
+        let (not_ect, ect1, ect0, ce) = (1, 2, 4, 8);
+        for seen in 1..16 {
+            let mixed = seen & not_ect != 0 && seen != not_ect;
+            let marks = seen & ce != 0 && seen & (ect0 | ect1) != 0;
+            let expected = (!mixed).then_some(if marks { 3 } else { 0 });
+            assert_eq!(merged_ecn(seen), expected, "{seen:#b}");
+        }
+        let mut header = v6(&[], 44, 1, &[1; 8])[..40].to_vec();
+        header[1] |= 2 << 4;
+        make_whole(&mut header, 6, 6, 8, 3);
+        assert_eq!(header[1] >> 4 & 3, 3);
+    }
+
+    #[test]
+    fn cut_and_whole_again() {
+        let mut whole = v6(&[], 58, 0, &[7; 3000]);
+        whole.drain(40..48);
+        whole[4..6].copy_from_slice(&3000u16.to_be_bytes());
+        let (mut sent, mut again) = (0, Vec::<u8>::new());
+        let mut out = [0; 2048];
+        while sent < 3000 {
+            let (n, done) = cut(&whole, sent, 1280, 5, &mut out).unwrap();
+            let f = parse(&out[..n]).unwrap();
+            assert!(n <= 1280 && f.offset as usize == sent && f.proto == 58 && f.id == 5);
+            assert_eq!(f.more, sent + done < 3000);
+            again.extend(f.data);
+            sent += done;
+        }
+        assert_eq!(again, whole[40..]);
     }
 
     #[test]
@@ -184,7 +287,7 @@ mod tests {
                 }
                 if let Some(f) = parse(&bytes) {
                     let mut header = f.header.to_vec();
-                    make_whole(&mut header, f.next_at, f.proto, f.data.len());
+                    make_whole(&mut header, f.next_at, f.proto, f.data.len(), 3);
                 }
             }
         }

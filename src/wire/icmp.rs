@@ -18,6 +18,7 @@ const V4_QUENCH: u8 = 4;
 const V4_ECHO: u8 = 8;
 const V4_TIME_EXCEEDED: u8 = 11;
 const V4_PARAMETER_PROBLEM: u8 = 12;
+const V4_PROTOCOL_UNREACHABLE: u8 = 2;
 const V4_PORT_UNREACHABLE: u8 = 3;
 
 const V4_FRAGMENTATION_NEEDED: u8 = 4;
@@ -29,6 +30,7 @@ const V6_PARAMETER_PROBLEM: u8 = 4;
 const V6_ECHO: u8 = 128;
 const V6_ECHO_REPLY: u8 = 129;
 const V6_PORT_UNREACHABLE: u8 = 4;
+const V6_UNKNOWN_HEADER: u8 = 1;
 
 /// The code of a time that was exceeded in reassembly.
 const REASSEMBLY: u8 = 1;
@@ -241,6 +243,68 @@ pub(super) fn emit_port_unreachable(
         IpAddr::V6(_) => [V6_UNREACHABLE, V6_PORT_UNREACHABLE],
     };
     emit_error(src, dst, type_and_code, original, out)
+}
+
+/// See [`super::emit_icmp_protocol_unreachable`].
+// RFC 1122 S3.2.2.1-1, S3.2.2.5-1
+pub(super) fn emit_protocol_unreachable(
+    src: IpAddr,
+    dst: IpAddr,
+    original: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let type_and_code = match src {
+        IpAddr::V4(_) => [V4_UNREACHABLE, V4_PROTOCOL_UNREACHABLE],
+        IpAddr::V6(_) => {
+            let most = original.len().min(1280 - IPV6_HEADER - ICMP_HEADER);
+            let quoted = original.get(..most)?;
+            // Where it says which header follows.
+            let pointer = u32::try_from(ip::last_next_header(original)?).ok()?;
+            let parts = [&pointer.to_be_bytes()[..], quoted];
+            return emit(
+                src,
+                dst,
+                [V6_PARAMETER_PROBLEM, V6_UNKNOWN_HEADER],
+                0,
+                parts,
+                out,
+            );
+        }
+    };
+    emit_error(src, dst, type_and_code, original, out)
+}
+
+/// See [`super::make_echo_reply`].
+pub(super) fn make_echo_reply(src: IpAddr, dst: IpAddr, id: u16, packet: &mut [u8]) -> Option<()> {
+    let mut sum = Sum::new();
+    let (kind, message) = match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let (header, message) = packet.split_first_chunk_mut::<IPV4_HEADER>()?;
+            if message.len() > 0xffff - IPV4_HEADER {
+                return None;
+            }
+            ip::emit_v4(header, (src, dst), ICMP, 0, TTL, id, message.len());
+            super::allow_fragments(header);
+            (V4_ECHO_REPLY, message)
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let (header, message) = packet.split_first_chunk_mut::<IPV6_HEADER>()?;
+            if message.len() > 0xffff {
+                return None;
+            }
+            ip::emit_v6(header, (src, dst), ICMPV6, 0, TTL, message.len());
+            sum.add_pseudo_header(&src.octets(), &dst.octets(), ICMPV6, message.len());
+            (V6_ECHO_REPLY, message)
+        }
+        _ => return None,
+    };
+    let head = message.first_chunk_mut::<4>()?;
+    *head = [kind, 0, 0, 0];
+    sum.add(message);
+    let [c0, c1] = sum.checksum().to_be_bytes();
+    let head = message.first_chunk_mut::<4>()?;
+    *head = [kind, 0, c0, c1];
+    Some(())
 }
 
 /// Write a "time exceeded"; see [`super::emit_icmp_reassembly_timeout`].

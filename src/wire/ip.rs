@@ -196,6 +196,20 @@ fn skip_extensions(first: u8, payload: &[u8]) -> Result<(u8, &[u8]), Malformed> 
     }
 }
 
+/// Where an IPv6 packet says which header follows the last that this host knows.
+pub(super) fn last_next_header(packet: &[u8]) -> Option<usize> {
+    let (mut next_at, mut at) = (6, IPV6_HEADER);
+    loop {
+        let len = match *packet.get(next_at)? {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => 8 + 8 * usize::from(*packet.get(at + 1)?),
+            FRAGMENT => 8,
+            _ => return Some(next_at),
+        };
+        next_at = at;
+        at += len;
+    }
+}
+
 /// An unknown option may be passed over only if its two highest bits say so (RFC 8200,
 /// section 4.2). A jumbo payload (RFC 2675) isn't done and has these bits set.
 fn check_v6_options(mut rest: &[u8]) -> Result<(), Malformed> {

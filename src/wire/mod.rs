@@ -268,6 +268,38 @@ pub fn emit_icmp_port_unreachable(
     icmp::emit_port_unreachable(src, dst, original, out)
 }
 
+/// Write what says that nobody here knows the protocol of `original`: "protocol unreachable" (RFC
+/// 792), or ICMPv6's "unrecognized next header" (RFC 4443, section 3.4).
+pub fn emit_icmp_protocol_unreachable(
+    src: IpAddr,
+    dst: IpAddr,
+    original: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    icmp::emit_protocol_unreachable(src, dst, original, out)
+}
+
+/// Make `packet` an echo reply from `src` to `dst`: the request's ICMP message, behind room for an
+/// IP header without options. False if it is no such thing.
+pub fn make_echo_reply(src: IpAddr, dst: IpAddr, id: u16, packet: &mut [u8]) -> bool {
+    icmp::make_echo_reply(src, dst, id, packet).is_some()
+}
+
+/// Take DF out of an IPv4 header: routers may cut the packet.
+pub fn allow_fragments(packet: &mut [u8]) {
+    let Some(h) = packet.first_chunk_mut::<{ ip::IPV4_HEADER }>() else {
+        return;
+    };
+    if h[0] >> 4 != 4 || h[6] & 0x40 == 0 {
+        return;
+    }
+    h[6] &= !0x40;
+    [h[10], h[11]] = [0, 0];
+    let mut sum = Sum::new();
+    sum.add(h);
+    [h[10], h[11]] = sum.checksum().to_be_bytes();
+}
+
 /// Write "time exceeded in reassembly" from `src` to `dst`, quoting the first piece; returns its
 /// length, or `None` when it does not fit (RFC 792; RFC 4443, section 3.3).
 pub fn emit_icmp_reassembly_timeout(

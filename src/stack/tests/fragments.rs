@@ -111,8 +111,9 @@ fn a_flood_of_first_pieces_holds_little_and_runs_out() {
     assert_eq!(buffers, (0, PACKETS as u32));
     h.now = h.now + Duration::from_secs(61);
     h.with(|h| h.run_timers());
-    // Each whose first piece had come is told of.
-    assert_eq!(h.wire.out.len(), PACKETS);
+    // The senders of those whose first piece had come are told, within bounds: one message to the
+    // IPv4 sender, whose packets had less time, and six at once of the fifteen to the other.
+    assert_eq!((PACKETS, h.wire.out.len()), (16, 7));
     assert_eq!(h.arena.lock().buffers.in_use(), (0, 0));
     assert_eq!(h.with(|h| h.next_deadline()), Instant::NEVER);
 }
@@ -148,4 +149,54 @@ fn what_is_incomplete_is_lost_with_a_death() {
     feed(&mut h, [piece(&packet(false, 1), 1, 0, 64)]);
     h.with(|h| h.recover());
     assert_eq!(h.arena.lock().buffers.in_use(), (0, 0));
+}
+
+/// The same piece with this ECN field.
+fn with_ecn(mut piece: Vec<u8>, ecn: u8) -> Vec<u8> {
+    if piece[0] == 0x60 {
+        piece[1] |= ecn << 4;
+        return piece;
+    }
+    piece[1] |= ecn;
+    piece[10..12].fill(0);
+    let mut sum = wire::Sum::new();
+    sum.add(&piece[..20]);
+    let sum = sum.checksum().to_be_bytes();
+    piece[10..12].copy_from_slice(&sum);
+    piece
+}
+
+// RFC 3168 S5.3-1, S5.3-2, S5.3-3
+#[test]
+fn congestion_that_a_piece_met_the_packet_met() {
+    const NOT_ECT: u8 = 0;
+    const ECT: u8 = 2;
+    const CE: u8 = 3;
+    for v6 in [false, true] {
+        let mut h = host();
+        for (n, (first, second, whole)) in [
+            (NOT_ECT, NOT_ECT, true),
+            (ECT, ECT, true),
+            (ECT, CE, true),
+            (CE, ECT, true),
+            (CE, CE, true),
+            (1, 2, true),
+            (NOT_ECT, ECT, false),
+            (NOT_ECT, CE, false),
+            (CE, NOT_ECT, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let p = packet(v6, n as u16);
+            let pieces = [
+                with_ecn(piece(&p, n as u16, 0, 64), first),
+                with_ecn(piece(&p, n as u16, 64, LEN - 64), second),
+            ];
+            let answers = feed(&mut h, pieces);
+            assert_eq!(answers.len(), usize::from(whole), "{first} {second}");
+        }
+        assert_eq!(h.arena.lock().counters.reasm_fails, 3);
+        assert_eq!(h.arena.lock().buffers.in_use(), (0, 0));
+    }
 }

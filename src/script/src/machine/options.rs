@@ -44,7 +44,7 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_IP, libc::IP_FREEBIND) | (libc::SOL_IPV6, libc::IPV6_FREEBIND) => Opt::FreeBind,
         (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => Opt::Ttl,
         (libc::SOL_IPV6, libc::IPV6_TCLASS) => Opt::Tclass,
-        (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER) => Opt::MtuDiscover,
+        (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER) => Opt::MtuDiscover6,
         _ => return None,
     })
 }
