@@ -303,6 +303,7 @@ impl Tcb {
         self.snd_up = self.snd_una.max(self.snd_up);
         self.snd_sml = self.snd_una;
         self.snd_pushed = self.snd_una;
+        self.snd_psh = self.snd_una;
         self.snd_record = self.snd_una;
         self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
         self.soft_error = None;
