@@ -31,6 +31,7 @@ mod epoll;
 mod errno;
 mod exports;
 mod fars;
+mod fastopen;
 mod fdtable;
 mod jumps;
 mod kernel;

@@ -199,7 +199,16 @@ pub fn connect(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> 
         let socket = host.socket(s.id).map_err(errno::of)?;
         let (sndtimeo, nonblock) = (socket.options.sndtimeo, socket.nonblock);
         let to = given.for_connect(socket.family)?;
-        let mut begun = host.connect(s.id, to);
+        let later = socket.options.fastopen_connect && !socket.connecting;
+        let mut begun = if later {
+            match host.connect_later(s.id, to) {
+                Ok(true) => return Ok(0),
+                Ok(false) => Err(Error::InProgress),
+                Err(e) => Err(e),
+            }
+        } else {
+            host.connect(s.id, to)
+        };
         if begun == Err(Error::InProgress) && !nonblock {
             // On the loopback it is done already.
             begun = match host.connect_result(s.id) {

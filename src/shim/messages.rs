@@ -3,6 +3,7 @@
 use crate::ancillary::{Control, without_packet};
 use crate::dispatch::Sock;
 use crate::errno::{self, Result};
+use crate::fastopen;
 use crate::fdtable;
 use crate::memory;
 use crate::transfer;
@@ -21,7 +22,7 @@ pub fn send(s: Sock, msg: *const msghdr, flags: c_int) -> Result<isize> {
     let m: msghdr = memory::read(msg)?;
     // SAFETY: the program says so.
     let data = unsafe { Buffers::many(m.msg_iov, m.msg_iovlen, libc::EMSGSIZE) }?;
-    transfer::send(s, data, flags)
+    fastopen::send(s, data, flags, m.msg_name.cast(), m.msg_namelen)
 }
 
 /// recvmsg(2).

@@ -24,6 +24,8 @@ const INVALID: Errno = Errno(libc::EINVAL);
 pub const SO_TIMESTAMPING_NEW: c_int = 65;
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
+const TCP_FASTOPEN_KEY: c_int = 33;
+const TCP_FASTOPEN_NO_COOKIE: c_int = 34;
 const TCP_TX_DELAY: c_int = 37;
 const TCP_IS_MPTCP: c_int = 43;
 const TCP_CA_NAME_MAX: usize = 16;
@@ -85,6 +87,9 @@ fn tcp_opt(name: c_int) -> Option<Opt> {
         libc::TCP_SYNCNT => Opt::SynCnt,
         libc::TCP_LINGER2 => Opt::Linger2,
         libc::TCP_DEFER_ACCEPT => Opt::DeferAccept,
+        libc::TCP_FASTOPEN => Opt::FastOpen,
+        libc::TCP_FASTOPEN_CONNECT => Opt::FastOpenConnect,
+        TCP_FASTOPEN_NO_COOKIE => Opt::FastOpenNoCookie,
         libc::TCP_QUICKACK => Opt::QuickAck,
         libc::TCP_USER_TIMEOUT => Opt::UserTimeout,
         libc::TCP_NOTSENT_LOWAT => Opt::NotSentLowat,
@@ -120,13 +125,7 @@ fn ipv6_opt(name: c_int) -> Option<Opt> {
 /// set; any other is refused as by a kernel without the option.
 fn absent(level: c_int, name: c_int) -> Option<c_int> {
     let off: &[c_int] = match level {
-        libc::SOL_TCP => &[
-            libc::TCP_FASTOPEN,
-            libc::TCP_FASTOPEN_CONNECT,
-            libc::TCP_REPAIR,
-            libc::TCP_SAVE_SYN,
-            TCP_TX_DELAY,
-        ],
+        libc::SOL_TCP => &[libc::TCP_REPAIR, libc::TCP_SAVE_SYN, TCP_TX_DELAY],
         libc::SOL_IP => &[
             libc::IP_RECVERR,
             libc::IP_TRANSPARENT,
@@ -422,6 +421,20 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
         let algorithm = Algorithm::named(name).ok_or(Errno(libc::ENOENT))?;
         return set_opt(s, Opt::Congestion, algorithm as i64);
     }
+    if name == TCP_FASTOPEN_KEY {
+        let mut keys = [0u8; 32];
+        let n = given.len as usize;
+        if n != 16 && n != 32 {
+            return Err(INVALID);
+        }
+        memory::read_bytes(given.at.cast(), &mut keys[..n])?;
+        let (first, older) = keys.split_first_chunk::<16>().ok_or(INVALID)?;
+        let older = older.first_chunk::<16>().filter(|_| n == 32);
+        let mut host = s.enter()?;
+        return host
+            .set_fast_keys(s.id, [Some(*first), older.copied()])
+            .map_err(errno::of);
+    }
     if name == libc::TCP_ULP {
         // There are none: neither TLS nor others.
         return Err(match given.len {
@@ -459,6 +472,17 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
             out.put(&tcp_info::encode(state, &info, queue, pmtu));
         }
         libc::TCP_THIN_DUPACK | TCP_IS_MPTCP => out.int(0),
+        TCP_FASTOPEN_KEY => {
+            let keys = s
+                .enter()?
+                .socket(s.id)
+                .map_err(errno::of)?
+                .options
+                .fastopen_keys;
+            for key in keys.iter().flatten() {
+                out.put(key);
+            }
+        }
         libc::TCP_ULP => {}
         libc::TCP_CC_INFO => {
             // Only BBR has something to tell.

@@ -9,6 +9,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use utcp_stack::stack::IpSettings;
+use utcp_stack::stack::fastopen::setting::SERVER;
 use utcp_stack::sys;
 use utcp_stack::tcp::Sysctl;
 use utcp_stack::tcp::congestion::Algorithm;
@@ -78,7 +79,7 @@ fn word(path: &CStr, take: impl FnOnce(&[u8])) {
     let Ok(fd) = sys::io::open(path, libc::O_RDONLY) else {
         return;
     };
-    let mut bytes = [0u8; 32];
+    let mut bytes = [0u8; 80];
     let Ok(len) = sys::io::read(fd.raw(), &mut bytes) else {
         return;
     };
@@ -262,6 +263,13 @@ fn read() -> Sysctl {
         &mut s.tcp_max_syn_backlog,
     );
     one(c"/proc/sys/net/ipv4/tcp_syncookies", &mut s.tcp_syncookies);
+    one(c"/proc/sys/net/ipv4/tcp_fastopen", &mut s.tcp_fastopen);
+    if s.tcp_fastopen & SERVER != 0 {
+        word(c"/proc/sys/net/ipv4/tcp_fastopen_key", |key| {
+            let key = core::str::from_utf8(key).unwrap_or_default();
+            s.tcp_fastopen_key = utcp_stack::tcp::parse_key(key);
+        });
+    }
     all(
         c"/proc/sys/net/ipv4/ip_local_port_range",
         &mut s.ip_local_port_range,

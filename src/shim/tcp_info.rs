@@ -48,9 +48,10 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         | u8::from(i.sack) << 1
         | u8::from(i.wscale_ok) << 2
         | u8::from(i.ecn) << 3
-        | u8::from(i.ecn_seen) << 4;
+        | u8::from(i.ecn_seen) << 4
+        | u8::from(i.syn_data) << 5;
     out[6] = i.snd_wscale & 15 | i.rcv_wscale << 4;
-    out[7] = u8::from(i.app_limited);
+    out[7] = u8::from(i.app_limited) | (i.fastopen_client_fail & 3) << 1;
     let words = [
         (8, i.rto_us),
         (12, i.ato_us),

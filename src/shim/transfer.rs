@@ -2,6 +2,7 @@
 
 use crate::dispatch::{CANCELLED, Sock};
 use crate::errno::Result;
+use crate::fastopen;
 use crate::lifecycle::{timeout, wait};
 use crate::memory::Access;
 use crate::vectors::Buffers;
@@ -33,6 +34,10 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
         let mut host = s.enter()?;
         let first = attempt(&mut host);
         match host.socket(s.id) {
+            Ok(socket) if socket.deferred.is_some() => {
+                drop(host);
+                return fastopen::send_deferred(s, data, flags);
+            }
             Ok(socket) => {
                 let o = &socket.options;
                 let stamped = o.timestamping != 0;

@@ -91,6 +91,9 @@ pub(super) fn empty_socket() -> Socket {
         backlog: 0,
         accept_len: 0,
         syn_len: 0,
+        fast_pending: 0,
+        early: false,
+        deferred: None,
         cookie_sent: crate::time::Instant::default(),
         accept_head: 0,
         accept_tail: 0,
@@ -203,9 +206,24 @@ impl Host<'_> {
     /// failed.
     pub fn connect(&mut self, id: SockId, to: Endpoint) -> Result<()> {
         let index = self.index_of(id)?;
+        if self.sh.sockets[index].connecting {
+            return self.connect_result(id);
+        }
+        self.connect_with(id, to, |_, _| ())?;
+        Err(Error::InProgress)
+    }
+
+    /// Begin a connection; `prepare` is called before its SYN is sent.
+    pub(super) fn connect_with<R>(
+        &mut self,
+        id: SockId,
+        to: Endpoint,
+        prepare: impl FnOnce(&mut Self, u32) -> R,
+    ) -> Result<R> {
+        let index = self.index_of(id)?;
         let s = &self.sh.sockets[index];
         if s.connecting {
-            return self.connect_result(id);
+            return Err(Error::Already);
         }
         // Linux: a socket that was connected stays so (SS_CONNECTED) when its connection ends.
         if s.listening || s.was_connected || s.open && s.tcb.state != State::Closed {
@@ -268,11 +286,12 @@ impl Host<'_> {
         }
         self.sh.hash_connection(index);
         self.sh.counters.active_opens += 1;
+        let prepared = prepare(self, index);
         self.trace_state(index, State::Closed, State::SynSent);
         self.output(index);
         self.deliver_looped();
         self.mirror_later(index);
-        Err(Error::InProgress)
+        Ok(prepared)
     }
 
     /// How a connect that was begun stands; see [`Host::connect`].
@@ -417,12 +436,20 @@ impl Host<'_> {
         let index = self.index_of(id)?;
         let s = &mut self.sh.sockets[index];
         let state = s.state();
-        if s.open && matches!(state, State::SynSent | State::SynReceived) && s.error.is_none() {
+        if s.deferred.is_some() {
+            return Err(Error::WouldBlock);
+        }
+        let early = s.is_early();
+        if s.open
+            && matches!(state, State::SynSent | State::SynReceived)
+            && s.error.is_none()
+            && !early
+        {
             return Err(Error::WouldBlock);
         }
         if s.error.is_some()
             || s.snd_shutdown
-            || !matches!(state, State::Established | State::CloseWait)
+            || !(early || matches!(state, State::Established | State::CloseWait))
         {
             return Err(s.error.take().map_or(Error::Pipe, Error::from));
         }
@@ -669,6 +696,7 @@ impl Host<'_> {
     pub(super) fn free(&mut self, index: u32) {
         self.touch(index);
         self.untally(index);
+        self.no_longer_early(index);
         self.disarm(index);
         self.forget_sent(index);
         self.sh.unhash_connection(index);

@@ -260,8 +260,14 @@ impl Host<'_> {
                 format!("child {index} has no listener, or a descriptor")
             });
         }
+        let mut early: HashMap<SockId, u32> = HashMap::new();
+        for (_, s) in sockets.iter_in_use().filter(|(_, s)| s.early) {
+            *early.entry(s.parent).or_default() += 1;
+        }
         for (index, s) in sockets.iter_in_use() {
             let id = self.id_of(index, s);
+            let pending = early.get(&id).copied().unwrap_or(0);
+            f.same(format_args!("early of {index}"), s.fast_pending, pending);
             let counts = (
                 half_open.get(&id).copied().unwrap_or(0),
                 complete.get(&id).copied().unwrap_or(0),

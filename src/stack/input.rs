@@ -6,7 +6,7 @@ use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
 use crate::link::VnetHdr;
-use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, TcpError, reset_for};
+use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
 
@@ -284,8 +284,8 @@ impl Host<'_> {
 
     pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
-        if s.embryonic && s.tcb.state == State::SynReceived && self.handshake_must_wait(index, seg)
-        {
+        let half_open = s.embryonic && s.tcb.state == State::SynReceived && !s.is_early();
+        if half_open && self.handshake_must_wait(index, seg) {
             return;
         }
         self.take_segment(index, seg, payload);
@@ -305,17 +305,13 @@ impl Host<'_> {
         } = &mut *self.sh;
         let s = &mut sockets[index];
         let old = s.tcb.state;
-        // Each piece may hold a buffer (Linux counts `truesize`). Segments of full size never come
-        // to this: the window is smaller.
-        let most = s.tcb.rcv_buf() / super::buffers::SMALL as u32;
-        let mut receiver = Receiver {
-            most: most.clamp(MIN_OUT_OF_ORDER, MAX_OUT_OF_ORDER),
-            rx: &mut s.rx,
-            ooo: &mut s.ooo,
-            recent: &mut s.ooo_recent,
+        let pools = Pools { chunks, buffers };
+        let mut receiver = Receiver::of(
+            &s.tcb,
+            (&mut s.rx, &mut s.ooo, &mut s.ooo_recent),
             payload,
-            pools: Pools { chunks, buffers },
-        };
+            pools,
+        );
         let outcome = s.tcb.on_segment(self.now, seg, &mut receiver, sent);
         if let Some(reset) = outcome.reset {
             self.send_stray(local, remote, reset);
@@ -326,6 +322,24 @@ impl Host<'_> {
             return;
         }
         self.settle(index, old, outcome);
+    }
+
+    /// The SYN's data goes to a program that has the connection before its handshake is complete
+    /// (Fast Open).
+    pub(super) fn take_syn_data(&mut self, index: u32, syn: &Segment, payload: &mut Queue) {
+        let Shared {
+            sockets,
+            chunks,
+            buffers,
+            ..
+        } = &mut *self.sh;
+        let s = &mut sockets[index];
+        let mut tcb = s.tcb;
+        let pools = Pools { chunks, buffers };
+        let queues = (&mut s.rx, &mut s.ooo, &mut s.ooo_recent);
+        let mut receiver = Receiver::of(&tcb, queues, payload, pools);
+        tcb.accept_fast(self.now, syn, &mut receiver);
+        s.tcb = tcb;
     }
 
     /// A segment for which there is no connection.
@@ -399,6 +413,27 @@ struct Receiver<'a, 'p> {
     /// The segment's payload, its pieces labelled with their sequence numbers.
     payload: &'p mut Queue,
     pools: Pools<'a>,
+}
+
+impl<'a, 'p> Receiver<'a, 'p> {
+    fn of(
+        tcb: &Tcb,
+        (rx, ooo, recent): (&'a mut Queue, &'a mut Queue, &'a mut u32),
+        payload: &'p mut Queue,
+        pools: Pools<'a>,
+    ) -> Receiver<'a, 'p> {
+        // Each piece may hold a buffer (Linux counts `truesize`). Segments of full size never come
+        // to this: the window is smaller.
+        let most = tcb.rcv_buf() / super::buffers::SMALL as u32;
+        Receiver {
+            most: most.clamp(MIN_OUT_OF_ORDER, MAX_OUT_OF_ORDER),
+            rx,
+            ooo,
+            recent,
+            payload,
+            pools,
+        }
+    }
 }
 
 impl Receiver<'_, '_> {

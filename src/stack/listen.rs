@@ -1,5 +1,6 @@
 //! Listening sockets: SYN and accept queues with Linux's arithmetic.
 
+use super::fastopen::Fast;
 use super::queue::Queue;
 use super::{Error, Host, Result, SockId, Socket};
 use crate::addr::Endpoint;
@@ -66,7 +67,9 @@ impl Host<'_> {
         c.accept_next = 0;
         c.embryonic = false;
         c.orphan = false;
-        c.parent = SockId::default();
+        if !c.early {
+            c.parent = SockId::default();
+        }
         c.owner = owner;
         let id = SockId {
             index: child,
@@ -152,11 +155,17 @@ impl Host<'_> {
         } else {
             iss
         };
+        let fast = self.fast_open_asked(listener, local, remote, seg);
         let Some(child) = self.new_child(listener, local, remote, seg, iss) else {
             self.sh.counters.no_buffers += 1;
             return;
         };
-        // Data on a SYN is not taken before the handshake is complete.
+        // Else data on a SYN is not taken before the handshake is complete.
+        match fast {
+            Fast::No => {}
+            Fast::Grant(cookie) => self.sh.sockets[child].tcb.grant(cookie),
+            Fast::Open => self.open_early(child, seg, payload),
+        }
         self.trace_state(child, State::Listen, State::SynReceived);
         self.output(child);
     }
@@ -242,13 +251,18 @@ impl Host<'_> {
     /// The handshake is complete: a child joins its listener's accept queue.
     pub(super) fn connected(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
-        if !s.embryonic {
+        if !s.embryonic || s.tcb.is_early() {
             self.grow_send_buffer(index);
             return;
         }
-        let parent = s.parent;
-        let Ok(l) = self.index_of(parent) else { return };
         self.grow_send_buffer(index);
+        self.queue_child(index);
+    }
+
+    /// A child joins its listener's accept queue.
+    pub(super) fn queue_child(&mut self, index: u32) {
+        let parent = self.sh.sockets[index].parent;
+        let Ok(l) = self.index_of(parent) else { return };
         self.touch(l);
         self.sh.counters.passive_opens += 1;
         let tail = self.sh.sockets[l].accept_tail;

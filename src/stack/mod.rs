@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `calls.rs` | what programs ask for: socket, bind, connect, send, ... |
 //! | `listen.rs` | SYN and accept queues, backlog |
+//! | `fastopen.rs` | Fast Open: cookies, data on a SYN |
 //! | `ports.rs` | who may bind what; the tables of ports and connections |
 //! | `input.rs`, `output.rs` | packets in, segments out, the loopback |
 //! | `impair.rs`, `held.rs` | modelled links, and what is under way on them; captures |
@@ -27,6 +28,7 @@ mod check;
 mod cookies;
 mod error;
 mod errqueue;
+pub mod fastopen;
 mod fragments;
 mod held;
 mod icmp;

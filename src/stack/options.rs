@@ -50,6 +50,10 @@ pub enum Opt {
     Linger2,
     /// Seconds; get: up to the end of the retransmission that falls behind them.
     DeferAccept,
+    /// How many connections of a listener may be used before their handshakes are complete.
+    FastOpen,
+    FastOpenConnect,
+    FastOpenNoCookie,
     UserTimeout,
     QuickAck,
     NotSentLowat,
@@ -170,6 +174,31 @@ impl Host<'_> {
             Opt::SynCnt => t.syncnt = within(value, 1, 127)? as u8,
             Opt::Linger2 => t.linger2 = if value < 0 { -1 } else { value.min(120) as i32 },
             Opt::DeferAccept => o.defer_accept = whole_periods(value),
+            Opt::FastOpen => {
+                let fresh = !s.open || s.tcb.state == State::Closed;
+                if value < 0 || !(s.listening || fresh) {
+                    return Err(Error::Invalid);
+                }
+                o.fastopen = value.min(i64::from(s.sysctl.somaxconn)) as u32;
+            }
+            Opt::FastOpenConnect | Opt::FastOpenNoCookie if !(0..=1).contains(&value) => {
+                return Err(Error::Invalid);
+            }
+            Opt::FastOpenConnect => {
+                if s.sysctl.tcp_fastopen & super::fastopen::setting::CLIENT == 0 {
+                    return Err(Error::NotSupported);
+                }
+                if s.listening || s.open && s.tcb.state != State::Closed {
+                    return Err(Error::Invalid);
+                }
+                o.fastopen_connect = on;
+            }
+            Opt::FastOpenNoCookie => {
+                if !s.listening && s.open && s.tcb.state != State::Closed {
+                    return Err(Error::Invalid);
+                }
+                t.fastopen_no_cookie = on;
+            }
             Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
             Opt::QuickAck => {
                 if s.open {
@@ -281,6 +310,9 @@ impl Host<'_> {
             Opt::Linger2 if t.linger2 < 0 => -1,
             Opt::Linger2 => or(t.linger2 as u32, sys.tcp_fin_timeout),
             Opt::DeferAccept => o.defer_accept.into(),
+            Opt::FastOpen => o.fastopen.into(),
+            Opt::FastOpenConnect => o.fastopen_connect.into(),
+            Opt::FastOpenNoCookie => t.fastopen_no_cookie.into(),
             Opt::UserTimeout => t.user_timeout.into(),
             Opt::QuickAck => (!s.open || s.tcb.quickack()).into(),
             Opt::ThinLinear => t.thin_linear.into(),

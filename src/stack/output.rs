@@ -445,7 +445,11 @@ impl Host<'_> {
             s.error = s.tcb.error();
         }
         self.trace_state(index, old, new);
+        if new != State::SynReceived {
+            self.no_longer_early(index);
+        }
         if e.has(Events::CONNECTED) {
+            self.fast_open_answered(index);
             self.connected(index);
         }
         if new == State::Closed {
@@ -468,6 +472,7 @@ impl Host<'_> {
             State::Established | State::CloseWait => self.sh.counters.estab_resets += 1,
             _ => {}
         }
+        self.no_longer_early(index);
         self.disarm(index);
         self.sh.unhash_connection(index);
         let s = &mut self.sh.sockets[index];

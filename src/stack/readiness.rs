@@ -103,6 +103,11 @@ impl Socket {
             }
             return r;
         }
+        if self.deferred.is_some() {
+            // TCP_FASTOPEN_CONNECT: what is written first connects.
+            r.add(Ready::OUT);
+            return r;
+        }
         let rcv_shut = self.rcv_shutdown || self.eof;
         // TIME_WAIT is not seen through a descriptor: for the program the socket is CLOSED.
         let closed = matches!(state, State::Closed | State::TimeWait);
@@ -112,7 +117,7 @@ impl Socket {
         if rcv_shut {
             r.add(Ready::IN.with(Ready::RDHUP));
         }
-        if !matches!(state, State::SynSent | State::SynReceived) {
+        if !matches!(state, State::SynSent | State::SynReceived) || self.is_early() {
             if self.inline_bytes() >= self.options.rcvlowat.max(1) {
                 r.add(Ready::IN);
             }

@@ -184,10 +184,17 @@ impl Host<'_> {
         for index in 1..=high {
             if let Some(s) = self.sh.sockets.get_mut(index) {
                 (s.accept_head, s.accept_tail, s.accept_next) = (0, 0, 0);
-                (s.accept_len, s.syn_len) = (0, 0);
+                (s.accept_len, s.syn_len, s.fast_pending) = (0, 0, 0);
             }
         }
         for index in 1..=high {
+            if let Some(s) = self.sh.sockets.get_mut(index) {
+                s.early = s.is_early();
+                let (early, parent) = (s.early, s.parent);
+                if early && let Ok(l) = self.index_of(parent) {
+                    self.sh.sockets[l].fast_pending += 1;
+                }
+            }
             let Some(s) = self.sh.sockets.get(index).filter(|s| s.embryonic) else {
                 continue;
             };

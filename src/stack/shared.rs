@@ -99,6 +99,10 @@ pub struct Counters {
     pub no_buffers: u64,
     pub reasm_reqds: u64,
     pub reasm_oks: u64,
+    /// `TCPFastOpenPassive`, `TCPFastOpenPassiveFail`.
+    pub fastopen_passive: u64,
+    /// See above.
+    pub fastopen_passive_fail: u64,
     pub reasm_fails: u64,
     pub device_drops: u64,
     pub icmp_in: u64,
@@ -161,6 +165,8 @@ pub struct Shared {
     pub paths: super::paths::Paths,
     /// ICMP messages that may still be sent.
     pub icmp: super::icmp::IcmpBudget,
+    /// Cookies that servers gave us.
+    pub fast_servers: super::fastopen::Servers,
     /// Packets that came in pieces, not complete yet.
     pub fragments: super::fragments::Fragments,
     /// Deadlines.

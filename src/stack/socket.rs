@@ -94,6 +94,12 @@ pub struct SocketOptions {
     pub timestamping: u32,
     pub timestamping_new: bool,
     pub defer_accept: u32,
+    /// TCP_FASTOPEN: how many connections may be used before their handshakes are complete.
+    pub fastopen: u32,
+    /// TCP_FASTOPEN_KEY: the key, and an older one that is still good.
+    pub fastopen_keys: [Option<[u8; 16]>; 2],
+    /// TCP_FASTOPEN_CONNECT: connect(2) waits for the first send, if the server's cookie is known.
+    pub fastopen_connect: bool,
 }
 
 /// How many waiters a socket names by itself; see [`super::wait`].
@@ -127,6 +133,8 @@ pub struct Socket {
     pub eof: bool,
     /// The program was told of that by recv.
     pub eof_read: bool,
+    /// It counts among its listener's `fast_pending`.
+    pub early: bool,
     /// The connection was established at some time: reads give 0, not ENOTCONN.
     pub was_connected: bool,
     /// O_NONBLOCK of its (shared) file description.
@@ -192,6 +200,10 @@ pub struct Socket {
     pub accept_len: u32,
     /// Children in SYN_RECEIVED.
     pub syn_len: u32,
+    /// Children in SYN_RECEIVED that the program has or may accept already (Fast Open).
+    pub fast_pending: u32,
+    /// TCP_FASTOPEN_CONNECT: where the first send connects to.
+    pub deferred: Option<Endpoint>,
     /// Of a listener: when it last answered a SYN with a cookie.
     pub cookie_sent: crate::time::Instant,
     /// The first and last of the children that wait for accept (index; 0 none).
@@ -219,6 +231,11 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// The program may use it though its handshake is not complete (Fast Open).
+    pub fn is_early(&self) -> bool {
+        self.open && self.tcb.state == crate::tcp::State::SynReceived && self.tcb.is_early()
+    }
+
     /// The state that `ss` shows.
     pub fn state(&self) -> State {
         if self.listening {

@@ -9,6 +9,10 @@ use crate::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Info {
+    /// Data on a SYN was taken (Fast Open).
+    pub syn_data: bool,
+    /// Why it was not, as Linux numbers the reasons.
+    pub fastopen_client_fail: u8,
     pub retransmits: u8,
     pub probes: u8,
     pub backoff: u8,
@@ -181,6 +185,8 @@ impl Tcb {
         let ms = |at: Instant| u32::try_from(now.since(at).as_millis()).unwrap_or(u32::MAX);
         let opened = self.snd_una != self.iss;
         Info {
+            syn_data: self.fast_open_info().0,
+            fastopen_client_fail: self.fast_open_info().1,
             retransmits: self.timers.retransmits,
             probes: self.timers.probes_out,
             backoff: self.timers.backoff,

@@ -123,6 +123,7 @@ impl Tcb {
         self.take_syn(seg);
         self.max_window = self.snd_wnd;
         self.snd_una = seg.ack;
+        self.syn_data_answered(seg, out);
         self.syn_rtt(now, seg);
         self.establish(now, out);
         self.delack.scheduled = true;
@@ -157,7 +158,8 @@ impl Tcb {
             return false;
         }
         // Section 3.5.2, group 2: "... acknowledges something not yet sent ... a reset is sent".
-        if flags.has(Flags::ACK) && seg.ack != self.iss + 1 {
+        // (Of data that went with the SYN+ACK, Fast Open's, some may be acknowledged as well.)
+        if flags.has(Flags::ACK) && seg.ack != self.iss + 1 && !self.is_early() {
             out.reset = reset_for(seg);
             return false;
         }
@@ -206,7 +208,7 @@ impl Tcb {
                 return;
             }
             self.update_ts_recent_if_ok(now, seg);
-            self.snd_una = seg.ack;
+            self.snd_una = self.early_una(seg.ack);
             self.snd_wnd = u32::from(seg.window)
                 << if flags.has(Flags::SYN) {
                     0
@@ -220,8 +222,20 @@ impl Tcb {
                 self.max_window.max(self.snd_wnd)
             };
             self.snd_wl1 = seg.seq;
+            if !self.is_early() {
+                self.syn_data_answered(seg, out);
+            }
             self.syn_rtt(now, seg);
             self.establish(now, out);
+            if self.snd_nxt.gt(self.snd_una) {
+                // What the program sent before the handshake was complete.
+                self.rearm_retransmit(now);
+                if seg.ack.gt(self.snd_una)
+                    && matches!(self.take_ack(now, seg, sent, out), AckResult::Bad)
+                {
+                    return;
+                }
+            }
             if flags.has(Flags::SYN) {
                 // Both opened: this repeats the peer's SYN.
                 self.note_duplicate(seg.seq, seg.seq + 1);

@@ -12,7 +12,7 @@
 //! them, Linux. Known to differ from Linux:
 //!
 //! - what goes beyond the window is trimmed, where Linux may drop the segment;
-//! - no Fast Open (TCP_DEFER_ACCEPT is the host's: `stack/listen.rs`).
+//! - TCP_DEFER_ACCEPT is the host's: `stack/listen.rs`; so are Fast Open's cookies.
 //!
 //! The order of calls: any `on_*`, `app_*`, `close`... first; then [`Tcb::poll_transmit`] until
 //! it gives `None`; then [`Tcb::deadline`] for the next [`Tcb::on_timer`].
@@ -25,6 +25,7 @@ pub mod cookie;
 mod data;
 mod delack;
 mod ecn;
+mod fastopen;
 mod icmp;
 mod info;
 mod input;
@@ -53,6 +54,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use fastopen::{Cookie, MAX_COOKIE, parse_key};
 pub use rate::RateSample;
 pub use segment::{Flags, Options, Segment};
 pub use sent::{Sent, forget_records, rebuild_records, records_in_use};
@@ -297,6 +299,10 @@ pub struct Sysctl {
     pub ip_unprivileged_port_start: u16,
     /// 0: never, 1: when a listener's queue is full, 2: always.
     pub tcp_syncookies: u8,
+    /// Bits: `stack/fastopen.rs`.
+    pub tcp_fastopen: u32,
+    /// The key of our cookies; none: one of the stack's own.
+    pub tcp_fastopen_key: Option<[u8; 16]>,
     /// Length of TIME_WAIT in seconds (a constant in Linux: 60).
     pub time_wait: u32,
 }
@@ -363,6 +369,8 @@ impl Default for Sysctl {
             somaxconn: 4096,
             tcp_max_syn_backlog: 2048,
             tcp_syncookies: 1,
+            tcp_fastopen: 1,
+            tcp_fastopen_key: None,
             ip_local_port_range: [32768, 60999],
             ip_unprivileged_port_start: 1024,
             time_wait: 60,
@@ -402,6 +410,8 @@ pub struct TcpOptions {
     pub window_clamp: u32,
     /// SO_MAX_PACING_RATE, bytes a second.
     pub max_pacing_rate: u64,
+    /// TCP_FASTOPEN_NO_COOKIE.
+    pub fastopen_no_cookie: bool,
 }
 
 /// What a connection needs to know of its path when it opens.

@@ -147,6 +147,7 @@ impl Tcb {
                 high: u32::MAX,
                 ..Default::default()
             },
+            fast: super::fastopen::FastOpen::default(),
             timers: Timers::OFF,
             lsndtime: now,
             rcv_tstamp: now,

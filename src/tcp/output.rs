@@ -22,6 +22,10 @@ impl Tcb {
         let next = match self.state {
             State::Closed | State::Listen => None,
             State::SynSent => self.syn(now),
+            State::SynReceived if self.fast.is_early() => self
+                .syn(now)
+                .or_else(|| self.new_data(now, max_payload, sent))
+                .or_else(|| self.bare_ack(now)),
             State::SynReceived => self.syn(now).or_else(|| self.bare_ack(now)),
             State::TimeWait => self.bare_ack(now),
             _ => self
@@ -153,7 +157,7 @@ impl Tcb {
         let offers = |agreed: bool, sysctl: u8| if agreed_only { agreed } else { sysctl != 0 };
         // RFC 7323 S2.2-4, S2.3-4
         let scales = offers(self.wscale_ok, self.sysctl.tcp_window_scaling);
-        let options = Options {
+        let mut options = Options {
             // RFC 9293 MUST-14, MUST-65, SHLD-5
             mss: Some(self.advmss),
             wscale: scales.then_some(self.syn_wscale),
@@ -165,11 +169,12 @@ impl Tcb {
             ..Options::default()
         };
         let retransmit = self.snd_nxt != self.iss;
+        let len = self.fast_syn(&mut options, retransmit);
         if retransmit {
             self.rtt.syn_again();
             self.total_retrans = self.total_retrans.wrapping_add(1);
         } else {
-            self.snd_nxt = self.iss + 1;
+            self.snd_nxt = self.iss + 1 + len;
             self.rtt.syn_sent(now);
             self.timers.retrans_stamp = Some(now);
         }
@@ -196,6 +201,7 @@ impl Tcb {
                 // RFC 7323 S2.2-3
                 window: self.rcv_wnd.min(65_535) as u16,
                 options,
+                len,
                 ..Segment::default()
             },
             offset: 0,

@@ -54,6 +54,8 @@ pub struct Options {
     pub sack: [(SeqNum, SeqNum); 4],
     /// How many of `sack` count.
     pub sack_len: u8,
+    /// Fast Open (SYN only; RFC 7413, section 4.1.1).
+    pub fastopen: Option<super::Cookie>,
 }
 
 /// A segment's header, parsed; also one to be emitted.

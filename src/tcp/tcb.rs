@@ -130,6 +130,7 @@ pub struct Tcb {
     pub(super) pacing: super::pacing::Pacing,
     pub(super) ecn: super::ecn::Ecn,
     pub(super) mtu: super::mtu::MtuSearch,
+    pub(super) fast: super::fastopen::FastOpen,
 
     // --- timers -----------------------------------------------------------------------
     pub(super) timers: super::timers::Timers,
@@ -278,7 +279,12 @@ impl Tcb {
     /// How many records the connection has; or what is wrong with them.
     pub fn check_sent(&self, sent: &[Sent]) -> Result<u32, String> {
         let una = if self.snd_una == self.iss {
-            self.snd_nxt
+            // A SYN's own data has no record; what an early connection sends has.
+            if self.is_early() {
+                self.snd_nxt.min(self.iss + 1)
+            } else {
+                self.snd_nxt
+            }
         } else {
             self.snd_una
         };
@@ -334,6 +340,16 @@ impl Tcb {
     /// What the path allows a segment to carry, without options.
     pub fn path_mss(&self) -> u16 {
         self.path_mss
+    }
+
+    /// The MSS that the peer's SYN told.
+    pub fn mss_told(&self) -> u16 {
+        self.mss_clamp
+    }
+
+    /// The SYN went more than once.
+    pub fn syn_was_repeated(&self) -> bool {
+        self.timers.total_rto > 0
     }
 
     /// The MSS for sending, less timestamps.

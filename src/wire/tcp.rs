@@ -1,7 +1,7 @@
 //! The TCP header (RFC 9293, section 3.1) and its options.
 
 use super::{Malformed, be16, be32};
-use crate::tcp::{Flags, Options, Segment, SeqNum};
+use crate::tcp::{Cookie, Flags, MAX_COOKIE, Options, Segment, SeqNum};
 
 /// A TCP header without options.
 pub(super) const MIN_HEADER: usize = 20;
@@ -18,6 +18,10 @@ const WSCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
+const FAST_OPEN: u8 = 34;
+/// An experiment's option (RFC 6994), and Fast Open's number there.
+const EXPERIMENT: u8 = 254;
+const FAST_OPEN_NUMBER: [u8; 2] = [0xf9, 0x89];
 
 /// The greatest window scale shift (RFC 7323, section 2.3).
 const MAX_WSCALE: u8 = 14;
@@ -96,6 +100,10 @@ fn parse_options(mut rest: &[u8], syn: bool) -> Options {
             (TIMESTAMPS, &[v0, v1, v2, v3, e0, e1, e2, e3]) => {
                 options.timestamps = Some((be32([v0, v1, v2, v3]), be32([e0, e1, e2, e3])));
             }
+            (FAST_OPEN, cookie) if syn => take_cookie(&mut options, cookie, false),
+            (EXPERIMENT, &[a, b, ref cookie @ ..]) if syn && [a, b] == FAST_OPEN_NUMBER => {
+                take_cookie(&mut options, cookie, true);
+            }
             (SACK, blocks) if !blocks.is_empty() && blocks.len() % 8 == 0 => {
                 options.sack_len = 0;
                 let (blocks, _) = blocks.as_chunks::<8>();
@@ -107,6 +115,21 @@ fn parse_options(mut rest: &[u8], syn: bool) -> Options {
             _ => {}
         }
     }
+}
+
+/// Fast Open's option, if its cookie is of a length there is (Linux: `tcp_parse_fastopen_option`).
+fn take_cookie(options: &mut Options, cookie: &[u8], experimental: bool) {
+    let good = cookie.len().is_multiple_of(2) && matches!(cookie.len(), 0 | 4..=MAX_COOKIE);
+    if !good {
+        return;
+    }
+    let mut bytes = [0; MAX_COOKIE];
+    bytes[..cookie.len()].copy_from_slice(cookie);
+    options.fastopen = Some(Cookie {
+        len: cookie.len() as u8,
+        bytes,
+        experimental,
+    });
 }
 
 /// How many SACK blocks of `options` find room beside the others; Linux, too, sends those
@@ -130,7 +153,13 @@ fn len_without_sack(options: &Options) -> usize {
     if options.wscale.is_some() {
         len += 4;
     }
-    len
+    len + options.fastopen.map_or(0, |c| fast_open_len(&c))
+}
+
+/// The length of Fast Open's option, padded.
+fn fast_open_len(cookie: &Cookie) -> usize {
+    let head = if cookie.experimental { 4 } else { 2 };
+    (head + cookie.as_bytes().len()).next_multiple_of(4)
 }
 
 /// The length of `options` as emitted, padded to a multiple of four.
@@ -183,6 +212,23 @@ pub(super) fn emit(segment: &Segment, out: &mut [u8; MAX_HEADER]) -> usize {
         for (left, right) in options.sack.iter().take(blocks) {
             put(left.0.to_be_bytes());
             put(right.0.to_be_bytes());
+        }
+    }
+    if let Some(cookie) = options.fastopen {
+        let bytes = cookie.as_bytes();
+        let mut option = [NOP; 4 + MAX_COOKIE];
+        let head = if cookie.experimental {
+            let [a, b] = FAST_OPEN_NUMBER;
+            option[..4].copy_from_slice(&[EXPERIMENT, 4 + bytes.len() as u8, a, b]);
+            4
+        } else {
+            option[..2].copy_from_slice(&[FAST_OPEN, 2 + bytes.len() as u8]);
+            2
+        };
+        option[head..head + bytes.len()].copy_from_slice(bytes);
+        let (words, _) = option[..fast_open_len(&cookie)].as_chunks::<4>();
+        for word in words {
+            put(*word);
         }
     }
     let header_len = MIN_HEADER + room - rest.len();

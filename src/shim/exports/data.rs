@@ -4,6 +4,7 @@ use super::alias;
 use crate::args::{Args, MSG};
 use crate::dispatch::{Sock, dispatch};
 use crate::errno::Result;
+use crate::fastopen;
 use crate::messages;
 use crate::sockaddr::Given;
 use crate::transfer::{recv as receive, send as transmit};
@@ -268,11 +269,11 @@ unsafe extern "C-unwind" fn sendto(
         },
         |s| {
             let data = Buffers::one(buf, n);
-            // TCP has no use for the address, but it has to be one.
+            // Fast Open apart, TCP has no use for the address, but it has to be one.
             if !to.is_null() {
                 Given::read(to, len)?;
             }
-            transmit(s, data, flags)
+            fastopen::send(s, data, flags, to, len)
         },
         // SAFETY: the caller's arguments.
         || unsafe { real::sendto(fd, buf, n, flags, to, len) },

@@ -179,9 +179,12 @@ impl Machine {
                 fd,
                 data,
                 flags,
-                to: _,
+                to,
             } => {
-                let reply = self.send(*fd, data, *flags, p)?;
+                let reply = match self.send_fast(*fd, data, *flags, to, p)? {
+                    Some(reply) => reply,
+                    None => self.send(*fd, data, *flags, p)?,
+                };
                 if reply.value > 0 {
                     let s = self.sock(*fd)?;
                     let zerocopy = flags & libc::MSG_ZEROCOPY != 0;
@@ -392,8 +395,18 @@ impl Machine {
             return Ok(Reply::value(0));
         }
         let to = endpoint(addr, s.family)?;
+        let later = self.with(|h| {
+            h.socket(s.id)
+                .is_ok_and(|s| s.options.fastopen_connect && !s.connecting)
+        });
         let r = if p.begun {
             self.with(|h| h.connect_result(s.id))
+        } else if later {
+            match self.with(|h| h.connect_later(s.id, to)) {
+                Ok(true) => return Ok(Reply::value(0)),
+                Ok(false) => Err(Error::InProgress),
+                Err(e) => Err(e),
+            }
         } else {
             self.with(|h| h.connect(s.id, to))
         };
@@ -411,6 +424,58 @@ impl Machine {
                 let limit = self.with(|h| h.get_option(s.id, Opt::SndTimeo))?;
                 self.wait(s.nonblock, limit as u64, p)?;
                 Err(if s.nonblock { e } else { Error::InProgress }.into())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// MSG_FASTOPEN, and the first send under TCP_FASTOPEN_CONNECT: connects. None where there is
+    /// (something left) to be sent in the usual way.
+    fn send_fast(
+        &mut self,
+        fd: i32,
+        data: &[u8],
+        flags: i32,
+        to: &[u8],
+        p: &mut Progress,
+    ) -> Result<Option<Reply>> {
+        let s = self.sock(fd)?;
+        let (deferred, connecting) = self.with(|h| {
+            h.socket(s.id)
+                .map_or((None, false), |s| (s.deferred, s.connecting))
+        });
+        let first = !p.begun && (deferred.is_some() || flags & libc::MSG_FASTOPEN != 0);
+        if first {
+            let to = match (deferred, to) {
+                (Some(to), _) => to,
+                (None, [a, b, ..]) => {
+                    let named = u16::from_ne_bytes([*a, *b]);
+                    if i32::from(named) == libc::AF_UNSPEC {
+                        return Err(libc::EOPNOTSUPP.into());
+                    }
+                    self.with(|h| h.may_connect_fast(s.id))?;
+                    endpoint(to, s.family)?
+                }
+                _ => {
+                    self.with(|h| h.may_connect_fast(s.id))?;
+                    return Err(libc::EINVAL.into());
+                }
+            };
+            p.done = self.with(|h| h.connect_fast(s.id, to, data))?;
+        } else if !(p.begun && connecting) {
+            return Ok(None);
+        }
+        match self.with(|h| h.connect_result(s.id)) {
+            Ok(()) if p.done == data.len() => Ok(Some(Reply::value(p.done as i64))),
+            Ok(()) => Ok(None),
+            Err(Error::Already) => {
+                let nonblock = s.nonblock || flags & libc::MSG_DONTWAIT != 0;
+                let limit = self.with(|h| h.get_option(s.id, Opt::SndTimeo))?;
+                self.wait(nonblock, limit as u64, p)?;
+                match p.done {
+                    0 => Err(libc::EINPROGRESS.into()),
+                    n => Ok(Some(Reply::value(n as i64))),
+                }
             }
             Err(e) => Err(e.into()),
         }

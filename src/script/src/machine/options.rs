@@ -6,6 +6,9 @@ use utcp_stack::stack::{Family, Host, Opt, SockId};
 use utcp_stack::tcp::State;
 use utcp_stack::tcp::congestion::Algorithm;
 
+const TCP_FASTOPEN_KEY: i32 = 33;
+const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
+
 fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
     Some(match (level, name) {
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => Opt::ReuseAddr,
@@ -30,6 +33,9 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_TCP, libc::TCP_SYNCNT) => Opt::SynCnt,
         (libc::SOL_TCP, libc::TCP_LINGER2) => Opt::Linger2,
         (libc::SOL_TCP, libc::TCP_DEFER_ACCEPT) => Opt::DeferAccept,
+        (libc::SOL_TCP, libc::TCP_FASTOPEN) => Opt::FastOpen,
+        (libc::SOL_TCP, libc::TCP_FASTOPEN_CONNECT) => Opt::FastOpenConnect,
+        (libc::SOL_TCP, TCP_FASTOPEN_NO_COOKIE) => Opt::FastOpenNoCookie,
         (libc::SOL_TCP, libc::TCP_QUICKACK) => Opt::QuickAck,
         (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => Opt::UserTimeout,
         (libc::SOL_TCP, libc::TCP_NOTSENT_LOWAT) => Opt::NotSentLowat,
@@ -83,6 +89,16 @@ pub(super) fn set(
         }
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => (Opt::RcvTimeo, micros(value)?),
         (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => (Opt::SndTimeo, micros(value)?),
+        (libc::SOL_TCP, TCP_FASTOPEN_KEY) => {
+            let (first, older) = value.split_first_chunk::<16>().ok_or(libc::EINVAL)?;
+            let older = match older.len() {
+                0 => None,
+                16 => older.first_chunk::<16>().copied(),
+                _ => return Err(libc::EINVAL),
+            };
+            let keys = [Some(*first), older];
+            return h.set_fast_keys(id, keys).map_err(|e| errno::of(e).0);
+        }
         (libc::SOL_TCP, libc::TCP_CONGESTION) => {
             let name = value.split(|b| *b == 0).next().unwrap_or_default();
             let algorithm = Algorithm::named(name).ok_or(libc::ENOENT)?;

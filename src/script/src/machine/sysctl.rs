@@ -84,6 +84,18 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
         "net.core.wmem_max" => one(&mut s.wmem_max, value),
         "net.core.somaxconn" => one(&mut s.somaxconn, value),
         "net.ipv4.tcp_syncookies" => one(&mut s.tcp_syncookies, value),
+        "net.ipv4.tcp_fastopen" => match value.strip_prefix("0x") {
+            Some(hex) => {
+                let bits = u32::from_str_radix(hex.trim(), 16);
+                s.tcp_fastopen = bits.map_err(|_| Refused::Value)?;
+                Ok(())
+            }
+            None => one(&mut s.tcp_fastopen, value),
+        },
+        "net.ipv4.tcp_fastopen_key" => {
+            s.tcp_fastopen_key = utcp_stack::tcp::parse_key(value);
+            Ok(())
+        }
         "net.ipv4.tcp_ecn" => one(&mut s.tcp_ecn, value),
         "net.ipv4.tcp_ecn_fallback" => one(&mut s.tcp_ecn_fallback, value),
         "net.ipv4.tcp_frto" => one(&mut s.tcp_frto, value),
@@ -122,6 +134,8 @@ pub const NAMES: &[&str] = &[
     "net.ipv4.ip_unprivileged_port_start",
     "net.ipv6.bindv6only",
     "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_fastopen",
+    "net.ipv4.tcp_fastopen_key",
     "net.ipv4.tcp_ecn",
     "net.ipv4.tcp_ecn_fallback",
     "net.ipv4.tcp_frto",

@@ -1,0 +1,109 @@
+//! MSG_FASTOPEN and TCP_FASTOPEN_CONNECT: connect(2) and send(2) in one (Linux:
+//! `tcp_sendmsg_fastopen`).
+
+use crate::dispatch::Sock;
+use crate::errno::{self, Result};
+use crate::lifecycle::{timeout, wait};
+use crate::memory::Access;
+use crate::sockaddr::Given;
+use crate::vectors::Buffers;
+use crate::{ends, transfer};
+use core::ffi::c_int;
+use libc::{sockaddr, socklen_t};
+use utcp_stack::addr::Endpoint;
+use utcp_stack::stack::{Error, Host};
+use utcp_stack::sys::Errno;
+
+/// As much as a SYN could carry.
+const MOST: usize = 65_535;
+
+/// sendto(2) or sendmsg(2), with an address or not.
+pub fn send(
+    s: Sock,
+    data: Buffers,
+    flags: c_int,
+    to: *const sockaddr,
+    len: socklen_t,
+) -> Result<isize> {
+    if flags & libc::MSG_FASTOPEN == 0 {
+        return transfer::send(s, data, flags);
+    }
+    if to.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
+        return begin(s, data, flags, |_| Err(Errno(libc::EINVAL)));
+    }
+    let given = Given::read(to, len)?;
+    if given.family() == libc::AF_UNSPEC {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    begin(s, data, flags, |host| {
+        let family = host.socket(s.id).map_err(errno::of)?.family;
+        given.for_connect(family)
+    })
+}
+
+/// The first send after a connect that TCP_FASTOPEN_CONNECT put off.
+pub fn send_deferred(s: Sock, data: Buffers, flags: c_int) -> Result<isize> {
+    begin(s, data, flags, |host| {
+        let to = host.socket(s.id).map_err(errno::of)?.deferred;
+        to.ok_or(Errno(libc::EPIPE))
+    })
+}
+
+/// Connect with what fits on the SYN, wait if that is wanted, send the rest.
+fn begin(
+    s: Sock,
+    mut data: Buffers,
+    flags: c_int,
+    to: impl FnOnce(&Host<'_>) -> Result<Endpoint>,
+) -> Result<isize> {
+    data.look(Access::Read)?;
+    let (taken, limit, nonblock, fresh) = {
+        let mut host = s.enter()?;
+        let may = host.may_connect_fast(s.id).map_err(errno::of);
+        let to = may.and_then(|()| to(&host))?;
+        let first = data.with_input(|parts| {
+            let mut first = Vec::new();
+            for part in parts {
+                let n = part.len().min(MOST - first.len());
+                first.extend_from_slice(&part[..n]);
+            }
+            first
+        });
+        let begun = host.connect_fast(s.id, to, &first);
+        ends::lower(&mut host, s.fd, s.id);
+        let taken = begun.map_err(errno::of)?;
+        let socket = host.socket(s.id).map_err(errno::of)?;
+        let nonblock = socket.nonblock || flags & libc::MSG_DONTWAIT != 0;
+        (
+            taken,
+            timeout(socket.options.sndtimeo),
+            nonblock,
+            !socket.has_far,
+        )
+    };
+    if fresh {
+        ends::connect_far(s.rt, s.fd, s.id);
+    }
+    data.advance(taken);
+    let opened = |host: &mut Host<'_>| match host.connect_result(s.id) {
+        Err(Error::Already) => None,
+        other => {
+            ends::lower(host, s.fd, s.id);
+            Some(other.map_err(errno::of))
+        }
+    };
+    let first = {
+        let mut host = s.enter()?;
+        opened(&mut host)
+    };
+    match first {
+        Some(r) => r?,
+        None if nonblock && taken > 0 => return Ok(taken as isize),
+        None if nonblock => return Err(Errno(libc::EINPROGRESS)),
+        None => wait(s, limit, Errno(libc::EINPROGRESS), opened)??,
+    }
+    if data.left() == 0 {
+        return Ok(data.done() as isize);
+    }
+    transfer::send(s, data, flags)
+}

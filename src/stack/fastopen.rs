@@ -1,0 +1,357 @@
+//! TCP Fast Open (RFC 7413), the host's part: cookies that servers gave us, cookies that we give,
+//! and which listeners hand out connections before their handshakes are complete.
+
+use super::queue::{Pools, Queue};
+use super::{Error, Host, Result, Shared, SockId};
+use crate::addr::{Addr, Endpoint};
+use crate::tcp::{Cookie, MAX_COOKIE, Segment, State};
+use crate::time::{Duration, Instant};
+use core::hash::Hasher;
+use siphasher::sip::SipHasher24;
+
+/// `net.ipv4.tcp_fastopen`.
+pub mod setting {
+    /// Clients may send data on a SYN.
+    pub const CLIENT: u32 = 1;
+    /// Listeners may be asked for it (TCP_FASTOPEN).
+    pub const SERVER: u32 = 2;
+    /// Clients need no cookie.
+    pub const CLIENT_NO_COOKIE: u32 = 4;
+    /// Listeners ask for no cookie.
+    pub const SERVER_COOKIE_NOT_REQUIRED: u32 = 0x200;
+    /// Every listener has it.
+    pub const ALL_LISTENERS: u32 = 0x400;
+}
+
+/// Servers that are remembered; one more takes the place of the one used least lately.
+const SERVERS: usize = 128;
+/// The MSS of a server that never told (RFC 7413, section 4.1.3).
+const DEFAULT_MSS: u16 = 536;
+/// TCP options that middleboxes may add: Linux leaves room for as many as there can be.
+const OPTION_SPACE: u16 = 40;
+/// The length of our cookies (Linux: `TCP_FASTOPEN_COOKIE_SIZE`).
+const COOKIE_LEN: u8 = 8;
+
+/// What is known of a server.
+// RFC 7413 S4.1.3-1
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Server {
+    addr: Addr,
+    known: bool,
+    cookie: Cookie,
+    /// What its SYN+ACK told.
+    mss: u16,
+    /// How many SYNs with data in a row were lost, and when the last was.
+    losses: u8,
+    lost_at: Instant,
+    used: Instant,
+}
+
+/// Cookies that servers gave us.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Servers([Server; SERVERS]);
+
+impl Servers {
+    fn find(&mut self, addr: Addr) -> Option<&mut Server> {
+        self.0.iter_mut().find(|s| s.known && s.addr == addr)
+    }
+
+    /// The place of a server, made if there is none.
+    fn place(&mut self, addr: Addr) -> Option<&mut Server> {
+        let at = self.0.iter().position(|s| s.known && s.addr == addr);
+        let at = match at {
+            Some(at) => at,
+            None => {
+                let by_use = |at: &usize| (self.0[*at].known, self.0[*at].used);
+                let at = (0..SERVERS).min_by_key(by_use)?;
+                self.0[at] = Server {
+                    addr,
+                    known: true,
+                    ..Server::default()
+                };
+                at
+            }
+        };
+        self.0.get_mut(at)
+    }
+}
+
+impl Shared {
+    /// What a SYN to `to` is to say: nothing, if such SYNs were lost again and again; its option
+    /// (none where no cookie is needed), and the MSS that is known.
+    // RFC 7413 S4.1.3.1-1
+    fn fast_syn_to(
+        &mut self,
+        to: Addr,
+        now: Instant,
+        no_cookie: bool,
+    ) -> Option<(Option<Cookie>, u16)> {
+        let known = self.fast_servers.find(to);
+        if let Some(s) = &known
+            && s.losses > 1
+            && now.since(s.lost_at) < Duration::from_secs(60 << s.losses.min(10))
+        {
+            return None;
+        }
+        let mss = known.as_ref().map_or(0, |s| s.mss);
+        let mss = if mss == 0 { DEFAULT_MSS } else { mss };
+        if no_cookie {
+            return Some((None, mss));
+        }
+        let cookie = known.map_or(Cookie::default(), |s| {
+            s.used = now;
+            s.cookie
+        });
+        Some((Some(cookie), mss))
+    }
+
+    /// The key of a listener that was given none.
+    fn fast_key(&self) -> [u8; 16] {
+        let half = |n: u8| {
+            let mut hash = SipHasher24::new_with_key(&self.secret);
+            hash.write(b"fast open");
+            hash.write_u8(n);
+            hash.finish().to_le_bytes()
+        };
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&half(0));
+        key[8..].copy_from_slice(&half(1));
+        key
+    }
+}
+
+/// The cookie for a client (Linux: `__tcp_fastopen_cookie_gen_cipher`).
+// RFC 7413 S4.1.2-1
+fn cookie_for(key: [u8; 16], local: Addr, remote: Addr) -> Cookie {
+    let mut hash = SipHasher24::new_with_key(&key);
+    if let (core::net::IpAddr::V4(src), core::net::IpAddr::V4(dst)) = (remote.ip(), local.ip()) {
+        hash.write(&src.octets());
+        hash.write(&dst.octets());
+    } else {
+        hash.write(&remote.0);
+        hash.write(&local.0);
+    }
+    let mut bytes = [0; MAX_COOKIE];
+    bytes[..8].copy_from_slice(&hash.finish().to_le_bytes());
+    Cookie {
+        len: COOKIE_LEN,
+        bytes,
+        experimental: false,
+    }
+}
+
+/// What a listener does about a SYN.
+pub(super) enum Fast {
+    /// The usual handshake.
+    No,
+    /// That, and a cookie for the next time.
+    Grant(Cookie),
+    /// The program may have the connection now.
+    Open,
+}
+
+impl Host<'_> {
+    /// TCP_FASTOPEN_KEY: the key of a listener's cookies, and an older one that is still good.
+    pub fn set_fast_keys(&mut self, id: SockId, keys: [Option<[u8; 16]>; 2]) -> Result<()> {
+        let index = self.index_of(id)?;
+        self.touch(index);
+        self.sh.sockets[index].options.fastopen_keys = keys;
+        Ok(())
+    }
+
+    /// Whether [`Host::connect_fast`] is possible.
+    ///
+    /// Errors: [`Error::NotSupported`] where `tcp_fastopen` forbids it; [`Error::Already`] while it
+    /// connects; [`Error::IsConnected`].
+    pub fn may_connect_fast(&self, id: SockId) -> Result<()> {
+        let s = self.socket(id)?;
+        if s.sysctl.tcp_fastopen & setting::CLIENT == 0 {
+            Err(Error::NotSupported)
+        } else if s.connecting {
+            Err(Error::Already)
+        } else if s.listening || s.was_connected || s.open && s.tcb.state != State::Closed {
+            Err(Error::IsConnected)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// connect(2) under TCP_FASTOPEN_CONNECT: true if it is put off until the first send, which takes
+    /// its data along. Else the connection is being opened, and a cookie asked for.
+    pub fn connect_later(&mut self, id: SockId, to: Endpoint) -> Result<bool> {
+        self.may_connect_fast(id)?;
+        let index = self.index_of(id)?;
+        if self.sh.sockets[index].deferred.is_some() {
+            return Err(Error::IsConnected);
+        }
+        let no_cookie = self.sh.sockets[index].needs_no_cookie();
+        let known = self.sh.fast_syn_to(to.addr, self.now, no_cookie);
+        if known.is_some_and(|(option, _)| option.is_none_or(|o| o.len > 0)) {
+            self.touch(index);
+            self.sh.sockets[index].deferred = Some(to);
+            self.notify(index);
+            return Ok(true);
+        }
+        self.connect_fast(id, to, &[]).map(|_| false)
+    }
+
+    /// connect(2) and send(2) in one: the SYN carries what fits of `data`, if the server's cookie is
+    /// known. How many bytes were taken; 0 if the SYN only asks for a cookie. The connection is being
+    /// opened then, as after [`Host::connect`].
+    ///
+    /// Errors: those of [`Host::connect`]; [`Error::NotSupported`] where `tcp_fastopen` forbids it.
+    pub fn connect_fast(&mut self, id: SockId, to: Endpoint, data: &[u8]) -> Result<usize> {
+        self.may_connect_fast(id)?;
+        let index = self.index_of(id)?;
+        let no_cookie = self.sh.sockets[index].needs_no_cookie();
+        self.sh.sockets[index].deferred = None;
+        let (option, mss) = match self.sh.fast_syn_to(to.addr, self.now, no_cookie) {
+            Some(known) => known,
+            None => return self.connect(id, to).map(|()| 0).or_else(began),
+        };
+        self.connect_with(id, to, |host, index| {
+            let s = &mut host.sh.sockets[index];
+            let room = s.tcb.path_mss().min(mss).saturating_sub(OPTION_SPACE);
+            let carries = option.is_none_or(|o| o.len > 0);
+            let n = if carries {
+                data.len().min(room.into())
+            } else {
+                0
+            };
+            let (send_room, new) = s.send_room(false);
+            let n = n.min(send_room as usize);
+            let Shared {
+                sockets,
+                chunks,
+                buffers,
+                ..
+            } = &mut *host.sh;
+            let s = &mut sockets[index];
+            let copied = s.tx.append(&mut Pools { chunks, buffers }, &data[..n], new);
+            s.tcb.app_wrote(host.now, copied as u32);
+            s.tcb.connect_fast(option, copied as u32);
+            copied
+        })
+    }
+
+    /// The SYN of a Fast Open was answered: remember what for.
+    pub(super) fn fast_open_answered(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        let Some((tried, lost)) = s.tcb.fast_open_tried().filter(|_| s.connecting) else {
+            return;
+        };
+        let (addr, mss, got) = (s.remote.addr, s.tcb.mss_told(), s.tcb.received_cookie());
+        let now = self.now;
+        if let Some(server) = self.sh.fast_servers.place(addr) {
+            if let Some(cookie) = got {
+                server.cookie = cookie;
+            } else if tried.len == 0 {
+                // It gives none: the other option is tried next time (Linux: `try_exp`).
+                server.cookie = Cookie {
+                    experimental: !tried.experimental,
+                    ..Cookie::default()
+                };
+            }
+            (server.mss, server.used) = (mss, now);
+            if lost && self.sh.sockets[index].tcb.syn_was_repeated() {
+                server.losses = server.losses.saturating_add(1);
+                server.lost_at = now;
+            } else {
+                server.losses = 0;
+            }
+        }
+    }
+
+    /// Whether the program may have the connection that `syn` opens at once (Linux:
+    /// `tcp_try_fastopen`).
+    // RFC 7413 S4.2-1, S4.2-2
+    pub(super) fn fast_open_asked(
+        &mut self,
+        listener: u32,
+        local: Endpoint,
+        remote: Endpoint,
+        syn: &Segment,
+    ) -> Fast {
+        let l = &self.sh.sockets[listener];
+        let settings = l.sysctl.tcp_fastopen;
+        let most = match l.options.fastopen {
+            0 if settings & setting::ALL_LISTENERS != 0 => l.backlog,
+            most => most,
+        };
+        let asked = syn.options.fastopen;
+        if settings & setting::SERVER == 0
+            || most == 0
+            || (asked.is_none() && syn.len == 0)
+            || self.sh.sockets[listener].fast_pending >= most
+        {
+            return Fast::No;
+        }
+        if settings & setting::SERVER_COOKIE_NOT_REQUIRED != 0 || l.tcp_options.fastopen_no_cookie {
+            return Fast::Open;
+        }
+        let Some(asked) = asked else { return Fast::No };
+        let [first, old] = l.options.fastopen_keys;
+        let key = first
+            .or(l.sysctl.tcp_fastopen_key)
+            .unwrap_or_else(|| self.sh.fast_key());
+        let good = cookie_for(key, local.addr, remote.addr);
+        let older = old.map(|key| cookie_for(key, local.addr, remote.addr));
+        let known = |c: &Cookie| asked.len > 0 && asked.as_bytes() == c.as_bytes();
+        if known(&good) || older.as_ref().is_some_and(known) {
+            return Fast::Open;
+        }
+        self.sh.counters.fastopen_passive_fail += u64::from(asked.len > 0);
+        Fast::Grant(Cookie {
+            experimental: asked.experimental,
+            ..good
+        })
+    }
+
+    /// A child in SYN_RECEIVED, with the data of its SYN, goes to the program.
+    pub(super) fn open_early(&mut self, child: u32, syn: &Segment, payload: &mut Queue) {
+        let parent = self.sh.sockets[child].parent;
+        let Ok(listener) = self.index_of(parent) else {
+            return;
+        };
+        self.take_syn_data(child, syn, payload);
+        let s = &mut self.sh.sockets[child];
+        (s.was_connected, s.early) = (true, true);
+        self.sh.sockets[listener].fast_pending += 1;
+        self.sh.counters.fastopen_passive += 1;
+        self.queue_child(child);
+    }
+
+    /// An early connection's handshake is complete, or it has failed: it doesn't count any more.
+    pub(super) fn no_longer_early(&mut self, index: u32) {
+        let s = &mut self.sh.sockets[index];
+        if !core::mem::take(&mut s.early) {
+            return;
+        }
+        let parent = s.parent;
+        if !s.embryonic {
+            s.parent = SockId::default();
+        }
+        if let Ok(l) = self.index_of(parent) {
+            let l = &mut self.sh.sockets[l];
+            l.fast_pending = l.fast_pending.saturating_sub(1);
+        }
+    }
+}
+
+impl super::Socket {
+    /// Data may go on a SYN without a cookie.
+    fn needs_no_cookie(&self) -> bool {
+        self.tcp_options.fastopen_no_cookie
+            || self.sysctl.tcp_fastopen & setting::CLIENT_NO_COOKIE != 0
+    }
+}
+
+/// A connection that is being opened is what was asked for.
+fn began(e: Error) -> Result<usize> {
+    match e {
+        Error::InProgress => Ok(0),
+        e => Err(e),
+    }
+}

@@ -1,0 +1,184 @@
+//! TCP Fast Open (RFC 7413), one connection's part: what SYN and SYN+ACK carry.
+//!
+//! ```text
+//!  client                                   server
+//!    SYN, asks for a cookie  ------------->
+//!                            <-------------  SYN+ACK, cookie
+//!  later:
+//!    SYN, cookie, data       ------------->  the program reads at once, and may answer
+//!                            <-------------  SYN+ACK of SYN and data
+//! ```
+//!
+//! Whose cookie is good is for the host to say (`stack/fastopen.rs`).
+
+use super::{Options, Outcome, RecvQueue, Segment, SeqNum, Tcb};
+use crate::time::Instant;
+
+/// The longest cookie (RFC 7413, section 4.1.1).
+pub const MAX_COOKIE: usize = 16;
+
+/// The Fast Open option of a SYN or SYN+ACK: kind 34, or the experiment's (RFC 6994) 254.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Cookie {
+    /// How many of `bytes` count; 0 asks for a cookie.
+    pub len: u8,
+    /// The cookie.
+    pub bytes: [u8; MAX_COOKIE],
+    /// As option 254 with the number 0xF989.
+    pub experimental: bool,
+}
+
+impl Cookie {
+    /// The bytes that count.
+    pub fn as_bytes(&self) -> &[u8] {
+        let len = usize::from(self.len).min(MAX_COOKIE);
+        &self.bytes[..len]
+    }
+}
+
+/// A key as `net.ipv4.tcp_fastopen_key` shows it: four words in hexadecimal digits (and a second such
+/// key, which is not looked at). None for zeros, which stand for no key.
+pub fn parse_key(text: &str) -> Option<[u8; 16]> {
+    let mut key = [0; 16];
+    let mut words = text.trim().split(',').next()?.split('-');
+    for place in key.chunks_exact_mut(4) {
+        let word = u32::from_str_radix(words.next()?, 16).ok()?;
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    (words.next().is_none() && key != [0; 16]).then_some(key)
+}
+
+/// Fast Open's part of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct FastOpen {
+    /// What the first SYN (or SYN+ACK) says.
+    option: Option<Cookie>,
+    /// Bytes of the send queue that the first SYN carries.
+    syn_data: u32,
+    /// The SYN carried data.
+    sent_data: bool,
+    /// Data on the SYN was taken, by the peer or by us.
+    data_taken: bool,
+    /// A cookie that came with the SYN+ACK.
+    received: Option<Cookie>,
+    /// The program had the connection before the handshake was complete.
+    early: bool,
+    /// `tcpi_fastopen_client_fail`.
+    client_fail: u8,
+}
+
+/// `tcpi_fastopen_client_fail`: no cookie was there; the SYN+ACK did not acknowledge the data; the
+/// SYN had to be sent again.
+const COOKIE_UNAVAILABLE: u8 = 1;
+const DATA_NOT_ACKED: u8 = 2;
+const SYN_RETRANSMITTED: u8 = 3;
+
+impl FastOpen {
+    pub(super) fn is_early(&self) -> bool {
+        self.early
+    }
+}
+
+impl Tcb {
+    /// After [`Tcb::connect`]: the SYN carries `option` and up to `data` bytes of what has been
+    /// written.
+    pub fn connect_fast(&mut self, option: Option<Cookie>, data: u32) {
+        self.fast.option = option;
+        if option.is_none_or(|o| o.len > 0) {
+            self.fast.syn_data = data.min(self.snd_end - (self.iss + 1));
+        } else {
+            self.fast.client_fail = COOKIE_UNAVAILABLE;
+        }
+    }
+
+    /// After [`Tcb::accept`]: the SYN+ACK grants a cookie.
+    pub fn grant(&mut self, cookie: Cookie) {
+        self.fast.option = Some(cookie);
+    }
+
+    /// After [`Tcb::accept`]: the peer is known, so the program may have the connection, and the
+    /// data of its SYN, before the handshake is complete.
+    pub fn accept_fast(&mut self, now: Instant, syn: &Segment, rx: &mut impl RecvQueue) {
+        self.fast.early = true;
+        self.sync_mss();
+        let window = self.rcv_wnd.min(syn.len);
+        if window > 0 {
+            let next = rx.insert(self.rcv_nxt, self.rcv_nxt, 0, window);
+            let taken = next.diff(self.rcv_nxt).max(0).unsigned_abs().min(window);
+            self.rcv_nxt += taken;
+            self.rcv_wup = self.rcv_nxt;
+            self.bytes_received += u64::from(taken);
+            self.fast.data_taken = taken > 0;
+            self.delack.lrcvtime = now;
+        }
+    }
+
+    /// The program may use the connection though the handshake is not complete.
+    pub fn is_early(&self) -> bool {
+        self.fast.is_early()
+    }
+
+    /// The cookie that came with the SYN+ACK.
+    pub fn received_cookie(&self) -> Option<Cookie> {
+        self.fast.received
+    }
+
+    /// The option that was sent with the SYN, and whether data went with it that the SYN+ACK did
+    /// not acknowledge.
+    pub fn fast_open_tried(&self) -> Option<(Cookie, bool)> {
+        let lost = self.fast.sent_data && !self.fast.data_taken;
+        self.fast.option.map(|o| (o, lost))
+    }
+
+    /// For TCP_INFO: data went on a SYN and was taken (`TCPI_OPT_SYN_DATA`), and
+    /// `tcpi_fastopen_client_fail`.
+    pub(super) fn fast_open_info(&self) -> (bool, u8) {
+        (self.fast.data_taken, self.fast.client_fail)
+    }
+
+    /// What a SYN carries: its option, and how many bytes. What is sent again carries neither.
+    // RFC 7413 S4.2.2-1
+    pub(super) fn fast_syn(&mut self, options: &mut Options, retransmit: bool) -> u32 {
+        if retransmit {
+            if self.fast.sent_data {
+                self.fast.client_fail = SYN_RETRANSMITTED;
+            }
+            return 0;
+        }
+        options.fastopen = self.fast.option;
+        let len = core::mem::take(&mut self.fast.syn_data);
+        self.fast.sent_data = len > 0;
+        self.bytes_sent += u64::from(len);
+        self.data_segs_out = self.data_segs_out.wrapping_add(u32::from(len > 0));
+        len
+    }
+
+    /// Our SYN is acknowledged up to `snd_una`: what it carried beyond that goes again, at once and
+    /// as if it never had gone (Linux: `tcp_rcv_fastopen_synack`).
+    pub(super) fn syn_data_answered(&mut self, seg: &Segment, out: &mut Outcome) {
+        self.fast.received = seg.options.fastopen.filter(|c| c.len > 0);
+        let start = self.iss + 1;
+        let acked = self.snd_una.diff(start).max(0).unsigned_abs();
+        out.acked = out.acked.saturating_add(acked);
+        self.bytes_acked += u64::from(acked);
+        if !self.fast.sent_data {
+            return;
+        }
+        self.fast.data_taken = acked > 0;
+        if self.snd_nxt.gt(self.snd_una) {
+            self.snd_nxt = self.snd_una;
+            self.total_retrans = self.total_retrans.wrapping_add(1);
+            if self.fast.client_fail == 0 {
+                self.fast.client_fail = DATA_NOT_ACKED;
+            }
+        }
+    }
+
+    /// SYN_RECEIVED of a connection that the program uses already: data may have been acknowledged
+    /// too. Where the handshake stands to be complete, our data is still in flight.
+    pub(super) fn early_una(&self, ack: SeqNum) -> SeqNum {
+        if self.fast.early { self.iss + 1 } else { ack }
+    }
+}
