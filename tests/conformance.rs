@@ -15,16 +15,19 @@ use std::sync::Mutex;
 
 /// Scripts that the kernel passes and this stack doesn't yet, and what they wait for.
 const WAITING: &[(&str, &str)] = &[
+    ("fastopen-client-blackhole", FAST_OPEN),
     ("fastopen-client-connect", FAST_OPEN),
     ("fastopen-client-cookie", FAST_OPEN),
     ("fastopen-client-empty", FAST_OPEN),
     ("fastopen-client-errors", FAST_OPEN),
     ("fastopen-client-experiment", FAST_OPEN),
     ("fastopen-client-lengths", FAST_OPEN),
+    ("fastopen-client-losses", FAST_OPEN),
     ("fastopen-client-lost", FAST_OPEN),
     ("fastopen-client-mss", FAST_OPEN),
     ("fastopen-client-no-cookie", FAST_OPEN),
     ("fastopen-client-partly", FAST_OPEN),
+    ("fastopen-client-path-mss", FAST_OPEN),
     ("fastopen-client-poll", FAST_OPEN),
     ("fastopen-client-simultaneous", FAST_OPEN),
     ("fastopen-ipv6", FAST_OPEN),
@@ -41,12 +44,14 @@ const WAITING: &[(&str, &str)] = &[
     ("fastopen-server-fin-syn", FAST_OPEN),
     ("fastopen-server-key", FAST_OPEN),
     ("fastopen-server-no-cookie", FAST_OPEN),
+    ("fastopen-server-no-cookie-empty", FAST_OPEN),
     ("fastopen-server-off", FAST_OPEN),
     ("fastopen-server-queue", FAST_OPEN),
     ("fastopen-server-queue-reset", FAST_OPEN),
     ("fastopen-server-reset", FAST_OPEN),
     ("fastopen-server-reset-accepted", FAST_OPEN),
     ("fastopen-server-retransmit", FAST_OPEN),
+    ("fastopen-server-second-syn", FAST_OPEN),
 ];
 
 /// RFC 7413.
