@@ -57,6 +57,17 @@ fn begin(
     to: impl FnOnce(&Host<'_>) -> Result<Endpoint>,
 ) -> Result<isize> {
     data.look(Access::Read)?;
+    {
+        let mut host = s.enter()?;
+        if host.socket(s.id).is_ok_and(|socket| socket.connecting) {
+            // It tells how the connect before it went, as connect would, and then sends.
+            let opened = host.connect_result(s.id);
+            ends::lower(&mut host, s.fd, s.id);
+            drop(host);
+            opened.map_err(errno::of)?;
+            return transfer::send(s, data, flags);
+        }
+    }
     let (taken, limit, nonblock, fresh) = {
         let mut host = s.enter()?;
         let may = host.may_connect_fast(s.id).map_err(errno::of);
@@ -69,11 +80,12 @@ fn begin(
             }
             first
         });
-        let begun = host.connect_fast(s.id, to, &first);
+        let socket = host.socket(s.id).map_err(errno::of)?;
+        let nonblock = socket.nonblock || flags & libc::MSG_DONTWAIT != 0;
+        let begun = host.connect_fast(s.id, to, &first, !nonblock);
         ends::lower(&mut host, s.fd, s.id);
         let taken = begun.map_err(errno::of)?;
         let socket = host.socket(s.id).map_err(errno::of)?;
-        let nonblock = socket.nonblock || flags & libc::MSG_DONTWAIT != 0;
         (
             taken,
             timeout(socket.options.sndtimeo),

@@ -5,7 +5,7 @@ use super::queue::{Pools, Queue};
 use super::{Error, Host, Result, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
 use crate::tcp::{Cookie, MAX_COOKIE, Segment, State};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
@@ -25,8 +25,6 @@ pub mod setting {
 
 /// Servers that are remembered; one more takes the place of the one used least lately.
 const SERVERS: usize = 128;
-/// The MSS of a server that never told (RFC 7413, section 4.1.3).
-const DEFAULT_MSS: u16 = 536;
 /// TCP options that middleboxes may add: Linux leaves room for as many as there can be.
 const OPTION_SPACE: u16 = 40;
 /// The length of our cookies (Linux: `TCP_FASTOPEN_COOKIE_SIZE`).
@@ -42,10 +40,20 @@ struct Server {
     cookie: Cookie,
     /// What its SYN+ACK told.
     mss: u16,
-    /// How many SYNs with data in a row were lost, and when the last was.
-    losses: u8,
-    lost_at: Instant,
+    /// Whether the experiment's option was asked by, too.
+    tried: Tried,
     used: Instant,
+}
+
+/// What a server without a cookie is asked by (Linux: `try_exp`): the option, once the
+/// experiment's, then the option for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+enum Tried {
+    #[default]
+    Nothing,
+    Option,
+    Both,
 }
 
 /// Cookies that servers gave us.
@@ -79,32 +87,20 @@ impl Servers {
 }
 
 impl Shared {
-    /// What a SYN to `to` is to say: nothing, if such SYNs were lost again and again; its option
-    /// (none where no cookie is needed), and the MSS that is known.
-    // RFC 7413 S4.1.3.1-1
-    fn fast_syn_to(
-        &mut self,
-        to: Addr,
-        now: Instant,
-        no_cookie: bool,
-    ) -> Option<(Option<Cookie>, u16)> {
+    /// What a SYN to `to` is to say: its option (none where no cookie is needed), and the MSS that
+    /// is known; without one the path's counts, as in Linux.
+    fn fast_syn_to(&mut self, to: Addr, now: Instant, no_cookie: bool) -> (Option<Cookie>, u16) {
         let known = self.fast_servers.find(to);
-        if let Some(s) = &known
-            && s.losses > 1
-            && now.since(s.lost_at) < Duration::from_secs(60 << s.losses.min(10))
-        {
-            return None;
-        }
         let mss = known.as_ref().map_or(0, |s| s.mss);
-        let mss = if mss == 0 { DEFAULT_MSS } else { mss };
+        let mss = if mss == 0 { u16::MAX } else { mss };
         if no_cookie {
-            return Some((None, mss));
+            return (None, mss);
         }
         let cookie = known.map_or(Cookie::default(), |s| {
             s.used = now;
             s.cookie
         });
-        Some((Some(cookie), mss))
+        (Some(cookie), mss)
     }
 
     /// The key of a listener that was given none.
@@ -148,8 +144,8 @@ pub(super) enum Fast {
     No,
     /// That, and a cookie for the next time.
     Grant(Cookie),
-    /// The program may have the connection now.
-    Open,
+    /// The program may have the connection now; its cookie was an older one, and here is a newer.
+    Open(Option<Cookie>),
 }
 
 impl Host<'_> {
@@ -187,30 +183,34 @@ impl Host<'_> {
             return Err(Error::IsConnected);
         }
         let no_cookie = self.sh.sockets[index].needs_no_cookie();
-        let known = self.sh.fast_syn_to(to.addr, self.now, no_cookie);
-        if known.is_some_and(|(option, _)| option.is_none_or(|o| o.len > 0)) {
+        let (option, _) = self.sh.fast_syn_to(to.addr, self.now, no_cookie);
+        if option.is_none_or(|o| o.len > 0) {
             self.touch(index);
             self.sh.sockets[index].deferred = Some(to);
             self.notify(index);
             return Ok(true);
         }
-        self.connect_fast(id, to, &[]).map(|_| false)
+        self.connect_fast(id, to, &[], false).map(|_| false)
     }
 
     /// connect(2) and send(2) in one: the SYN carries what fits of `data`, if the server's cookie is
     /// known. How many bytes were taken; 0 if the SYN only asks for a cookie. The connection is being
-    /// opened then, as after [`Host::connect`].
+    /// opened then, as after [`Host::connect`]. `waits`: the program does, until the rest can be
+    /// sent.
     ///
     /// Errors: those of [`Host::connect`]; [`Error::NotSupported`] where `tcp_fastopen` forbids it.
-    pub fn connect_fast(&mut self, id: SockId, to: Endpoint, data: &[u8]) -> Result<usize> {
+    pub fn connect_fast(
+        &mut self,
+        id: SockId,
+        to: Endpoint,
+        data: &[u8],
+        waits: bool,
+    ) -> Result<usize> {
         self.may_connect_fast(id)?;
         let index = self.index_of(id)?;
         let no_cookie = self.sh.sockets[index].needs_no_cookie();
         self.sh.sockets[index].deferred = None;
-        let (option, mss) = match self.sh.fast_syn_to(to.addr, self.now, no_cookie) {
-            Some(known) => known,
-            None => return self.connect(id, to).map(|()| 0).or_else(began),
-        };
+        let (option, mss) = self.sh.fast_syn_to(to.addr, self.now, no_cookie);
         self.connect_with(id, to, |host, index| {
             let s = &mut host.sh.sockets[index];
             let room = s.tcb.path_mss().min(mss).saturating_sub(OPTION_SPACE);
@@ -232,6 +232,9 @@ impl Host<'_> {
             let copied = s.tx.append(&mut Pools { chunks, buffers }, &data[..n], new);
             s.tcb.app_wrote(host.now, copied as u32);
             s.tcb.connect_fast(option, copied as u32);
+            if waits && copied < data.len() {
+                s.tcb.more_waits();
+            }
             copied
         })
     }
@@ -239,28 +242,24 @@ impl Host<'_> {
     /// The SYN of a Fast Open was answered: remember what for.
     pub(super) fn fast_open_answered(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
-        let Some((tried, lost)) = s.tcb.fast_open_tried().filter(|_| s.connecting) else {
+        let Some((tried, _)) = s.tcb.fast_open_tried().filter(|_| s.connecting) else {
             return;
         };
         let (addr, mss, got) = (s.remote.addr, s.tcb.mss_told(), s.tcb.received_cookie());
-        let now = self.now;
+        let (now, repeated) = (self.now, s.tcb.syn_was_repeated());
         if let Some(server) = self.sh.fast_servers.place(addr) {
             if let Some(cookie) = got {
                 server.cookie = cookie;
-            } else if tried.len == 0 {
-                // It gives none: the other option is tried next time (Linux: `try_exp`).
-                server.cookie = Cookie {
-                    experimental: !tried.experimental,
-                    ..Cookie::default()
+            } else if tried.len == 0 && server.cookie.len == 0 && !repeated {
+                // It gives none.
+                // RFC 7413 S4.1.3.1-1
+                server.tried = match server.tried {
+                    Tried::Nothing => Tried::Option,
+                    _ => Tried::Both,
                 };
+                server.cookie.experimental = server.tried == Tried::Option;
             }
             (server.mss, server.used) = (mss, now);
-            if lost && self.sh.sockets[index].tcb.syn_was_repeated() {
-                server.losses = server.losses.saturating_add(1);
-                server.lost_at = now;
-            } else {
-                server.losses = 0;
-            }
         }
     }
 
@@ -276,10 +275,7 @@ impl Host<'_> {
     ) -> Fast {
         let l = &self.sh.sockets[listener];
         let settings = l.sysctl.tcp_fastopen;
-        let most = match l.options.fastopen {
-            0 if settings & setting::ALL_LISTENERS != 0 => l.backlog,
-            most => most,
-        };
+        let most = l.options.fastopen;
         let asked = syn.options.fastopen;
         if settings & setting::SERVER == 0
             || most == 0
@@ -289,24 +285,29 @@ impl Host<'_> {
             return Fast::No;
         }
         if settings & setting::SERVER_COOKIE_NOT_REQUIRED != 0 || l.tcp_options.fastopen_no_cookie {
-            return Fast::Open;
+            return Fast::Open(None);
         }
         let Some(asked) = asked else { return Fast::No };
-        let [first, old] = l.options.fastopen_keys;
-        let key = first
-            .or(l.sysctl.tcp_fastopen_key)
-            .unwrap_or_else(|| self.sh.fast_key());
+        let [first, old] = match l.options.fastopen_keys {
+            [None, _] => l.sysctl.tcp_fastopen_key,
+            own => own,
+        };
+        let key = first.unwrap_or_else(|| self.sh.fast_key());
         let good = cookie_for(key, local.addr, remote.addr);
         let older = old.map(|key| cookie_for(key, local.addr, remote.addr));
         let known = |c: &Cookie| asked.len > 0 && asked.as_bytes() == c.as_bytes();
-        if known(&good) || older.as_ref().is_some_and(known) {
-            return Fast::Open;
-        }
-        self.sh.counters.fastopen_passive_fail += u64::from(asked.len > 0);
-        Fast::Grant(Cookie {
+        let grant = Cookie {
             experimental: asked.experimental,
             ..good
-        })
+        };
+        if known(&good) {
+            return Fast::Open(None);
+        }
+        if older.as_ref().is_some_and(known) {
+            return Fast::Open(Some(grant));
+        }
+        self.sh.counters.fastopen_passive_fail += u64::from(asked.len > 0);
+        Fast::Grant(grant)
     }
 
     /// A child in SYN_RECEIVED, with the data of its SYN, goes to the program.
@@ -348,10 +349,10 @@ impl super::Socket {
     }
 }
 
-/// A connection that is being opened is what was asked for.
-fn began(e: Error) -> Result<usize> {
-    match e {
-        Error::InProgress => Ok(0),
-        e => Err(e),
+/// listen(2) where `tcp_fastopen` switches every listener on (Linux: `__inet_listen_sk`).
+pub(super) fn at_every_listener(s: &mut super::Socket) {
+    let both = setting::SERVER | setting::ALL_LISTENERS;
+    if s.sysctl.tcp_fastopen & both == both && s.options.fastopen == 0 {
+        s.options.fastopen = s.backlog;
     }
 }

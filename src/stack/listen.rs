@@ -35,6 +35,7 @@ impl Host<'_> {
         s.open = false;
         s.listening = true;
         s.backlog = backlog;
+        super::fastopen::at_every_listener(s);
         self.sh.listening_changed(index);
         self.trace_state(index, State::Closed, State::Listen);
         self.notify(index);
@@ -164,7 +165,12 @@ impl Host<'_> {
         match fast {
             Fast::No => {}
             Fast::Grant(cookie) => self.sh.sockets[child].tcb.grant(cookie),
-            Fast::Open => self.open_early(child, seg, payload),
+            Fast::Open(newer) => {
+                if let Some(cookie) = newer {
+                    self.sh.sockets[child].tcb.grant(cookie);
+                }
+                self.open_early(child, seg, payload);
+            }
         }
         self.trace_state(child, State::Listen, State::SynReceived);
         self.output(child);

@@ -13,6 +13,8 @@ const MAX_QUICKACKS: u32 = 16;
 const ATO_MIN: u32 = 40;
 /// Linux: `TCP_DELACK_MAX`, milliseconds.
 const DELACK_MAX: u32 = 200;
+/// The same.
+pub(super) const LONGEST: Duration = Duration::from_millis(DELACK_MAX as u64);
 /// The most an interval estimate delays an ACK outside of pingpong, milliseconds.
 const ATO_MAX: u32 = 500;
 /// Room for TCP options in a header.

@@ -37,11 +37,17 @@ impl Cookie {
     }
 }
 
-/// A key as `net.ipv4.tcp_fastopen_key` shows it: four words in hexadecimal digits (and a second such
-/// key, which is not looked at). None for zeros, which stand for no key.
-pub fn parse_key(text: &str) -> Option<[u8; 16]> {
+/// Keys as `net.ipv4.tcp_fastopen_key` shows them: the one that cookies are made by, and perhaps an
+/// older one whose cookies are good, too; each four words in hexadecimal digits. None for zeros,
+/// which stand for no key.
+pub fn parse_key(text: &str) -> [Option<[u8; 16]>; 2] {
+    let mut keys = text.trim().split(',').map(parse_one_key);
+    [keys.next().flatten(), keys.next().flatten()]
+}
+
+fn parse_one_key(text: &str) -> Option<[u8; 16]> {
     let mut key = [0; 16];
-    let mut words = text.trim().split(',').next()?.split('-');
+    let mut words = text.split('-');
     for place in key.chunks_exact_mut(4) {
         let word = u32::from_str_radix(words.next()?, 16).ok()?;
         place.copy_from_slice(&word.to_le_bytes());
@@ -67,6 +73,8 @@ pub struct FastOpen {
     early: bool,
     /// `tcpi_fastopen_client_fail`.
     client_fail: u8,
+    /// The program waits to send more than the SYN carries.
+    more_waits: bool,
 }
 
 /// `tcpi_fastopen_client_fail`: no cookie was there; the SYN+ACK did not acknowledge the data; the
@@ -120,6 +128,16 @@ impl Tcb {
         self.fast.is_early()
     }
 
+    /// The program waits to send more than the SYN carries: the ACK of the SYN+ACK goes with that
+    /// (Linux: `sk_write_pending`).
+    pub fn more_waits(&mut self) {
+        self.fast.more_waits = true;
+    }
+
+    pub(super) fn synack_is_answered_by_data(&self) -> bool {
+        self.fast.more_waits
+    }
+
     /// The cookie that came with the SYN+ACK.
     pub fn received_cookie(&self) -> Option<Cookie> {
         self.fast.received
@@ -166,7 +184,8 @@ impl Tcb {
         if !self.fast.sent_data {
             return;
         }
-        self.fast.data_taken = acked > 0;
+        // Linux: `syn_data_acked` stands for all of it.
+        self.fast.data_taken = acked > 0 && self.snd_nxt == self.snd_una;
         if self.snd_nxt.gt(self.snd_una) {
             self.snd_nxt = self.snd_una;
             self.total_retrans = self.total_retrans.wrapping_add(1);

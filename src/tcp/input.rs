@@ -127,7 +127,11 @@ impl Tcb {
         self.syn_rtt(now, seg);
         self.establish(now, out);
         self.delack.scheduled = true;
-        self.owes.ack = true;
+        if self.synack_is_answered_by_data() {
+            self.delack.at = now + super::delack::LONGEST;
+        } else {
+            self.owes.ack = true;
+        }
     }
 
     fn syn_rtt(&mut self, now: Instant, seg: &Segment) {

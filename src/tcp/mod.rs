@@ -302,7 +302,7 @@ pub struct Sysctl {
     /// Bits: `stack/fastopen.rs`.
     pub tcp_fastopen: u32,
     /// The key of our cookies; none: one of the stack's own.
-    pub tcp_fastopen_key: Option<[u8; 16]>,
+    pub tcp_fastopen_key: [Option<[u8; 16]>; 2],
     /// Length of TIME_WAIT in seconds (a constant in Linux: 60).
     pub time_wait: u32,
 }
@@ -370,7 +370,7 @@ impl Default for Sysctl {
             tcp_max_syn_backlog: 2048,
             tcp_syncookies: 1,
             tcp_fastopen: 1,
-            tcp_fastopen_key: None,
+            tcp_fastopen_key: [None; 2],
             ip_local_port_range: [32768, 60999],
             ip_unprivileged_port_start: 1024,
             time_wait: 60,

@@ -623,7 +623,9 @@ impl Tcb {
         }
         let pending = self.timers.pending;
         let armed = self.timers.rexmit_at != Instant::NEVER;
-        if idle || !armed {
+        if self.state == State::SynReceived {
+            // Fast Open's server: the timer is the SYN+ACK's.
+        } else if idle || !armed {
             self.rearm_probe(now, sent, true);
         } else if pending == super::timers::Pending::LossProbe {
             self.rearm_probe(now, sent, false);

@@ -293,13 +293,7 @@ impl<'a, T: Target> Runner<'a, T> {
         let begun = reply.as_ref().is_none_or(|r| {
             r.errno == libc::EINPROGRESS || r.errno == libc::ECONNREFUSED || blocks
         });
-        let connects = matches!(&request, Request::Connect { .. });
-        let fast = match &request {
-            Request::Send { flags, .. } => flags & libc::MSG_FASTOPEN != 0,
-            _ => false,
-        };
-        let sent = reply.as_ref().is_some_and(|r| r.errno == 0);
-        if connects && begun || fast && (begun || sent) {
+        if begun && matches!(&request, Request::Connect { .. }) {
             self.flows.program_connects();
         }
         match (reply, call.until) {

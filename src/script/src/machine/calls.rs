@@ -445,6 +445,13 @@ impl Machine {
                 .map_or((None, false), |s| (s.deferred, s.connecting))
         });
         let first = !p.begun && (deferred.is_some() || flags & libc::MSG_FASTOPEN != 0);
+        if first && connecting {
+            // It tells how the connect before it went, as connect would, and then sends.
+            return match self.with(|h| h.connect_result(s.id)) {
+                Ok(()) => Ok(None),
+                Err(e) => Err(e.into()),
+            };
+        }
         if first {
             let to = match (deferred, to) {
                 (Some(to), _) => to,
@@ -461,7 +468,8 @@ impl Machine {
                     return Err(libc::EINVAL.into());
                 }
             };
-            p.done = self.with(|h| h.connect_fast(s.id, to, data))?;
+            let waits = !s.nonblock && flags & libc::MSG_DONTWAIT == 0;
+            p.done = self.with(|h| h.connect_fast(s.id, to, data, waits))?;
         } else if !(p.begun && connecting) {
             return Ok(None);
         }
