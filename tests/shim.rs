@@ -57,6 +57,11 @@ fn ends() {
 }
 
 #[test]
+fn fast_open() {
+    check("fast_open", "shim_fastopen");
+}
+
+#[test]
 fn splice() {
     check("splice", "shim_splice");
 }

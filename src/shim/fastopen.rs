@@ -28,6 +28,10 @@ pub fn send(
     if flags & libc::MSG_FASTOPEN == 0 {
         return transfer::send(s, data, flags);
     }
+    let deferred = |s: &utcp_stack::stack::Socket| s.deferred.is_some();
+    if s.enter()?.socket(s.id).is_ok_and(deferred) {
+        return send_deferred(s, data, flags);
+    }
     if to.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
         return begin(s, data, flags, |_| Err(Errno(libc::EINVAL)));
     }
@@ -56,7 +60,8 @@ fn begin(
     flags: c_int,
     to: impl FnOnce(&Host<'_>) -> Result<Endpoint>,
 ) -> Result<isize> {
-    data.look(Access::Read)?;
+    // What can't be read doesn't keep the SYN from being sent (Linux: `tcp_send_syn_data`).
+    let readable = data.look(Access::Read).is_ok();
     {
         let mut host = s.enter()?;
         if host.socket(s.id).is_ok_and(|socket| socket.connecting) {
@@ -74,7 +79,7 @@ fn begin(
         let to = may.and_then(|()| to(&host))?;
         let first = data.with_input(|parts| {
             let mut first = Vec::new();
-            for part in parts {
+            for part in parts.iter().filter(|_| readable) {
                 let n = part.len().min(MOST - first.len());
                 first.extend_from_slice(&part[..n]);
             }
@@ -104,14 +109,19 @@ fn begin(
             Some(other.map_err(errno::of))
         }
     };
+    if nonblock {
+        // However far the handshake is: it is reported later.
+        return match taken {
+            0 => Err(Errno(libc::EINPROGRESS)),
+            n => Ok(n as isize),
+        };
+    }
     let first = {
         let mut host = s.enter()?;
         opened(&mut host)
     };
     match first {
         Some(r) => r?,
-        None if nonblock && taken > 0 => return Ok(taken as isize),
-        None if nonblock => return Err(Errno(libc::EINPROGRESS)),
         None => wait(s, limit, Errno(libc::EINPROGRESS), opened)??,
     }
     if data.left() == 0 {

@@ -229,7 +229,8 @@ impl Host<'_> {
         let tx_queue = self.sh.sockets[index].tx;
         if loops {
             let mut p = pools!(self.sh);
-            let Some(payload) = tx_queue.share(&mut p, tx.offset, segment.len, segment.seq) else {
+            let first = segment.seq + u32::from(segment.flags.has(Flags::SYN));
+            let Some(payload) = tx_queue.share(&mut p, tx.offset, segment.len, first) else {
                 self.sh.counters.no_buffers += 1;
                 return;
             };

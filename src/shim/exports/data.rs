@@ -245,7 +245,7 @@ unsafe extern "C-unwind" fn send(
             out_args(a, buf, n);
             a.flags(flags, MSG);
         },
-        |s| transmit(s, Buffers::one(buf, n), flags),
+        |s| fastopen::send(s, Buffers::one(buf, n), flags, core::ptr::null(), 0),
         // SAFETY: the caller's arguments.
         || unsafe { real::send(fd, buf, n, flags) },
     )
