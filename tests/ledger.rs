@@ -91,7 +91,7 @@ fn c_programs_that_show_something_are_run() {
 const NOT_COUNTED: [u32; 2] = [9293, 1122];
 
 /// Not compared with the text by their key words yet.
-const TO_BE_COUNTED: [u32; 8] = [1191, 4821, 5681, 6928, 6937, 7413, 9406, 9438];
+const TO_BE_COUNTED: [u32; 5] = [1191, 4821, 7413, 9406, 9438];
 
 #[test]
 fn every_key_word_has_a_row() {

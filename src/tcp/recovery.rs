@@ -373,7 +373,7 @@ impl Tcb {
     }
 
     /// Linux's `tcp_end_cwnd_reduction`.
-    // RFC 5681 S3.2-10
+    // RFC 5681 S3.2-10, S4.3-4
     pub(super) fn end_reduction(&mut self) {
         if self.recovery.ca == CaState::Cwr || self.recovery.undo_marker.is_some() {
             self.cc.end_reduction();

@@ -16,6 +16,7 @@ pub(super) fn on_ack(c: &mut Congestion, acked: u32) {
 }
 
 /// Equation (4).
+// RFC 5681 S3.1-13
 pub(super) fn ssthresh(cwnd: u32) -> u32 {
     (cwnd / 2).max(2)
 }

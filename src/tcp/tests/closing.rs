@@ -334,6 +334,14 @@ fn icmp_is_soft_once_open() {
     let mut t = Solo::open();
     t.write(10);
     t.sends();
+    // About a number that isn't in flight: somebody guesses.
+    for quoted in [0, 12, 0x4000_0000] {
+        let quoted = SeqNum(ISS) + quoted;
+        let o = t
+            .tcb
+            .on_icmp(t.now, TcpError::HostUnreachable, true, quoted);
+        assert!(!o.events.has(Events::SOFT_ERROR), "{quoted:?}");
+    }
     let o = t
         .tcb
         .on_icmp(t.now, TcpError::HostUnreachable, true, SeqNum(ISS) + 1);

@@ -110,7 +110,7 @@ fn a_late_segment_is_none_lost() {
 
 // RFC 6675 S4-3, S5-2, S5-3, S4-7, S5-9, S5-10
 // RFC 6937 S3-1
-// RFC 5681 S4.3-2
+// RFC 5681 S4.3-2, S3.1-13, S4.3-4
 // RFC 8985 S9.3-1, S9.3-2
 #[test]
 fn proportional_rate_reduction() {
