@@ -402,3 +402,23 @@ fn no_probe_without_sack() {
     assert_eq!(at, [0, 200, 600, 1400]);
     assert_eq!(t.tcb.info(t.now).retransmits, 3);
 }
+
+/// What is behind a gap can't be read and takes its part of the buffer, so that grows by it
+/// (Linux: `tcp_rcvbuf_grow`), unless tcp_moderate_rcvbuf says no.
+#[test]
+fn what_is_behind_a_gap_has_room_of_its_own() {
+    for moderate in [1, 0] {
+        let sysctl = Sysctl {
+            tcp_moderate_rcvbuf: moderate,
+            ..Sysctl::default()
+        };
+        let mut t = Solo::open_with(TcpOptions::default(), &sysctl, offers());
+        let before = t.tcb.rcv_buf();
+        for n in 1..44 {
+            t.gets(ACK, 1 + n * 1460, 1, 1460);
+            t.polled();
+        }
+        let grown = t.tcb.rcv_buf() > before;
+        assert_eq!(grown, moderate == 1, "{before} {}", t.tcb.rcv_buf());
+    }
+}
