@@ -119,7 +119,6 @@ impl Shared {
 }
 
 /// The cookie for a client (Linux: `__tcp_fastopen_cookie_gen_cipher`).
-// RFC 7413 S4.1.2-1
 fn cookie_for(key: [u8; 16], local: Addr, remote: Addr) -> Cookie {
     let mut hash = SipHasher24::new_with_key(&key);
     if let (core::net::IpAddr::V4(src), core::net::IpAddr::V4(dst)) = (remote.ip(), local.ip()) {

@@ -17,7 +17,7 @@ use crate::time::Instant;
 /// The longest cookie (RFC 7413, section 4.1.1).
 pub const MAX_COOKIE: usize = 16;
 
-/// The Fast Open option of a SYN or SYN+ACK: kind 34, or the experiment's (RFC 6994) 254.
+/// The Fast Open option of a SYN or SYN+ACK: kind 34, or the experiment's 254.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Cookie {

@@ -19,7 +19,7 @@ const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const FAST_OPEN: u8 = 34;
-/// An experiment's option (RFC 6994), and Fast Open's number there.
+/// An experiment's option, and Fast Open's number there.
 const EXPERIMENT: u8 = 254;
 const FAST_OPEN_NUMBER: [u8; 2] = [0xf9, 0x89];
 
@@ -118,6 +118,7 @@ fn parse_options(mut rest: &[u8], syn: bool) -> Options {
 }
 
 /// Fast Open's option, if its cookie is of a length there is (Linux: `tcp_parse_fastopen_option`).
+// RFC 7413 S4.1.1-1
 fn take_cookie(options: &mut Options, cookie: &[u8], experimental: bool) {
     let good = cookie.len().is_multiple_of(2) && matches!(cookie.len(), 0 | 4..=MAX_COOKIE);
     if !good {
