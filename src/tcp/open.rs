@@ -304,7 +304,8 @@ impl Tcb {
         self.snd_up = self.snd_una.max(self.snd_up);
         self.snd_sml = self.snd_una;
         self.snd_pushed = self.snd_una;
-        self.snd_psh = self.snd_una;
+        // What was written for the SYN to carry (Fast Open) is still to be pushed.
+        self.snd_psh = self.snd_una.max(self.snd_psh);
         self.snd_record = self.snd_una;
         self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
         self.soft_error = None;
