@@ -80,6 +80,20 @@ fn a_cookie_that_comes_back_is_accepted_at_once() {
     assert!(host.with(|h| h.accept(l, Owner::default())).is_ok());
 }
 
+/// TCP_DEFER_ACCEPT: a bare ACK does not complete the handshake, data does.
+#[test]
+fn a_deferred_handshake_waits_for_data() {
+    let mut host = TestHost::new(1);
+    let l = listener(&mut host, 5);
+    host.with(|h| h.set_option(l, Opt::DeferAccept, 30))
+        .unwrap();
+    let ack = open(&mut host, 4000);
+    assert!(host.with(|h| h.accept(l, Owner::default())).is_err());
+    let data = Segment { len: 3, ..ack };
+    feed(&mut host, to_us(PEER, &data, b"abc"));
+    assert!(host.with(|h| h.accept(l, Owner::default())).is_ok());
+}
+
 /// Memory that the connections hold: bytes of buffers, pieces.
 pub fn held(host: &TestHost) -> (usize, usize) {
     let sh = host.arena.lock();
