@@ -73,18 +73,19 @@ fn begin(
             return transfer::send(s, data, flags);
         }
     }
+    // Before the lock is taken, under which nothing is allocated.
+    let first = data.with_input(|parts| {
+        let mut first = Vec::new();
+        for part in parts.iter().filter(|_| readable) {
+            let n = part.len().min(MOST - first.len());
+            first.extend_from_slice(&part[..n]);
+        }
+        first
+    });
     let (taken, limit, nonblock, fresh) = {
         let mut host = s.enter()?;
         let may = host.may_connect_fast(s.id).map_err(errno::of);
         let to = may.and_then(|()| to(&host))?;
-        let first = data.with_input(|parts| {
-            let mut first = Vec::new();
-            for part in parts.iter().filter(|_| readable) {
-                let n = part.len().min(MOST - first.len());
-                first.extend_from_slice(&part[..n]);
-            }
-            first
-        });
         let socket = host.socket(s.id).map_err(errno::of)?;
         let nonblock = socket.nonblock || flags & libc::MSG_DONTWAIT != 0;
         let begun = host.connect_fast(s.id, to, &first, !nonblock);

@@ -241,7 +241,7 @@ impl Host<'_> {
     /// The SYN of a Fast Open was answered: remember what for.
     pub(super) fn fast_open_answered(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
-        let Some((tried, _)) = s.tcb.fast_open_tried().filter(|_| s.connecting) else {
+        let Some(tried) = s.tcb.fast_open_tried().filter(|_| s.connecting) else {
             return;
         };
         let (addr, mss, got) = (s.remote.addr, s.tcb.mss_told(), s.tcb.received_cookie());

@@ -334,12 +334,10 @@ impl Host<'_> {
             ..
         } = &mut *self.sh;
         let s = &mut sockets[index];
-        let mut tcb = s.tcb;
         let pools = Pools { chunks, buffers };
         let queues = (&mut s.rx, &mut s.ooo, &mut s.ooo_recent);
-        let mut receiver = Receiver::of(&tcb, queues, payload, pools);
-        tcb.accept_fast(self.now, syn, &mut receiver);
-        s.tcb = tcb;
+        let mut receiver = Receiver::of(&s.tcb, queues, payload, pools);
+        s.tcb.accept_fast(self.now, syn, &mut receiver);
     }
 
     /// A segment for which there is no connection.

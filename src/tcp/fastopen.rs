@@ -143,11 +143,9 @@ impl Tcb {
         self.fast.received
     }
 
-    /// The option that was sent with the SYN, and whether data went with it that the SYN+ACK did
-    /// not acknowledge.
-    pub fn fast_open_tried(&self) -> Option<(Cookie, bool)> {
-        let lost = self.fast.sent_data && !self.fast.data_taken;
-        self.fast.option.map(|o| (o, lost))
+    /// The option that was sent with the SYN.
+    pub fn fast_open_tried(&self) -> Option<Cookie> {
+        self.fast.option
     }
 
     /// For TCP_INFO: data went on a SYN and was taken (`TCPI_OPT_SYN_DATA`), and
