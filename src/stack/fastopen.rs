@@ -89,6 +89,7 @@ impl Servers {
 impl Shared {
     /// What a SYN to `to` is to say: its option (none where no cookie is needed), and the MSS that
     /// is known; without one the path's counts, as in Linux.
+    // RFC 7413 S4.2.1-1, S4.2.2-2
     fn fast_syn_to(&mut self, to: Addr, now: Instant, no_cookie: bool) -> (Option<Cookie>, u16) {
         let known = self.fast_servers.find(to);
         let mss = known.as_ref().map_or(0, |s| s.mss);
@@ -119,6 +120,7 @@ impl Shared {
 }
 
 /// The cookie for a client (Linux: `__tcp_fastopen_cookie_gen_cipher`).
+// RFC 7413 S4.1.2-1
 fn cookie_for(key: [u8; 16], local: Addr, remote: Addr) -> Cookie {
     let mut hash = SipHasher24::new_with_key(&key);
     if let (core::net::IpAddr::V4(src), core::net::IpAddr::V4(dst)) = (remote.ip(), local.ip()) {
@@ -239,6 +241,7 @@ impl Host<'_> {
     }
 
     /// The SYN of a Fast Open was answered: remember what for.
+    // RFC 7413 S4.2.2-5
     pub(super) fn fast_open_answered(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
         let Some(tried) = s.tcb.fast_open_tried().filter(|_| s.connecting) else {
@@ -251,7 +254,7 @@ impl Host<'_> {
                 server.cookie = cookie;
             } else if tried.len == 0 && server.cookie.len == 0 && !repeated {
                 // It gives none.
-                // RFC 7413 S4.1.3.1-1
+                // RFC 7413 S4.1.3.1-1, S4.1.3.1-2
                 server.tried = match server.tried {
                     Tried::Nothing => Tried::Option,
                     _ => Tried::Both,
@@ -264,7 +267,7 @@ impl Host<'_> {
 
     /// Whether the program may have the connection that `syn` opens at once (Linux:
     /// `tcp_try_fastopen`).
-    // RFC 7413 S4.2-1, S4.2-2
+    // RFC 7413 S2-1, S4.2-1, S4.2-2
     pub(super) fn fast_open_asked(
         &mut self,
         listener: u32,

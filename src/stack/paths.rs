@@ -56,6 +56,7 @@ impl Paths {
     }
 
     /// What is known of the way to `to`.
+    // RFC 4821 S5.2-2
     fn find(&self, to: Addr, now: Instant) -> Option<&Known> {
         if self.first == Instant(0) {
             return None;
@@ -121,7 +122,8 @@ impl Host<'_> {
 
     /// "Fragmentation needed" or "packet too big" about what the socket sent (Linux:
     /// `tcp_v4_mtu_reduced`, `tcp_v6_mtu_reduced`).
-    // RFC 1191 S5-1, S6.2-1
+    // RFC 1191 S3-9, S6.2-1
+    // RFC 4821 S5.2-3
     // RFC 8201 S4-2, S4-3
     pub(super) fn path_is_narrow(&mut self, index: u32, mtu: u32, quoted: SeqNum) {
         let s = &self.sh.sockets[index];
@@ -176,6 +178,7 @@ impl Host<'_> {
 
     /// Whether the socket's packets forbid routers to cut them (Linux: `ip_dont_fragment`).
     // RFC 1191 S3-4
+    // RFC 4821 S4-2, S8-2
     pub(super) fn forbids_fragments(&self, index: u32) -> bool {
         let s = &self.sh.sockets[index];
         match s.options.mtu_discover {

@@ -155,7 +155,7 @@ impl Tcb {
     }
 
     /// What a SYN carries: its option, and how many bytes. What is sent again carries neither.
-    // RFC 7413 S4.2.2-1
+    // RFC 7413 S4.2.2-1, S4.2.2-4
     pub(super) fn fast_syn(&mut self, options: &mut Options, retransmit: bool) -> u32 {
         if retransmit {
             if self.fast.sent_data {
@@ -173,6 +173,7 @@ impl Tcb {
 
     /// Our SYN is acknowledged up to `snd_una`: what it carried beyond that goes again, at once and
     /// as if it never had gone (Linux: `tcp_rcv_fastopen_synack`).
+    // RFC 7413 S4.2.2-6
     pub(super) fn syn_data_answered(&mut self, seg: &Segment, out: &mut Outcome) {
         self.fast.received = seg.options.fastopen.filter(|c| c.len > 0);
         let start = self.iss + 1;

@@ -70,7 +70,7 @@ impl Tcb {
     }
 
     /// The path has another size than before, wider perhaps: `mss` is what it allows.
-    // RFC 1191 S6.3-1
+    // RFC 1191 S6.3-1, S6.3-2
     pub fn follow_path(&mut self, mss: u16) {
         if mss != self.path_mss && !matches!(self.state, State::Closed | State::Listen) {
             self.path_mss = mss;
@@ -79,7 +79,8 @@ impl Tcb {
     }
 
     /// ICMP "fragmentation needed"/"packet too big": lower the MSS to what `mtu_mss` allows.
-    // RFC 1191 S3-1, S3-2, S3-3, S6.4-1, S6.4-2
+    // RFC 1191 S3-1, S3-2, S3-3, S3-6, S3-7, S6.4-1, S6.4-2, S6.4-3
+    // RFC 4821 S4-9, S8-1
     // RFC 8201 S4-1, S4-4, S4-7, S5.2-1, S5.4-1, S5.4-2
     // RFC 7323 S5.7-1
     pub fn on_packet_too_big(

@@ -440,6 +440,7 @@ impl Tcb {
 
     // RFC 5961 S7-1
     fn answer_allowed(&mut self, now: Instant) -> bool {
+        // RFC 5961 S7-2
         let apart = Duration::from_millis(u64::from(self.sysctl.tcp_invalid_ratelimit));
         if self.oow_at.is_some_and(|at| now.since(at) < apart) {
             return false;

@@ -67,7 +67,7 @@ impl Tcb {
     }
 
     /// The connection opens (Linux: `tcp_mtup_init`).
-    // RFC 4821 S7.2-1, S7.2-2
+    // RFC 4821 S4-13, S7.1-3, S7.2-1, S7.2-2, S7.2-3, S7.2-4
     pub(super) fn start_mtu_search(&mut self, now: Instant) {
         self.mtu.enabled = self.sysctl.tcp_mtu_probing > 1;
         self.mtu.high = self.mss_clamp.into();
@@ -77,6 +77,7 @@ impl Tcb {
     }
 
     /// What the search allows a segment to carry; the path's own size bounds the search.
+    // RFC 4821 S7.1-1
     pub(super) fn bound_by_search(&mut self, mss: u16) -> u16 {
         self.mtu.high = self.mtu.high.min(self.path_mss.into());
         if !self.mtu.enabled {
@@ -88,7 +89,7 @@ impl Tcb {
 
     /// Retransmissions stay without answer: perhaps what is large is lost, and nobody says so
     /// (Linux: `tcp_mtu_probing`).
-    // RFC 4821 S7.7-1, S7.7-2
+    // RFC 4821 S4-9, S7.7-1, S7.7-2
     // RFC 9293 MUST-20, SHLD-10
     pub(super) fn suspect_black_hole(&mut self, now: Instant) {
         let silent = |since| {
@@ -116,7 +117,7 @@ impl Tcb {
 
     /// Whether data is to go as a probe (Linux: `tcp_mtu_probe`): where a search is on, nothing
     /// is doubtful, and enough follows the probe that its loss will be noticed.
-    // RFC 4821 S7.3-1
+    // RFC 4821 S7.1-2, S7.3-1, S7.4-1, S7.4-2, S7.4-3
     pub(super) fn mtu_probe(&mut self, now: Instant, sent: &mut [Sent]) -> Probe {
         if !self.mtu.enabled
             || self.mtu.probe != 0
@@ -168,7 +169,8 @@ impl Tcb {
 
     /// The search is over; after `tcp_probe_interval` it begins anew (Linux:
     /// `tcp_mtu_check_reprobe`).
-    // RFC 1191 S3-5
+    // RFC 1191 S3-5, S3-8
+    // RFC 4821 S7.3-2, S7.3-3
     fn search_again(&mut self, now: Instant) {
         let interval = Duration::from_secs(self.sysctl.tcp_probe_interval.into());
         if now.since(self.mtu.since) < interval {
@@ -182,6 +184,7 @@ impl Tcb {
 
     /// Something was acknowledged: the probe, too? Then segments are as large from now on, and
     /// the window holds as many bytes as before.
+    // RFC 4821 S4-8, S5.1-1, S7.6-1
     pub(super) fn check_mtu_probe(&mut self) {
         if self.mtu.probe == 0 || self.mtu.end.gt(self.snd_una) {
             return;
@@ -198,7 +201,7 @@ impl Tcb {
 
     /// A loss was found. If it is the probe's, and nothing else's, the path doesn't carry it:
     /// that is no congestion, and the data goes again in smaller segments.
-    // RFC 4821 S7.6.2-1
+    // RFC 4821 S4-3, S4-4, S4-5, S6.1-1, S7.6-1, S7.6.2-1
     pub(super) fn mtu_probe_lost(&mut self, sent: &mut [Sent]) -> bool {
         if self.recovery.ca >= CaState::Cwr || self.mtu.probe == 0 || self.snd_una != self.mtu.start
         {

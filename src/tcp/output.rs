@@ -159,6 +159,7 @@ impl Tcb {
         let scales = offers(self.wscale_ok, self.sysctl.tcp_window_scaling);
         let mut options = Options {
             // RFC 9293 MUST-14, MUST-65, SHLD-5
+            // RFC 1191 S3.1-1
             mss: Some(self.advmss),
             wscale: scales.then_some(self.syn_wscale),
             // RFC 2018 S2-1
@@ -462,6 +463,7 @@ impl Tcb {
             flags = flags.with(Flags::FIN);
         }
         // An MTU probe that is sent again tells nothing (Linux: "Inconclusive MTU probe").
+        // RFC 4821 S7.6.4-1, S7.6.4-2
         self.mtu.probe = 0;
         let mut stamped = s;
         self.rate_stamp(now, &mut stamped);

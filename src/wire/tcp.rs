@@ -118,7 +118,7 @@ fn parse_options(mut rest: &[u8], syn: bool) -> Options {
 }
 
 /// Fast Open's option, if its cookie is of a length there is (Linux: `tcp_parse_fastopen_option`).
-// RFC 7413 S4.1.1-1
+// RFC 7413 S4.1.1-1, S4.1.1-2
 fn take_cookie(options: &mut Options, cookie: &[u8], experimental: bool) {
     let good = cookie.len().is_multiple_of(2) && matches!(cookie.len(), 0 | 4..=MAX_COOKIE);
     if !good {
@@ -215,6 +215,7 @@ pub(super) fn emit(segment: &Segment, out: &mut [u8; MAX_HEADER]) -> usize {
             put(right.0.to_be_bytes());
         }
     }
+    // RFC 7413 S9-1
     if let Some(cookie) = options.fastopen {
         let bytes = cookie.as_bytes();
         let mut option = [NOP; 4 + MAX_COOKIE];

@@ -55,6 +55,7 @@ fn mss(host: &mut TestHost, c: SockId) -> u32 {
 }
 
 // RFC 1191 S6.2-1, S6.3-1
+// RFC 4821 S5.2-2
 #[test]
 fn what_one_learns_all_know_for_ten_minutes() {
     let mut host = host();
@@ -95,6 +96,20 @@ fn a_lie_about_a_segment_that_is_not_in_flight_teaches_nothing() {
     assert_eq!(open(&mut host).1, 1460);
 }
 
+// RFC 4821 S5.2-3
+#[test]
+fn the_least_size_is_kept() {
+    let mut host = host();
+    let (first, _) = open(&mut host);
+    let data = write(&mut host, first);
+    narrow(&mut host, &data[0].1, 1000);
+    narrow(&mut host, &data[0].1, 1400);
+    assert_eq!(host.with(|h| h.path_mtu(first)), Ok(1000));
+    narrow(&mut host, &data[0].1, 900);
+    narrow(&mut host, &data[0].1, 1000);
+    assert_eq!(host.with(|h| h.path_mtu(first)), Ok(900));
+}
+
 #[test]
 fn many_paths_take_one_anothers_place() {
     let mut host = host();
@@ -107,6 +122,7 @@ fn many_paths_take_one_anothers_place() {
     assert!(size <= crate::stack::paths::PATHS * 40 + 16, "{size}");
 }
 
+// RFC 4821 S4-2, S8-2
 #[test]
 fn df_by_ip_mtu_discover() {
     for (value, df, at_once) in [

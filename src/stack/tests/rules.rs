@@ -327,7 +327,7 @@ fn routes_and_ttls() {
     });
 }
 
-// RFC 1191 S3-4, S5-1
+// RFC 1191 S3-4, S3-9
 #[test]
 fn df_is_set_and_a_silent_router_is_believed() {
     let mut host = host();

@@ -58,7 +58,7 @@ impl Cubic {
     /// Slow start, watched by HyStart++.
     // RFC 9438 S4.10-2
     pub(super) fn on_rtt(&mut self, c: &mut Congestion, a: &Acked) {
-        // RFC 9406, section 4.3: for the first slow start only.
+        // RFC 9406 S4.3-4
         if c.in_slow_start()
             && c.ssthresh == super::NO_SSTHRESH
             && self.hystart.on_ack(a) == Verdict::Leave

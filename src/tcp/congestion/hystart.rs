@@ -9,6 +9,7 @@ const MIN_RTT_THRESH: u32 = 4000;
 const MAX_RTT_THRESH: u32 = 16_000;
 const MIN_RTT_DIVISOR: u32 = 8;
 const N_RTT_SAMPLE: u8 = 8;
+// RFC 9406 S4.3-3
 const CSS_GROWTH_DIVISOR: u32 = 4;
 const CSS_ROUNDS: u8 = 5;
 /// The most segments for one ACK (section 4.2: `L`, for senders that do not pace). What an ACK

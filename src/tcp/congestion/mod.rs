@@ -17,6 +17,7 @@ use bbr::Bbr;
 use cubic::Cubic;
 
 /// The initial window (RFC 6928).
+// RFC 7413 S4.2.2-3
 pub const INITIAL_WINDOW: u32 = 10;
 
 /// `ssthresh` before any loss (Linux: `TCP_INFINITE_SSTHRESH`).

@@ -260,7 +260,7 @@ impl Slow {
 
 /// An eighth more than the round before, but 4 ms at least and 16 at most, in eight samples: then
 /// a quarter of the growth, for five rounds.
-// RFC 9406 S4.3-1
+// RFC 9406 S4.3-1, S4.3-3
 // RFC 9438 S4.10-2
 #[test]
 fn hystart_turns_cautious() {
@@ -292,6 +292,20 @@ fn hystart_goes_back() {
     s.round(12, 40_000, 4);
     assert_eq!(s.round(12, 40_000, 4), 4);
     assert_eq!(s.c.ssthresh(), NO_SSTHRESH);
+}
+
+/// After a loss ssthresh is known, and round trips that grow longer change nothing.
+// RFC 9406 S4.3-4
+#[test]
+fn hystart_watches_the_first_slow_start_only() {
+    let mut s = Slow::new();
+    lose(&mut s.c);
+    s.c.on_timeout(0);
+    let threshold = s.c.ssthresh();
+    assert_ne!(threshold, NO_SSTHRESH);
+    s.round(1, 40_000, 1);
+    assert_eq!(s.round(12, 90_000, 1), 1);
+    assert_eq!(s.c.ssthresh(), threshold);
 }
 
 /// Once it is cautious an ACK of many segments counts for eight.

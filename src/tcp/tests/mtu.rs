@@ -58,7 +58,7 @@ fn send_over(t: &mut Solo, n: u32, limit: u32) -> Vec<u32> {
     panic!("{una} of {end}, lost {lost:?}");
 }
 
-// RFC 4821 S7.2-1, S7.2-2
+// RFC 4821 S4-8, S4-13, S5.1-1, S7.1-1, S7.1-2, S7.1-3, S7.2-1, S7.2-2, S7.2-4, S7.6-1
 #[test]
 fn the_search_begins_at_the_base_and_goes_up_by_halves() {
     assert_eq!(searching(0).tcb.mss(), 1460);
@@ -94,7 +94,7 @@ fn a_probe_is_one_segment_for_the_device() {
     assert_eq!(all[1].mss, 1024);
 }
 
-// RFC 4821 S7.6.2-1
+// RFC 4821 S4-3, S4-5, S6.1-1, S7.6-1, S7.6.2-1
 #[test]
 fn a_lost_probe_is_no_congestion() {
     let mut t = searching(2);
@@ -106,8 +106,8 @@ fn a_lost_probe_is_no_congestion() {
     assert!(t.tcb.info(t.now).snd_ssthresh >= window.min(threshold) / 4 * 3);
 }
 
-// RFC 4821 S7.3-1
-// RFC 1191 S3-5
+// RFC 4821 S7.2-3, S7.3-1, S7.3-2, S7.3-3
+// RFC 1191 S3-5, S3-8
 #[test]
 fn the_search_ends_and_begins_anew_after_its_interval() {
     let mut t = searching(2);
@@ -166,6 +166,7 @@ fn a_black_hole_makes_segments_small() {
     assert_eq!(t.tcb.mss(), 400);
 }
 
+// RFC 4821 S7.4-1, S7.4-2
 #[test]
 fn a_probe_waits_for_calm() {
     let mut t = searching(2);
@@ -179,4 +180,77 @@ fn a_probe_waits_for_calm() {
     t.gets(ACK, 101, next(&t), 50);
     t.write(8000);
     assert!(t.sends().iter().all(|s| s.3 <= 1024));
+}
+
+/// A probe takes the room of two segments: while there is room for one only, that stays empty, until
+/// the next ACK.
+// RFC 4821 S7.4-3
+#[test]
+fn data_waits_for_a_probe_until_the_next_ack() {
+    let mut t = searching(2);
+    send_over(&mut t, 10 * 1024, 1460);
+    let first = next(&t);
+    assert_eq!(t.tcb.snd_cwnd(), 20);
+    // Each too little for a probe.
+    for segments in [5, 5, 5, 4] {
+        t.write(segments * 1024);
+        assert_eq!(t.sends().len(), segments as usize);
+    }
+    t.write(8000);
+    assert_eq!(t.sends(), []);
+    t.pass(ms(20));
+    t.gets(ACK, 1, first + 2048, 0);
+    let sent: Vec<_> = t.sends().iter().map(|s| (s.1 - first, s.3)).collect();
+    assert_eq!(sent[0], (19 * 1024, 1242));
+}
+
+/// What is lost before the probe is congestion; the probe, which was sent again with the rest, told
+/// nothing, and the same size is tried when all is there.
+// RFC 4821 S4-4, S7.6.4-1, S7.6.4-2
+#[test]
+fn a_probe_lost_among_others_tells_nothing() {
+    let mut t = searching(2);
+    send_over(&mut t, 10 * 1024, 1460);
+    let first = next(&t);
+    t.write(2048);
+    assert_eq!(t.sends().len(), 2);
+    t.write(8000);
+    let sent: Vec<_> = t.sends().iter().map(|s| (s.1 - first, s.3)).collect();
+    assert_eq!(sent[0], (2048, 1242));
+    // Neither of the two before it, nor the probe.
+    t.pass(ms(20));
+    let window = t.tcb.snd_cwnd();
+    for n in 1..=5 {
+        let mut ack = t.peer(ACK, 1, first, 0);
+        ack.options.sack_len = 1;
+        let from = SeqNum(ISS) + first + 2048 + 1242;
+        ack.options.sack[0] = (from, from + n * 1024);
+        t.give(ack);
+    }
+    assert!(t.tcb.snd_cwnd() < window);
+    t.fire();
+    let again: Vec<_> = t.sends().iter().map(|s| (s.1 - first, s.3)).collect();
+    assert_eq!(again.first(), Some(&(0, 1024)));
+    assert_eq!(t.tcb.mss(), 1024);
+    let end = next(&t);
+    for _ in 0..9 {
+        t.pass(ms(20));
+        t.gets(ACK, 1, end, 0);
+        t.sends();
+    }
+    assert_eq!(t.tcb.mss(), 1024);
+    let mut probes = Vec::new();
+    for _ in 0..40 {
+        t.write(12_000);
+        let sent = t.sends();
+        probes.extend(sent.iter().map(|s| s.3).filter(|len| *len > 1024));
+        if !probes.is_empty() {
+            break;
+        }
+        t.pass(ms(20));
+        let all = next(&t);
+        t.gets(ACK, 1, all, 0);
+        t.sends();
+    }
+    assert_eq!(probes.first(), Some(&1242));
 }

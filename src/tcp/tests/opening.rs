@@ -13,6 +13,7 @@ fn syn_of(p: Path) -> Segment {
 }
 
 // RFC 9293 MUST-14, MUST-67, SHLD-5
+// RFC 1191 S3.1-1
 // RFC 7323 S2.3-1, S3.2-8
 // RFC 3168 S6.1.1-6
 #[test]

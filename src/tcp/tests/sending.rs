@@ -318,7 +318,8 @@ fn idle_shrinks_the_window() {
 }
 
 // RFC 9293 MUST-16
-// RFC 1191 S3-1, S6.4-1, S6.4-2
+// RFC 1191 S3-1, S3-6, S3-7, S6.3-2, S6.4-1, S6.4-2, S6.4-3
+// RFC 4821 S4-9, S8-1
 // RFC 7323 S5.7-1
 // RFC 8201 S5.2-1, S5.4-1, S5.4-2, S4-7
 #[test]
@@ -337,6 +338,13 @@ fn packet_too_big() {
         [(1, 1000), (1001, 460), (1461, 1000), (2461, 460)]
     );
     assert_eq!(t.tcb.info(t.now).snd_cwnd, 10);
+    // The same again, of another segment: that is known, and the data on its way.
+    t.tcb
+        .on_packet_too_big(t.now, 1000, SeqNum(ISS) + 1461, &mut t.sent);
+    assert_eq!(runs(&mut t), []);
+    // Nor does a path that is wider again make anything go once more.
+    t.tcb.follow_path(1460);
+    assert_eq!((t.tcb.mss(), runs(&mut t)), (1460, vec![]));
     t.tcb
         .on_packet_too_big(t.now, 1, SeqNum(ISS) + 1, &mut t.sent);
     assert_eq!(t.tcb.mss(), 512);
