@@ -183,7 +183,7 @@ impl Tcb {
             if self.sack_ok && !s.is(SACKED) {
                 let n = u32::from(done.segs);
                 self.recovery.delivered = self.recovery.delivered.wrapping_add(n);
-                self.rack_advance(now, &s, news);
+                self.rack_advance(now, &s);
             }
             self.rate_delivered(&done, news);
             if !whole {

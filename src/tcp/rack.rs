@@ -42,12 +42,13 @@ fn micros(d: Duration) -> u32 {
 impl Tcb {
     /// A record arrived (RFC 8985, section 6.2, steps 1 and 2).
     // RFC 8985 S7.3-5
-    pub(super) fn rack_advance(&mut self, now: Instant, s: &Sent, news: &News) {
+    pub(super) fn rack_advance(&mut self, now: Instant, s: &Sent) {
         let rtt = micros(now.since(s.at));
         if s.again() {
-            // Which copy was it? Not the last if that had no time to arrive, or if the
-            // timestamp is of before.
-            if rtt < self.rtt.min_rtt || news.echoes_before(self.ts_now(s.at)) {
+            // Which copy was it? Not the last if that had no time to arrive. The timestamp does
+            // not tell: what is echoed beneath a hole is as old as the hole, so that no lost
+            // retransmission would be found until it is filled. Linux does not ask it either.
+            if rtt < self.rtt.min_rtt {
                 return;
             }
         }

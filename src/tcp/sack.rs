@@ -157,7 +157,7 @@ impl Tcb {
             return;
         }
         if !s.is(SACKED) {
-            self.rack_advance(now, &s, news);
+            self.rack_advance(now, &s);
             let mut clear = LOST;
             if s.is(RETRANS) {
                 // Lost and sent again: the copy arrived. Not lost: the first one did, and the

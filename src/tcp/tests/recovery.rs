@@ -6,6 +6,7 @@ use crate::tcp::{Flags, Info, Segment, SeqNum, State, Sysctl, TcpOptions};
 use crate::time::Duration;
 
 pub const MSS: u32 = 1460;
+const MSS_WITH_TIMESTAMPS: u32 = MSS - 12;
 pub const RTT: Duration = Duration::from_millis(100);
 
 pub fn reno() -> Sysctl {
@@ -182,6 +183,32 @@ fn a_lost_retransmission_is_found() {
     t.give(sack(&t, 0, &[(1, 11)]));
     let again = sent(&mut t);
     assert!(again.contains(&0), "{again:?} {:?}", info(&t));
+}
+
+#[test]
+fn a_lost_retransmission_is_found_beneath_an_old_timestamp() {
+    let mut t = far(&reno(), true);
+    t.write(8 * MSS_WITH_TIMESTAMPS);
+    t.polled();
+    t.pass(RTT);
+    let sack = |t: &Solo, blocks: &[(u32, u32)]| {
+        let mut seg = t.peer(ACK, 1, 1, 0);
+        for (slot, b) in seg.options.sack.iter_mut().zip(blocks) {
+            let at = |n: u32| SeqNum(ISS) + 1 + n * MSS_WITH_TIMESTAMPS;
+            *slot = (at(b.0), at(b.1));
+        }
+        seg.options.sack_len = blocks.len() as u8;
+        seg
+    };
+    let mut again = Vec::new();
+    for blocks in [&[(1, 2), (3, 8)][..], &[(1, 8)]] {
+        t.give(sack(&t, blocks));
+        let all = t.polled();
+        again.extend(all.iter().map(|tx| tx.segment.seq.0 - ISS - 1));
+        t.pass(ms(101));
+    }
+    // Both holes; then the first once more, whatever timestamp the peer has to echo.
+    assert_eq!(again, [0, 2 * MSS_WITH_TIMESTAMPS, 0], "{:?}", info(&t));
 }
 
 // RFC 2883 S5-1
