@@ -353,3 +353,13 @@ fn echo_across() {
     ];
     harness::check("echo_across", &Scenario::two_hosts(steps));
 }
+
+/// SO_BINDTODEVICE: listeners and connections of one device.
+#[test]
+fn devices() {
+    let steps = [
+        Step::c("hosts_devices").at_peer().background(),
+        Step::c("hosts_devices").args(&format!("{PEER} {TESTED} {TESTED6}")),
+    ];
+    harness::check("devices", &Scenario::two_hosts(steps));
+}

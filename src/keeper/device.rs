@@ -46,6 +46,12 @@ pub fn host_config(config: &Config, ready: &Ready) -> HostConfig {
         offload: mode.offload,
         ..HostConfig::default()
     };
+    if let Ok(device) = ready.tun.name().and_then(|name| describe(&name)) {
+        host.index = device.index;
+        for (to, from) in host.name.iter_mut().zip(device.name.bytes()) {
+            *to = from;
+        }
+    }
     if let Some((addr6, gateway6)) = v6 {
         host.addr6 = Addr::v6(addr6.addr);
         host.prefix6 = addr6.prefix;

@@ -36,6 +36,7 @@ pub fn of(e: Error) -> Errno {
         Error::MessageSize => libc::EMSGSIZE,
         Error::Domain => libc::EDOM,
         Error::Permission => libc::EPERM,
+        Error::NoDevice => libc::ENODEV,
         Error::Stale => libc::EBADF,
     })
 }

@@ -24,6 +24,7 @@ mod args;
 mod attach;
 mod blocked;
 mod descriptors;
+mod devices;
 mod dispatch;
 mod ends;
 mod entry;

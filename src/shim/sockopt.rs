@@ -4,6 +4,7 @@
 //! that change nothing here (SO_TIMESTAMP, SO_INCOMING_CPU ...) are kept by the kernel, with the
 //! near end. What nobody knows answers as a kernel without that option does.
 
+use crate::devices;
 use crate::dispatch::Sock;
 use crate::ends;
 use crate::errno::{self, Result};
@@ -22,6 +23,7 @@ const INVALID: Errno = Errno(libc::EINVAL);
 // Linux's numbers that the libc crate lacks.
 /// Linux's number that the libc crate lacks.
 pub const SO_TIMESTAMPING_NEW: c_int = 65;
+const SO_BINDTOIFINDEX: c_int = 62;
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
 const TCP_FASTOPEN_KEY: c_int = 33;
@@ -70,6 +72,8 @@ fn kept_by_kernel(name: c_int) -> bool {
             | libc::SO_ZEROCOPY
             | libc::SO_TIMESTAMPING
             | SO_TIMESTAMPING_NEW
+            | libc::SO_BINDTODEVICE
+            | SO_BINDTOIFINDEX
             | libc::SO_MEMINFO
             | libc::SO_PEERGROUPS
             | 76.. // SO_PASSPIDFD, SO_PEERPIDFD and what comes after them
@@ -318,8 +322,12 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
             _ => Ok(()),
         };
     }
+    if name == libc::SO_BINDTODEVICE {
+        return devices::bind_to_named(s, given);
+    }
     let value = given.int()?;
     match name {
+        SO_BINDTOIFINDEX => devices::bind_to(s, value),
         libc::SO_LINGER => {
             let l: linger = given.read()?;
             let seconds = if l.l_onoff != 0 {
@@ -373,6 +381,8 @@ fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<(
         }
         libc::SO_RCVTIMEO | 66 => out.timeout(micros(s, Opt::RcvTimeo)?),
         libc::SO_SNDTIMEO | 67 => out.timeout(micros(s, Opt::SndTimeo)?),
+        libc::SO_BINDTODEVICE => devices::name_of(s, out)?,
+        SO_BINDTOIFINDEX => out.int(devices::number_of(s)?),
         libc::SO_PEERCRED => {
             // Nobody: process 0, user and group -1.
             out.put(&0i32.to_ne_bytes());
@@ -524,9 +534,11 @@ fn path_mtu(s: Sock) -> Result<c_int> {
 
 /// A value that the program gave.
 #[derive(Clone, Copy)]
-struct Value {
-    at: *const c_void,
-    len: socklen_t,
+pub struct Value {
+    /// Where.
+    pub at: *const c_void,
+    /// How much.
+    pub len: socklen_t,
 }
 
 impl Value {
@@ -571,17 +583,18 @@ impl Value {
 }
 
 /// A value for the program.
-struct Reply {
+pub struct Reply {
     bytes: [u8; Reply::MAX],
     len: usize,
     /// What the program has room for.
-    room: usize,
+    pub room: usize,
 }
 
 impl Reply {
     const MAX: usize = 512;
 
-    fn put(&mut self, bytes: &[u8]) {
+    /// Add to it.
+    pub fn put(&mut self, bytes: &[u8]) {
         self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
     }

@@ -1,5 +1,6 @@
 //! What programs ask of a socket. Nothing here blocks: what would, says [`Error::WouldBlock`].
 
+use super::devices::Way;
 use super::queue::{Pools, Queue, pools};
 use super::recover::in_this_order;
 use super::{Error, Family, Host, Owner, Result, Shared, SockId, Socket};
@@ -179,6 +180,7 @@ impl Host<'_> {
         if !known && !group && !s.options.freebind && s.sysctl.ip_nonlocal_bind == 0 {
             return Err(Error::AddrNotAvailable);
         }
+        self.may_bind_on(index, to.addr)?;
         if to.port != 0 && to.port < s.sysctl.ip_unprivileged_port_start && !privileged {
             return Err(Error::Access);
         }
@@ -231,6 +233,7 @@ impl Host<'_> {
         }
         let (family, v6only, local, addr_locked) =
             (s.family, s.options.v6only, s.local, s.addr_locked);
+        let bound = s.options.bound_if;
         if family == Family::V6 && v6only && to.addr.is_v4() {
             return Err(Error::NetUnreachable);
         }
@@ -240,15 +243,15 @@ impl Host<'_> {
         let source = if addr_locked {
             local.addr
         } else {
-            self.source_for(to.addr)?
+            self.source_on(bound, to.addr)?
         };
         if source.is_v4() != to.addr.is_v4() {
             return Err(Error::NetUnreachable);
         }
         if addr_locked {
-            self.source_for(to.addr)?;
+            self.source_on(bound, to.addr)?;
         }
-        if source.is_loopback() && !self.is_local(to.addr) {
+        if source.is_loopback() && self.way(bound, to.addr) == Way::Tun {
             return Err(Error::Invalid);
         }
         let has_port = s.has_port;

@@ -56,6 +56,8 @@ pub enum Error {
     Domain,
     /// EPERM.
     Permission,
+    /// ENODEV.
+    NoDevice,
     /// The handle's socket is gone (its generation passed): EBADF.
     Stale,
 }

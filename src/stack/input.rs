@@ -269,12 +269,20 @@ impl Host<'_> {
         s.map_or(0, |s| s.rx.chunks + s.ooo.chunks)
     }
 
+    /// The connection between the two, unless it is bound to another device than the one on which
+    /// this comes.
+    fn connection_that_hears(&self, local: Endpoint, remote: Endpoint) -> Option<u32> {
+        let index = self.sh.find_connection(local, remote)?;
+        let s = self.sh.sockets.get(index)?;
+        self.sh.hears(s, local.addr).then_some(index)
+    }
+
     /// A segment for this host. Takes over `payload`.
     pub(super) fn segment_arrives(&mut self, src: Addr, dst: Addr, seg: &Segment, payload: Queue) {
         let local = Endpoint::new(dst, seg.dst_port);
         let remote = Endpoint::new(src, seg.src_port);
         let mut payload = payload;
-        if let Some(index) = self.sh.find_connection(local, remote) {
+        if let Some(index) = self.connection_that_hears(local, remote) {
             self.connection_segment(index, seg, &mut payload);
         } else {
             self.new_segment(local, remote, seg, SeqNum(0), &mut payload);
@@ -359,7 +367,7 @@ impl Host<'_> {
     // RFC 9293 MUST-54
     // RFC 1122 S3.2.2-3
     fn icmp_arrives(&mut self, local: Endpoint, remote: Endpoint, seq: SeqNum, kind: IcmpError) {
-        let Some(index) = self.sh.find_connection(local, remote) else {
+        let Some(index) = self.connection_that_hears(local, remote) else {
             return;
         };
         self.touch(index);

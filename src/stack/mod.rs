@@ -10,6 +10,7 @@
 //! | `listen.rs` | SYN and accept queues, backlog |
 //! | `fastopen.rs` | Fast Open: cookies, data on a SYN |
 //! | `ports.rs` | who may bind what; the tables of ports and connections |
+//! | `devices.rs` | the devices, and who is bound to one |
 //! | `input.rs`, `output.rs` | packets in, segments out, the loopback |
 //! | `impair.rs`, `held.rs` | modelled links, and what is under way on them; captures |
 //! | `queue.rs`, `buffers.rs` | payload |
@@ -26,6 +27,7 @@ pub mod buffers;
 mod calls;
 mod check;
 mod cookies;
+pub mod devices;
 mod error;
 mod errqueue;
 pub mod fastopen;

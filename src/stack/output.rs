@@ -1,6 +1,7 @@
 //! Segments out: from a connection to the device, or straight to another socket of this host.
 
 use super::buffers::BufId;
+use super::devices::Way;
 use super::impair::attention;
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
@@ -150,17 +151,15 @@ impl Host<'_> {
         let (local, remote) = (s.local, s.remote);
         self.follow_path(index);
         let s = &self.sh.sockets[index];
-        let loops = self.is_local(remote.addr);
-        let max_payload = if loops {
-            0
-        } else if self.sh.config.offload {
+        let way = self.way(s.options.bound_if, remote.addr);
+        let max_payload = if way == Way::Tun && self.sh.config.offload {
             let mss = u32::from(s.tcb.mss()).max(1);
             (65535 - wire::MAX_HEADERS as u32) / mss * mss
         } else {
             0
         };
         for _ in 0..most {
-            if loops && self.sh.looped.is_full() {
+            if way == Way::Loop && self.sh.looped.is_full() {
                 if !self.sh.sockets[index].tx_pending && self.sh.tx_waiting.push(index) {
                     self.sh.sockets[index].tx_pending = true;
                 }
@@ -172,7 +171,7 @@ impl Host<'_> {
             let Some(tx) = tcb.poll_transmit(self.now, max_payload, sent) else {
                 break;
             };
-            self.transmit(index, local, remote, &tx, loops);
+            self.transmit(index, local, remote, &tx, way);
         }
         if self.sh.sockets[index].tcb.state == State::Closed {
             self.forget_sent(index);
@@ -199,14 +198,7 @@ impl Host<'_> {
         }
     }
 
-    fn transmit(
-        &mut self,
-        index: u32,
-        local: Endpoint,
-        remote: Endpoint,
-        tx: &Transmit,
-        loops: bool,
-    ) {
+    fn transmit(&mut self, index: u32, local: Endpoint, remote: Endpoint, tx: &Transmit, way: Way) {
         let mut segment = tx.segment;
         segment.src_port = local.port;
         segment.dst_port = remote.port;
@@ -217,17 +209,19 @@ impl Host<'_> {
         if tx.retransmit {
             self.sh.counters.retrans_segs += 1;
         }
-        let direction = if loops {
-            Direction::Loop
-        } else {
+        let direction = if way == Way::Tun {
             Direction::Out
+        } else {
+            Direction::Loop
         };
         self.trace_segment(index, direction, local, remote, &segment, tx.retransmit);
         if segment.len > 0 && !tx.retransmit {
             self.stamps_sent(index, segment.seq, segment.len);
         }
         let tx_queue = self.sh.sockets[index].tx;
-        if loops {
+        if way == Way::Nowhere {
+            self.sh.counters.loop_drops += 1;
+        } else if way == Way::Loop {
             let mut p = pools!(self.sh);
             let first = segment.seq + u32::from(segment.flags.has(Flags::SYN));
             let Some(payload) = tx_queue.share(&mut p, tx.offset, segment.len, first) else {

@@ -1,7 +1,7 @@
 //! Who may bind what, and the tables of ports and connections.
 
 use super::shared::CONN_BUCKETS;
-use super::{Error, Host, Result, Shared, SockId, Socket};
+use super::{Error, Family, Host, Result, Shared, SockId, Socket};
 use crate::addr::{Addr, Endpoint};
 use crate::tcp::State;
 use crate::time::Duration;
@@ -35,8 +35,9 @@ impl Shared {
     }
 
     /// The listening socket that a SYN from `remote` to `local` belongs to: the one bound to that
-    /// very address before one bound to any, IPv4 before dual-stack. Where several have the same
-    /// right (SO_REUSEPORT), a hash of the two ends decides.
+    /// very address before one bound to any, then one bound to the device, then IPv4 before
+    /// dual-stack. Where several have the same right, a hash of the two ends decides
+    /// (SO_REUSEPORT), else the one that began to listen last.
     pub fn find_listener(&self, local: Endpoint, remote: Endpoint) -> Option<u32> {
         let (mut best, mut count) = (None, 0);
         for (i, score) in self.listeners(local) {
@@ -47,7 +48,7 @@ impl Shared {
             }
         }
         let (score, first) = best?;
-        if count == 1 {
+        if count == 1 || !self.sockets[first].options.reuseport {
             return Some(first);
         }
         let chosen = self.bucket(local, remote) % count;
@@ -63,9 +64,23 @@ impl Shared {
             let s = self.sockets.get(i).filter(|s| s.listening)?;
             let this = i;
             i = s.port_next;
-            Some((this, listener_score(s, local.addr)))
+            Some((this, self.listener_score(s, local.addr)))
         });
         all.filter_map(|(i, score)| Some((i, score?)))
+    }
+
+    /// How good a right the listener has to what comes to `addr` (Linux: compute_score, and the
+    /// order in which inet_lookup_listener asks).
+    fn listener_score(&self, s: &Socket, addr: Addr) -> Option<u32> {
+        let bound = s.local.addr;
+        let any = bound == Addr::ANY4 && addr.is_v4()
+            || bound == Addr::ANY6 && (!addr.is_v4() || !s.options.v6only);
+        if bound != addr && !any || !self.hears(s, addr) {
+            return None;
+        }
+        let exact = if bound == addr { 10 } else { 0 };
+        let device = u32::from(s.options.bound_if != 0);
+        Some(exact + device + u32::from(s.family == Family::V4))
     }
 
     /// Link into the table of connections.
@@ -212,7 +227,12 @@ impl Shared {
             let reusable = me.options.reuseaddr && s.options.reuseaddr && !s.listening;
             let shared = me.options.reuseport && s.options.reuseport && me.owner.uid == s.owner.uid;
             // A child of a listener shares its port by nature; the listener's options count.
-            if i != index && !reusable && !shared && overlap(me, local.addr, s, bound_addr(s)) {
+            if i != index
+                && !reusable
+                && !shared
+                && same_device(me, s)
+                && overlap(me, local.addr, s, bound_addr(s))
+            {
                 return true;
             }
             i = s.port_next;
@@ -239,17 +259,10 @@ fn overlap(a: &Socket, a_addr: Addr, b: &Socket, b_addr: Addr) -> bool {
     a_addr == b_addr || covers(a, a_addr, b_addr) || covers(b, b_addr, a_addr)
 }
 
-fn listener_score(s: &Socket, addr: Addr) -> Option<u32> {
-    let bound = s.local.addr;
-    if bound == addr {
-        Some(4)
-    } else if bound == Addr::ANY4 && addr.is_v4() {
-        Some(3)
-    } else if bound == Addr::ANY6 && (!addr.is_v4() || !s.options.v6only) {
-        Some(2)
-    } else {
-        None
-    }
+/// Some device is one of both's.
+fn same_device(a: &Socket, b: &Socket) -> bool {
+    let (a, b) = (a.options.bound_if, b.options.bound_if);
+    a == 0 || b == 0 || a == b
 }
 
 impl Host<'_> {

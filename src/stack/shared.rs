@@ -68,6 +68,10 @@ pub struct HostConfig {
     pub gateway4: Addr,
     /// The same for IPv6.
     pub gateway6: Addr,
+    /// The kernel's number of the device, and its name.
+    pub index: u32,
+    /// See `index`.
+    pub name: [u8; super::devices::NAME],
     /// MTU of the device.
     pub mtu: u16,
     /// There is a device.

@@ -79,6 +79,8 @@ pub struct SocketOptions {
     pub rcvtimeo: u64,
     /// SO_SNDTIMEO in microseconds; 0 is none.
     pub sndtimeo: u64,
+    /// SO_BINDTODEVICE: the device's number; 0: none.
+    pub bound_if: u32,
     pub tos: u8,
     /// IP_TTL or IPV6_UNICAST_HOPS; 0 is the default (64).
     pub ttl: u8,

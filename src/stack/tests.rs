@@ -1,6 +1,7 @@
 //! Tests of the host: two sockets over the loopback, two hosts over a wire.
 
 mod attacks;
+mod devices;
 mod errors;
 mod floods;
 mod fragments;
