@@ -14,20 +14,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 /// Scripts that the kernel passes and this stack doesn't yet, and what they wait for.
-const WAITING: &[(&str, &str)] = &[
-    (
-        "fastopen-client-blackhole",
-        "tcp_fastopen_blackhole_timeout_sec",
-    ),
-    (
-        "fastopen-client-simultaneous",
-        "data of a crossed SYN that waits for the timer: it goes at once",
-    ),
-    (
-        "fastopen-server-queue-minute",
-        "TCP_FASTOPEN counting what was reset after accept",
-    ),
-];
+const WAITING: &[(&str, &str)] = &[];
 
 /// How often a script may be tried where times are real: the machine has others to serve.
 const TRIES: usize = 4;

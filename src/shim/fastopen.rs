@@ -7,7 +7,7 @@ use crate::lifecycle::{timeout, wait};
 use crate::memory::Access;
 use crate::sockaddr::Given;
 use crate::vectors::Buffers;
-use crate::{ends, transfer};
+use crate::{ends, sysctl, transfer};
 use core::ffi::c_int;
 use libc::{sockaddr, socklen_t};
 use utcp_stack::addr::Endpoint;
@@ -73,6 +73,7 @@ fn begin(
             return transfer::send(s, data, flags);
         }
     }
+    let (sysctl, _) = sysctl::now();
     // Before the lock is taken, under which nothing is allocated.
     let first = data.with_input(|parts| {
         let mut first = Vec::new();
@@ -84,6 +85,7 @@ fn begin(
     });
     let (taken, limit, nonblock, fresh) = {
         let mut host = s.enter()?;
+        host.follow_settings(s.id, &sysctl).map_err(errno::of)?;
         let may = host.may_connect_fast(s.id).map_err(errno::of);
         let to = may.and_then(|()| to(&host))?;
         let socket = host.socket(s.id).map_err(errno::of)?;

@@ -125,8 +125,10 @@ pub fn bind_reserved(s: Sock, addr: *mut libc::sockaddr_in) -> Result<c_int> {
 
 /// listen(2).
 pub fn listen(s: Sock, backlog: c_int) -> Result<c_int> {
+    let (sysctl, _) = sysctl::now();
     let fresh = {
         let mut host = s.enter()?;
+        let _ = host.follow_settings(s.id, &sysctl);
         host.listen(s.id, backlog).map_err(errno::of)?;
         !host.socket(s.id).map_err(errno::of)?.has_far
     };
@@ -194,15 +196,17 @@ pub fn connect(s: Sock, addr: *const SockAddr, len: socklen_t) -> Result<c_int> 
         s.enter()?.dissolve(s.id).map_err(errno::of)?;
         return Ok(0);
     }
+    let (sysctl, _) = sysctl::now();
     let (begun, timeout, nonblock, has_far) = {
         let mut host = s.enter()?;
+        host.follow_settings(s.id, &sysctl).map_err(errno::of)?;
         let socket = host.socket(s.id).map_err(errno::of)?;
         let (sndtimeo, nonblock) = (socket.options.sndtimeo, socket.nonblock);
         let to = given.for_connect(socket.family)?;
         let later = socket.options.fastopen_connect && !socket.connecting;
         let mut begun = if later {
             match host.connect_later(s.id, to) {
-                Ok(true) => return Ok(0),
+                Ok(true) => Ok(()),
                 Ok(false) => Err(Error::InProgress),
                 Err(e) => Err(e),
             }

@@ -245,7 +245,13 @@ fn family(s: Sock) -> Result<Family> {
 }
 
 fn set_opt(s: Sock, opt: Opt, value: i64) -> Result<()> {
+    // Linux asks the host's settings what they are now.
+    let asks = matches!(opt, Opt::FastOpen | Opt::FastOpenConnect);
+    let settings = asks.then(crate::sysctl::now);
     let mut host = s.enter()?;
+    if let Some((sysctl, _)) = &settings {
+        host.follow_settings(s.id, sysctl).map_err(errno::of)?;
+    }
     host.set_option(s.id, opt, value).map_err(errno::of)?;
     crate::ends::lower(&mut host, s.fd, s.id);
     Ok(())

@@ -24,6 +24,12 @@ static LAST: Mutex<Option<(Instant, i64, Settings)>> = Mutex::new(None);
 /// TCP's settings, and IP's.
 type Settings = (Sysctl, IpSettings);
 
+/// The same of those that count when a SYN comes.
+const FRESH_FOR_SYNS: Duration = Duration::from_millis(20);
+
+/// Those, and when they were read.
+static FOR_SYNS: Mutex<Option<(Instant, Sysctl)>> = Mutex::new(None);
+
 /// Until when (in nanoseconds) nothing is believed: this program itself is changing settings.
 static CHANGING: AtomicU64 = AtomicU64::new(0);
 
@@ -113,15 +119,75 @@ fn all<T: TryFrom<u64> + Copy, const N: usize>(path: &CStr, places: &mut [T; N])
     }
 }
 
-fn read() -> Sysctl {
-    let mut s = Sysctl::default();
+/// What Linux looks at when a SYN comes to a listener.
+fn read_for_syn(s: &mut Sysctl) {
+    one(c"/proc/sys/net/ipv4/tcp_timestamps", &mut s.tcp_timestamps);
     one(
-        c"/proc/sys/net/ipv4/tcp_syn_retries",
-        &mut s.tcp_syn_retries,
+        c"/proc/sys/net/ipv4/tcp_window_scaling",
+        &mut s.tcp_window_scaling,
     );
+    one(c"/proc/sys/net/ipv4/tcp_sack", &mut s.tcp_sack);
+    one(c"/proc/sys/net/ipv4/tcp_ecn", &mut s.tcp_ecn);
     one(
         c"/proc/sys/net/ipv4/tcp_synack_retries",
         &mut s.tcp_synack_retries,
+    );
+    one(
+        c"/proc/sys/net/ipv4/tcp_max_syn_backlog",
+        &mut s.tcp_max_syn_backlog,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_syncookies", &mut s.tcp_syncookies);
+    one(
+        c"/proc/sys/net/ipv4/tcp_abort_on_overflow",
+        &mut s.tcp_abort_on_overflow,
+    );
+    one(c"/proc/sys/net/ipv4/tcp_fastopen", &mut s.tcp_fastopen);
+    if s.tcp_fastopen & SERVER != 0 {
+        word(c"/proc/sys/net/ipv4/tcp_fastopen_key", |key| {
+            let key = core::str::from_utf8(key).unwrap_or_default();
+            s.tcp_fastopen_key = utcp_stack::tcp::parse_key(key);
+        });
+    }
+}
+
+/// The settings of a listener to which a SYN comes. This is called with the stack's lock held, and
+/// whoever sends SYNs decides how often.
+pub fn for_syn(s: &mut Sysctl) {
+    let time = sys::now();
+    let Some(mut last) = FOR_SYNS.try_lock() else {
+        return;
+    };
+    let known = last.filter(|(at, _)| time.since(*at) < FRESH_FOR_SYNS);
+    let now = known.map_or_else(
+        || {
+            let mut now = *s;
+            read_for_syn(&mut now);
+            *last = Some((time, now));
+            now
+        },
+        |(_, now)| now,
+    );
+    *s = Sysctl {
+        tcp_timestamps: now.tcp_timestamps,
+        tcp_window_scaling: now.tcp_window_scaling,
+        tcp_sack: now.tcp_sack,
+        tcp_ecn: now.tcp_ecn,
+        tcp_synack_retries: now.tcp_synack_retries,
+        tcp_max_syn_backlog: now.tcp_max_syn_backlog,
+        tcp_syncookies: now.tcp_syncookies,
+        tcp_abort_on_overflow: now.tcp_abort_on_overflow,
+        tcp_fastopen: now.tcp_fastopen,
+        tcp_fastopen_key: now.tcp_fastopen_key,
+        ..*s
+    };
+}
+
+fn read() -> Sysctl {
+    let mut s = Sysctl::default();
+    read_for_syn(&mut s);
+    one(
+        c"/proc/sys/net/ipv4/tcp_syn_retries",
+        &mut s.tcp_syn_retries,
     );
     one(
         c"/proc/sys/net/ipv4/tcp_syn_linear_timeouts",
@@ -141,12 +207,6 @@ fn read() -> Sysctl {
         c"/proc/sys/net/ipv4/tcp_max_tw_buckets",
         &mut s.tcp_max_tw_buckets,
     );
-    one(c"/proc/sys/net/ipv4/tcp_timestamps", &mut s.tcp_timestamps);
-    one(
-        c"/proc/sys/net/ipv4/tcp_window_scaling",
-        &mut s.tcp_window_scaling,
-    );
-    one(c"/proc/sys/net/ipv4/tcp_sack", &mut s.tcp_sack);
     one(c"/proc/sys/net/ipv4/tcp_reordering", &mut s.tcp_reordering);
     one(
         c"/proc/sys/net/ipv4/tcp_max_reordering",
@@ -158,7 +218,6 @@ fn read() -> Sysctl {
         &mut s.tcp_early_retrans,
     );
     one(c"/proc/sys/net/ipv4/tcp_frto", &mut s.tcp_frto);
-    one(c"/proc/sys/net/ipv4/tcp_ecn", &mut s.tcp_ecn);
     one(
         c"/proc/sys/net/ipv4/tcp_ecn_fallback",
         &mut s.tcp_ecn_fallback,
@@ -205,10 +264,6 @@ fn read() -> Sysctl {
         &mut s.tcp_slow_start_after_idle,
     );
     one(c"/proc/sys/net/ipv4/tcp_rfc1337", &mut s.tcp_rfc1337);
-    one(
-        c"/proc/sys/net/ipv4/tcp_abort_on_overflow",
-        &mut s.tcp_abort_on_overflow,
-    );
     one(c"/proc/sys/net/ipv4/tcp_tw_reuse", &mut s.tcp_tw_reuse);
     one(
         c"/proc/sys/net/ipv4/tcp_min_snd_mss",
@@ -259,17 +314,9 @@ fn read() -> Sysctl {
     one(c"/proc/sys/net/core/wmem_max", &mut s.wmem_max);
     one(c"/proc/sys/net/core/somaxconn", &mut s.somaxconn);
     one(
-        c"/proc/sys/net/ipv4/tcp_max_syn_backlog",
-        &mut s.tcp_max_syn_backlog,
+        c"/proc/sys/net/ipv4/tcp_fastopen_blackhole_timeout_sec",
+        &mut s.tcp_fastopen_blackhole_timeout_sec,
     );
-    one(c"/proc/sys/net/ipv4/tcp_syncookies", &mut s.tcp_syncookies);
-    one(c"/proc/sys/net/ipv4/tcp_fastopen", &mut s.tcp_fastopen);
-    if s.tcp_fastopen & SERVER != 0 {
-        word(c"/proc/sys/net/ipv4/tcp_fastopen_key", |key| {
-            let key = core::str::from_utf8(key).unwrap_or_default();
-            s.tcp_fastopen_key = utcp_stack::tcp::parse_key(key);
-        });
-    }
     all(
         c"/proc/sys/net/ipv4/ip_local_port_range",
         &mut s.ip_local_port_range,

@@ -554,6 +554,8 @@ impl Host<'_> {
             }
             return match s.state() {
                 _ if s.rcv_shutdown => Ok(0),
+                // TCP_FASTOPEN_CONNECT put the connect off: for Linux this is SYN_SENT.
+                _ if s.deferred.is_some() => Err(Error::WouldBlock),
                 State::Closed => Err(Error::NotConnected),
                 State::TimeWait => Ok(0),
                 _ => Err(Error::WouldBlock),

@@ -266,7 +266,8 @@ impl Host<'_> {
         }
         for (index, s) in sockets.iter_in_use() {
             let id = self.id_of(index, s);
-            let pending = early.get(&id).copied().unwrap_or(0);
+            let resets = self.sh.fast_resets.count(id);
+            let pending = early.get(&id).copied().unwrap_or(0) + resets;
             f.same(format_args!("early of {index}"), s.fast_pending, pending);
             let counts = (
                 half_open.get(&id).copied().unwrap_or(0),

@@ -86,22 +86,38 @@ impl Servers {
     }
 }
 
+/// What a SYN is to say.
+struct FastSyn {
+    /// Its option: none where no cookie is needed, or Fast Open pauses.
+    option: Option<Cookie>,
+    /// It may carry data.
+    carries: bool,
+    /// The MSS that is known; without one the path's counts, as in Linux.
+    mss: Option<u16>,
+    /// Fast Open has paused.
+    after_pause: bool,
+}
+
 impl Shared {
-    /// What a SYN to `to` is to say: its option (none where no cookie is needed), and the MSS that
-    /// is known; without one the path's counts, as in Linux.
+    /// What a SYN of the socket to `to` is to say.
     // RFC 7413 S4.2.1-1, S4.2.2-2
-    fn fast_syn_to(&mut self, to: Addr, now: Instant, no_cookie: bool) -> (Option<Cookie>, u16) {
+    fn fast_syn_to(&mut self, to: Addr, now: Instant, index: u32) -> FastSyn {
         let known = self.fast_servers.find(to);
-        let mss = known.as_ref().map_or(0, |s| s.mss);
-        let mss = if mss == 0 { u16::MAX } else { mss };
-        if no_cookie {
-            return (None, mss);
-        }
-        let cookie = known.map_or(Cookie::default(), |s| {
-            s.used = now;
-            s.cookie
+        let mss = known.as_ref().map(|k| k.mss).filter(|&mss| mss > 0);
+        let cookie = known.map_or(Cookie::default(), |k| {
+            k.used = now;
+            k.cookie
         });
-        (Some(cookie), mss)
+        let s = &self.sockets[index];
+        let no_cookie = s.needs_no_cookie();
+        let setting = s.sysctl.tcp_fastopen_blackhole_timeout_sec;
+        let (pauses, after_pause) = self.fast_open_pauses(setting, now);
+        FastSyn {
+            option: (!pauses && !no_cookie).then_some(cookie),
+            carries: !pauses && (no_cookie || cookie.len > 0),
+            mss,
+            after_pause,
+        }
     }
 
     /// The key of a listener that was given none.
@@ -183,9 +199,7 @@ impl Host<'_> {
         if self.sh.sockets[index].deferred.is_some() {
             return Err(Error::IsConnected);
         }
-        let no_cookie = self.sh.sockets[index].needs_no_cookie();
-        let (option, _) = self.sh.fast_syn_to(to.addr, self.now, no_cookie);
-        if option.is_none_or(|o| o.len > 0) {
+        if self.sh.fast_syn_to(to.addr, self.now, index).carries {
             self.touch(index);
             self.sh.sockets[index].deferred = Some(to);
             self.notify(index);
@@ -209,14 +223,14 @@ impl Host<'_> {
     ) -> Result<usize> {
         self.may_connect_fast(id)?;
         let index = self.index_of(id)?;
-        let no_cookie = self.sh.sockets[index].needs_no_cookie();
         self.sh.sockets[index].deferred = None;
-        let (option, mss) = self.sh.fast_syn_to(to.addr, self.now, no_cookie);
+        let syn = self.sh.fast_syn_to(to.addr, self.now, index);
         self.connect_with(id, to, |host, index| {
             let s = &mut host.sh.sockets[index];
-            let room = s.tcb.path_mss().min(mss).saturating_sub(OPTION_SPACE);
-            let carries = option.is_none_or(|o| o.len > 0);
-            let n = if carries {
+            let known = syn.mss.unwrap_or(u16::MAX);
+            let mss = s.tcb.advertised_mss().min(s.tcb.path_mss()).min(known);
+            let room = mss.saturating_sub(OPTION_SPACE);
+            let n = if syn.carries {
                 data.len().min(room.into())
             } else {
                 0
@@ -232,7 +246,10 @@ impl Host<'_> {
             let s = &mut sockets[index];
             let copied = s.tx.append(&mut Pools { chunks, buffers }, &data[..n], new);
             s.tcb.app_wrote(host.now, copied as u32);
-            s.tcb.connect_fast(option, copied as u32);
+            s.tcb.connect_fast(syn.option, copied as u32, syn.mss);
+            if syn.after_pause {
+                s.tcb.tries_after_pause();
+            }
             if waits && copied < data.len() {
                 s.tcb.more_waits();
             }
@@ -244,15 +261,20 @@ impl Host<'_> {
     // RFC 7413 S4.2.2-5
     pub(super) fn fast_open_answered(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
-        let Some(tried) = s.tcb.fast_open_tried().filter(|_| s.connecting) else {
+        let (tried, taken) = (s.tcb.fast_open_tried(), s.tcb.fast_open_data());
+        if !s.connecting || tried.is_none() && taken.is_none() {
             return;
-        };
-        let (addr, mss, got) = (s.remote.addr, s.tcb.mss_told(), s.tcb.received_cookie());
+        }
+        // Linux ignores a cookie that nobody asked for.
+        let got = s.tcb.received_cookie().filter(|_| tried.is_some());
+        let (addr, mss) = (s.remote.addr, s.tcb.mss_told());
         let (now, repeated) = (self.now, s.tcb.syn_was_repeated());
+        self.sh.counters.fastopen_active += u64::from(taken == Some(true));
+        self.sh.counters.fastopen_active_fail += u64::from(taken == Some(false));
         if let Some(server) = self.sh.fast_servers.place(addr) {
             if let Some(cookie) = got {
                 server.cookie = cookie;
-            } else if tried.len == 0 && server.cookie.len == 0 && !repeated {
+            } else if tried.is_some_and(|t| t.len == 0) && server.cookie.len == 0 && !repeated {
                 // It gives none.
                 // RFC 7413 S4.1.3.1-1, S4.1.3.1-2
                 server.tried = match server.tried {
@@ -267,7 +289,7 @@ impl Host<'_> {
 
     /// Whether the program may have the connection that `syn` opens at once (Linux:
     /// `tcp_try_fastopen`).
-    // RFC 7413 S2-1, S4.2-1, S4.2-2
+    // RFC 7413 S2-1, S4.2-1
     pub(super) fn fast_open_asked(
         &mut self,
         listener: u32,
@@ -277,15 +299,12 @@ impl Host<'_> {
     ) -> Fast {
         let l = &self.sh.sockets[listener];
         let settings = l.sysctl.tcp_fastopen;
-        let most = l.options.fastopen;
         let asked = syn.options.fastopen;
-        if settings & setting::SERVER == 0
-            || most == 0
-            || (asked.is_none() && syn.len == 0)
-            || self.sh.sockets[listener].fast_pending >= most
-        {
+        let wanted = asked.is_some() || syn.len > 0;
+        if settings & setting::SERVER == 0 || !wanted || !self.fast_queue_has_room(listener) {
             return Fast::No;
         }
+        let l = &self.sh.sockets[listener];
         if settings & setting::SERVER_COOKIE_NOT_REQUIRED != 0 || l.tcp_options.fastopen_no_cookie {
             return Fast::Open(None);
         }
@@ -315,13 +334,10 @@ impl Host<'_> {
     /// A child in SYN_RECEIVED, with the data of its SYN, goes to the program.
     pub(super) fn open_early(&mut self, child: u32, syn: &Segment, payload: &mut Queue) {
         let parent = self.sh.sockets[child].parent;
-        let Ok(listener) = self.index_of(parent) else {
-            return;
-        };
         self.take_syn_data(child, syn, payload);
         let s = &mut self.sh.sockets[child];
         (s.was_connected, s.early) = (true, true);
-        self.sh.sockets[listener].fast_pending += 1;
+        self.count_fast(parent, 1);
         self.sh.counters.fastopen_passive += 1;
         self.queue_child(child);
     }
@@ -336,10 +352,7 @@ impl Host<'_> {
         if !s.embryonic {
             s.parent = SockId::default();
         }
-        if let Ok(l) = self.index_of(parent) {
-            let l = &mut self.sh.sockets[l];
-            l.fast_pending = l.fast_pending.saturating_sub(1);
-        }
+        self.count_fast(parent, -1);
     }
 }
 

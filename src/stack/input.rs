@@ -374,6 +374,10 @@ impl Host<'_> {
         let v6 = !remote.addr.is_v4();
         let s = &mut self.sh.sockets[index];
         let old = s.tcb.state;
+        if old != State::TimeWait && !s.tcb.is_in_flight(seq) {
+            self.sh.counters.out_of_window_icmps += 1;
+            return;
+        }
         let (error, hard) = match kind {
             IcmpError::TooBig(mtu) => return self.path_is_narrow(index, mtu, seq),
             IcmpError::NetUnreachable => (TcpError::NetUnreachable, false),

@@ -126,6 +126,7 @@ impl Host<'_> {
         if !seg.flags.has(Flags::SYN) || seg.flags.has(Flags::FIN) {
             return;
         }
+        self.renew_settings(listener);
         // Linux: tcp_conn_request.
         let l = &self.sh.sockets[listener];
         let cookies = l.sysctl.tcp_syncookies;

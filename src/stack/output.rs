@@ -440,8 +440,17 @@ impl Host<'_> {
             s.error = s.tcb.error();
         }
         self.trace_state(index, old, new);
+        if e.has(Events::FAST_OPEN_SWALLOWED) {
+            self.fast_open_swallowed(index);
+        }
         if new != State::SynReceived {
+            let s = &self.sh.sockets[index];
+            let (listener, error) = (s.parent, s.tcb.error());
+            let reset = s.early && !s.embryonic && error == Some(crate::tcp::TcpError::Reset);
             self.no_longer_early(index);
+            if reset && old == State::SynReceived {
+                self.fast_reset_counts(listener);
+            }
         }
         if e.has(Events::CONNECTED) {
             self.fast_open_answered(index);
@@ -468,6 +477,7 @@ impl Host<'_> {
             _ => {}
         }
         self.no_longer_early(index);
+        self.judge_fast_open(index);
         self.disarm(index);
         self.sh.unhash_connection(index);
         let s = &mut self.sh.sockets[index];

@@ -206,6 +206,13 @@ impl Host<'_> {
                 }
             }
         }
+        self.sh.fast_resets.recount();
+        for index in 1..=high {
+            if let Some(s) = self.sh.sockets.get(index) {
+                let resets = self.sh.fast_resets.count(self.id_of(index, s));
+                self.sh.sockets[index].fast_pending += resets;
+            }
+        }
     }
 
     fn listener_of(&self, child: &Socket) -> Option<u32> {

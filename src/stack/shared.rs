@@ -107,6 +107,17 @@ pub struct Counters {
     pub fastopen_passive: u64,
     /// See above.
     pub fastopen_passive_fail: u64,
+    /// `TCPFastOpenActive`, `TCPFastOpenActiveFail`, `TCPFastOpenListenOverflow`,
+    /// `TCPFastOpenBlackhole`.
+    pub fastopen_active: u64,
+    /// See above.
+    pub fastopen_active_fail: u64,
+    /// See above.
+    pub fastopen_listen_overflow: u64,
+    /// See above.
+    pub fastopen_blackhole: u64,
+    /// ICMP about what is not in flight: `OutOfWindowIcmps`.
+    pub out_of_window_icmps: u64,
     pub reasm_fails: u64,
     pub device_drops: u64,
     pub icmp_in: u64,
@@ -171,6 +182,10 @@ pub struct Shared {
     pub icmp: super::icmp::IcmpBudget,
     /// Cookies that servers gave us.
     pub fast_servers: super::fastopen::Servers,
+    /// Whether Fast Open pauses.
+    pub fast_pause: super::fastguard::Pause,
+    /// Connections opened by it that were reset.
+    pub fast_resets: super::fastguard::Resets,
     /// Packets that came in pieces, not complete yet.
     pub fragments: super::fragments::Fragments,
     /// Deadlines.

@@ -193,7 +193,7 @@ impl Tcb {
     }
 
     /// The peer's FIN is next (Linux: `tcp_fin`).
-    fn take_fin(&mut self, now: Instant, out: &mut Outcome) {
+    pub(super) fn take_fin(&mut self, now: Instant, out: &mut Outcome) {
         self.rcv_nxt += 1;
         self.fin_received = true;
         self.rcv_sack_len = 0;

@@ -11,7 +11,8 @@
 //!
 //! Whose cookie is good is for the host to say (`stack/fastopen.rs`).
 
-use super::{Options, Outcome, RecvQueue, Segment, SeqNum, Tcb};
+use super::sent::{PUSHED, Sent};
+use super::{Events, Flags, Options, Outcome, RecvQueue, Segment, SeqNum, Tcb};
 use crate::time::Instant;
 
 /// The longest cookie (RFC 7413, section 4.1.1).
@@ -55,6 +56,17 @@ fn parse_one_key(text: &str) -> Option<[u8; 16]> {
     (words.next().is_none() && key != [0; 16]).then_some(key)
 }
 
+/// What a connection that is over tells of Fast Open on the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing.
+    None,
+    /// The peer's data was swallowed, and its FIN was not.
+    Swallowed,
+    /// It works again after a pause.
+    Works,
+}
+
 /// Fast Open's part of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -75,6 +87,10 @@ pub struct FastOpen {
     client_fail: u8,
     /// The program waits to send more than the SYN carries.
     more_waits: bool,
+    /// The MSS that the peer's SYN told, whatever TCP_MAXSEG made of it.
+    pub(super) mss_told: u16,
+    /// The host found Fast Open paused before and tries it again (Linux: `syn_fastopen_ch`).
+    after_pause: bool,
 }
 
 /// `tcpi_fastopen_client_fail`: no cookie was there; the SYN+ACK did not acknowledge the data; the
@@ -91,8 +107,10 @@ impl FastOpen {
 
 impl Tcb {
     /// After [`Tcb::connect`]: the SYN carries `option` and up to `data` bytes of what has been
-    /// written.
-    pub fn connect_fast(&mut self, option: Option<Cookie>, data: u32) {
+    /// written. `mss`: what the peer told last time; should it tell none now, that holds.
+    pub fn connect_fast(&mut self, option: Option<Cookie>, data: u32, mss: Option<u16>) {
+        self.mss_clamp = self.advmss.min(mss.unwrap_or(u16::MAX));
+        self.sync_mss();
         self.fast.option = option;
         if option.is_none_or(|o| o.len > 0) {
             self.fast.syn_data = data.min(self.snd_end - (self.iss + 1));
@@ -111,14 +129,9 @@ impl Tcb {
     pub fn accept_fast(&mut self, now: Instant, syn: &Segment, rx: &mut impl RecvQueue) {
         self.fast.early = true;
         self.sync_mss();
-        let window = self.rcv_wnd.min(syn.len);
-        if window > 0 {
-            let next = rx.insert(self.rcv_nxt, self.rcv_nxt, 0, window);
-            let taken = next.diff(self.rcv_nxt).max(0).unsigned_abs().min(window);
-            self.rcv_nxt += taken;
+        if syn.len > 0 {
+            self.fast.data_taken = self.take_syn_data(syn.len, rx) > 0;
             self.rcv_wup = self.rcv_nxt;
-            self.bytes_received += u64::from(taken);
-            self.fast.data_taken = taken > 0;
             self.delack.lrcvtime = now;
         }
     }
@@ -148,6 +161,11 @@ impl Tcb {
         self.fast.option
     }
 
+    /// The SYN bore data, and whether all of it was taken.
+    pub fn fast_open_data(&self) -> Option<bool> {
+        self.fast.sent_data.then_some(self.fast.data_taken)
+    }
+
     /// For TCP_INFO: data went on a SYN and was taken (`TCPI_OPT_SYN_DATA`), and
     /// `tcpi_fastopen_client_fail`.
     pub(super) fn fast_open_info(&self) -> (bool, u8) {
@@ -171,26 +189,113 @@ impl Tcb {
         len
     }
 
-    /// Our SYN is acknowledged up to `snd_una`: what it carried beyond that goes again, at once and
-    /// as if it never had gone (Linux: `tcp_rcv_fastopen_synack`).
+    /// Our SYN is acknowledged up to `snd_una`: true if something that it carried isn't (Linux:
+    /// `tcp_rcv_fastopen_synack`).
     // RFC 7413 S4.2.2-6
-    pub(super) fn syn_data_answered(&mut self, seg: &Segment, out: &mut Outcome) {
+    pub(super) fn syn_data_answered(&mut self, seg: &Segment, out: &mut Outcome) -> bool {
         self.fast.received = seg.options.fastopen.filter(|c| c.len > 0);
         let start = self.iss + 1;
         let acked = self.snd_una.diff(start).max(0).unsigned_abs();
         out.acked = out.acked.saturating_add(acked);
         self.bytes_acked += u64::from(acked);
         if !self.fast.sent_data {
-            return;
+            return false;
         }
         // Linux: `syn_data_acked` stands for all of it.
-        self.fast.data_taken = acked > 0 && self.snd_nxt == self.snd_una;
-        if self.snd_nxt.gt(self.snd_una) {
-            self.snd_nxt = self.snd_una;
-            self.total_retrans = self.total_retrans.wrapping_add(1);
-            if self.fast.client_fail == 0 {
-                self.fast.client_fail = DATA_NOT_ACKED;
-            }
+        let rest = self.snd_nxt.gt(self.snd_una);
+        self.fast.data_taken = acked > 0 && !rest;
+        if rest && self.fast.client_fail == 0 {
+            self.fast.client_fail = DATA_NOT_ACKED;
+        }
+        rest
+    }
+
+    /// What the SYN carried beyond `snd_una` is in flight, as a record like any other: until now
+    /// the SYN's own timer stood for it.
+    pub(super) fn record_syn_data(&mut self, now: Instant, sent: &mut [Sent]) {
+        let len = self.snd_nxt.diff(self.snd_una).max(0).unsigned_abs();
+        let segs = len.div_ceil(u32::from(self.snd_mss).max(1)).max(1);
+        let mut record = Sent {
+            start: self.snd_una,
+            end: self.snd_nxt,
+            at: now,
+            segs: u16::try_from(segs).unwrap_or(u16::MAX),
+            flags: PUSHED,
+            ..Sent::default()
+        };
+        self.rate_stamp(now, &mut record);
+        self.sent.push(sent, record);
+    }
+
+    /// The answer to a SYN of Fast Open may carry data and a FIN itself (Linux:
+    /// `tcp_fastopen_add_skb`).
+    pub(super) fn take_synack_data(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        rx: &mut impl RecvQueue,
+        out: &mut Outcome,
+    ) {
+        let used = self.fast.option.is_some() || self.fast.sent_data;
+        if !used || seg.seq_len() < 2 {
+            return;
+        }
+        self.fast.data_taken = true;
+        if self.take_syn_data(seg.len, rx) > 0 {
+            out.events.add(Events::READABLE);
+        }
+        let end = seg.seq + 1 + seg.len;
+        if seg.flags.has(Flags::FIN) && self.rcv_nxt == end {
+            self.fin_at = Some(end);
+            self.take_fin(now, out);
+        }
+    }
+
+    /// Data of a SYN, `len` bytes, goes to the program; gives how many.
+    fn take_syn_data(&mut self, len: u32, rx: &mut impl RecvQueue) -> u32 {
+        let len = self.rcv_wnd.min(len);
+        if len == 0 {
+            return 0;
+        }
+        let next = rx.insert(self.rcv_nxt, self.rcv_nxt, 0, len);
+        let taken = next.diff(self.rcv_nxt).max(0).unsigned_abs().min(len);
+        self.rcv_nxt += taken;
+        self.bytes_received += u64::from(taken);
+        taken
+    }
+
+    /// The SYN went with data, and has not gone again.
+    pub(super) fn syn_bore_data(&self) -> bool {
+        self.fast.sent_data && self.fast.client_fail != SYN_RETRANSMITTED
+    }
+
+    /// The SYN, or what its data was, timed out so often that something in between may swallow
+    /// whatever Fast Open sends (Linux: `tcp_fastopen_active_detect_blackhole`).
+    pub(super) fn suspect_fast_open(&self, expired: bool, out: &mut Outcome) {
+        let tried = self.fast.option.is_some() && !self.passive;
+        let used = tried || self.fast.sent_data || self.fast.data_taken;
+        let count = self.timers.retransmits;
+        if used && (count == 2 || (count < 2 && expired)) {
+            out.events.add(Events::FAST_OPEN_SWALLOWED);
+        }
+    }
+
+    /// Fast Open is tried again after it was paused: should it work, that counts.
+    pub fn tries_after_pause(&mut self) {
+        self.fast.after_pause = true;
+    }
+
+    /// What the end of a connection tells of Fast Open (Linux:
+    /// `tcp_fastopen_active_disable_ofo_check`).
+    pub fn fast_open_verdict(&self) -> Verdict {
+        if self.passive || self.fast.option.is_none() {
+            Verdict::None
+        } else if self.data_segs_in == 0 && self.fin_at.is_some_and(|fin| fin.gt(self.rcv_nxt)) {
+            Verdict::Swallowed
+        } else if self.data_segs_in > 0 && self.fast.after_pause {
+            Verdict::Works
+        } else {
+            Verdict::None
         }
     }
 

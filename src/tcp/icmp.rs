@@ -1,5 +1,6 @@
 //! What ICMP says about the connection (RFC 1122, section 4.2.3.9; RFC 5927).
 
+use super::recovery::Resend;
 use super::sent::Sent;
 use super::{Events, Outcome, SeqNum, State, Tcb, TcpError};
 use crate::time::Instant;
@@ -100,8 +101,18 @@ impl Tcb {
         }
         self.path_mss = mss;
         self.sync_mss();
-        if !matches!(self.state, State::SynSent | State::SynReceived) {
-            self.resend_all(sent, true);
+        match self.state {
+            State::SynSent => {
+                // What our SYN says of the way to us holds for a SYN that goes again, too.
+                self.advmss = self.advmss.min(mss);
+                if self.syn_bore_data() {
+                    // It is the SYN that was too long: it goes again at once, and alone.
+                    self.owes.syn = true;
+                    self.timers.rexmit_at = Instant::NEVER;
+                }
+            }
+            State::SynReceived => {}
+            _ => self.resend_all(sent, Resend::Long),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A segment arrives (RFC 9293, section 3.10.7), after Linux's `tcp_rcv_state_process`.
 
 use super::ack::AckResult;
+use super::recovery::Resend;
 use super::sent::Sent;
 use super::tcb::Push;
 use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
@@ -39,7 +40,7 @@ impl Tcb {
         self.count_in(seg.len);
         match self.state {
             State::Closed | State::Listen => out.reset = reset_for(seg),
-            State::SynSent => self.in_syn_sent(now, seg, &mut out),
+            State::SynSent => self.in_syn_sent(now, seg, rx, sent, &mut out),
             State::TimeWait => self.in_time_wait(now, seg, &mut out),
             State::SynReceived if self.passive => {
                 if self.embryonic(now, seg, &mut out) {
@@ -67,7 +68,14 @@ impl Tcb {
     }
 
     /// Section 3.10.7.3.
-    fn in_syn_sent(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
+    fn in_syn_sent(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        rx: &mut impl RecvQueue,
+        sent: &mut [Sent],
+        out: &mut Outcome,
+    ) {
         let flags = seg.flags;
         if flags.has(Flags::ACK) {
             // "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset".
@@ -86,7 +94,7 @@ impl Tcb {
             if !flags.has(Flags::SYN) {
                 return;
             }
-            self.syn_acked(now, seg, out);
+            self.syn_acked(now, seg, rx, sent, out);
             return;
         }
         // RFC 7323 S3.2-5
@@ -117,17 +125,32 @@ impl Tcb {
     }
 
     /// SYN_SENT's SYN was acknowledged by a SYN: ESTABLISHED.
-    fn syn_acked(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
+    fn syn_acked(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        rx: &mut impl RecvQueue,
+        sent: &mut [Sent],
+        out: &mut Outcome,
+    ) {
         self.take_syn_options(now, seg);
         self.ecn_answered(seg);
         self.take_syn(seg);
         self.max_window = self.snd_wnd;
         self.snd_una = seg.ack;
-        self.syn_data_answered(seg, out);
+        let rest = self.syn_data_answered(seg, out);
         self.syn_rtt(now, seg);
         self.establish(now, out);
+        if rest {
+            self.record_syn_data(now, sent);
+            self.resend_all(sent, Resend::All);
+        } else {
+            self.take_synack_data(now, seg, rx, out);
+        }
         self.delack.scheduled = true;
-        if self.synack_is_answered_by_data() {
+        // (Or the SYN+ACK brought a FIN: ours may follow.)
+        if self.synack_is_answered_by_data() || self.delack.pingpong {
+            self.enter_quickack();
             self.delack.at = now + super::delack::LONGEST;
         } else {
             self.owes.ack = true;
@@ -226,11 +249,14 @@ impl Tcb {
                 self.max_window.max(self.snd_wnd)
             };
             self.snd_wl1 = seg.seq;
-            if !self.is_early() {
-                self.syn_data_answered(seg, out);
-            }
+            let rest = !self.is_early() && self.syn_data_answered(seg, out);
             self.syn_rtt(now, seg);
             self.establish(now, out);
+            if rest {
+                // Both opened with data: only the SYN was acknowledged, and nothing says that the
+                // rest is lost.
+                self.record_syn_data(now, sent);
+            }
             if self.snd_nxt.gt(self.snd_una) {
                 // What the program sent before the handshake was complete.
                 self.rearm_retransmit(now);

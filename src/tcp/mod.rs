@@ -54,7 +54,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use fastopen::{Cookie, MAX_COOKIE, parse_key};
+pub use fastopen::{Cookie, MAX_COOKIE, Verdict, parse_key};
 pub use rate::RateSample;
 pub use segment::{Flags, Options, Segment};
 pub use sent::{Sent, forget_records, rebuild_records, records_in_use};
@@ -165,6 +165,8 @@ impl Events {
     pub const URGENT: Events = Events(128);
     /// The state changed in any way.
     pub const STATE: Events = Events(256);
+    /// What Fast Open sends seems to be swallowed on the way.
+    pub const FAST_OPEN_SWALLOWED: Events = Events(512);
 
     /// All bits of `other` are set.
     pub fn has(self, other: Events) -> bool {
@@ -301,6 +303,8 @@ pub struct Sysctl {
     pub tcp_syncookies: u8,
     /// Bits: `stack/fastopen.rs`.
     pub tcp_fastopen: u32,
+    /// Seconds for which Fast Open pauses once it seems to be swallowed on the way.
+    pub tcp_fastopen_blackhole_timeout_sec: u32,
     /// The key of our cookies; none: one of the stack's own.
     pub tcp_fastopen_key: [Option<[u8; 16]>; 2],
     /// Length of TIME_WAIT in seconds (a constant in Linux: 60).
@@ -370,6 +374,7 @@ impl Default for Sysctl {
             tcp_max_syn_backlog: 2048,
             tcp_syncookies: 1,
             tcp_fastopen: 1,
+            tcp_fastopen_blackhole_timeout_sec: 0,
             tcp_fastopen_key: [None; 2],
             ip_local_port_range: [32768, 60999],
             ip_unprivileged_port_start: 1024,

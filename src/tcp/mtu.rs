@@ -210,7 +210,7 @@ impl Tcb {
         self.mtu.high = self.mtu.probe - 1;
         self.mtu.probe = 0;
         self.cc.set_cwnd(self.cc.cwnd() + 1);
-        self.resend_all(sent, false);
+        self.resend_all(sent, super::recovery::Resend::Probe);
         true
     }
 }

@@ -205,7 +205,9 @@ impl Tcb {
     pub(super) fn take_syn_options(&mut self, now: Instant, seg: &Segment) {
         let o = &seg.options;
         // RFC 9293 MUST-14
+        self.fast.mss_told = self.mss_clamp;
         if let Some(mss) = o.mss.filter(|&mss| mss > 0) {
+            self.fast.mss_told = mss;
             self.mss_clamp = match self.options.maxseg {
                 0 => mss,
                 set => set.min(mss),

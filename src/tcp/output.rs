@@ -171,7 +171,11 @@ impl Tcb {
         };
         let retransmit = self.snd_nxt != self.iss;
         let len = self.fast_syn(&mut options, retransmit);
-        if retransmit {
+        // Where both opened, the first SYN+ACK counts as sent for the first time.
+        let crosses = answer && !self.passive && self.timers.retransmits == 0;
+        if retransmit && crosses {
+            self.rtt.syn_crossed(now);
+        } else if retransmit {
             self.rtt.syn_again();
             self.total_retrans = self.total_retrans.wrapping_add(1);
         } else {

@@ -99,6 +99,17 @@ impl Recovery {
     }
 }
 
+/// What [`Tcb::resend_all`] sends again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Resend {
+    /// Everything: what a SYN carried, and its answer did not acknowledge.
+    All,
+    /// What is longer than a segment may be now.
+    Long,
+    /// The same where that has not changed: only a probe of the path's MTU can be too long.
+    Probe,
+}
+
 impl Tcb {
     /// In fast recovery or after a timeout.
     pub(super) fn recovering(&self) -> bool {
@@ -480,14 +491,19 @@ impl Tcb {
         self.sent.hint = head;
     }
 
-    /// Send all again that is in flight and longer than the path now allows (Linux:
-    /// `tcp_simple_retransmit`): no congestion is meant. `shorter`: the size of segments has
-    /// fallen; else only a single one can be too long, the probe.
-    pub(super) fn resend_all(&mut self, sent: &mut [Sent], shorter: bool) {
+    /// Send again what is in flight and did not arrive for another reason than congestion (Linux:
+    /// `tcp_simple_retransmit`).
+    pub(super) fn resend_all(&mut self, sent: &mut [Sent], what: Resend) {
         let mss = u32::from(self.snd_mss).max(1);
         let mut i = self.sent.head();
         while let Some(&s) = SentList::get(sent, i) {
-            if s.end - s.start > mss && (shorter || s.segs == 1) && !s.is(SACKED) {
+            let long = s.end - s.start > mss;
+            let goes = match what {
+                Resend::All => true,
+                Resend::Long => long,
+                Resend::Probe => long && s.segs == 1,
+            };
+            if goes && !s.is(SACKED) {
                 let segs = u16::try_from((s.end - s.start).div_ceil(mss)).unwrap_or(u16::MAX);
                 self.sent.change(sent, i, |s| s.segs = segs.max(1));
                 if s.is(RETRANS) {

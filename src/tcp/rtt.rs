@@ -82,6 +82,12 @@ impl RttEstimator {
         self.syn_at = None;
     }
 
+    /// The peer opened, too, and our SYN goes with an ACK: it is that one whose acknowledgment is
+    /// timed, unless the SYN went again before.
+    pub fn syn_crossed(&mut self, now: Instant) {
+        self.syn_at = self.syn_at.map(|_| now);
+    }
+
     /// The SYN was acknowledged: the measurement, if there is one.
     pub fn syn_acked(&mut self, now: Instant) -> Option<u32> {
         self.syn_at.take().map(|at| micros(now.since(at)))

@@ -342,9 +342,14 @@ impl Tcb {
         self.path_mss
     }
 
+    /// What our SYN says of the segments that we take: the path's MSS, or TCP_MAXSEG.
+    pub fn advertised_mss(&self) -> u16 {
+        self.advmss
+    }
+
     /// The MSS that the peer's SYN told.
     pub fn mss_told(&self) -> u16 {
-        self.mss_clamp
+        self.fast.mss_told
     }
 
     /// The SYN went more than once.

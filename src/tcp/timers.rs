@@ -252,7 +252,9 @@ impl Tcb {
         match self.state {
             State::SynReceived if self.passive => return self.on_synack_timer(now, out),
             State::SynSent | State::SynReceived => {
-                if self.syn_expired(now) {
+                let expired = self.syn_expired(now);
+                self.suspect_fast_open(expired, out);
+                if expired {
                     return self.timed_out(out);
                 }
                 self.owes.syn = true;
@@ -266,6 +268,9 @@ impl Tcb {
                 } else {
                     self.data_expired(now)
                 };
+                if !persist {
+                    self.suspect_fast_open(expired, out);
+                }
                 if expired {
                     return self.timed_out(out);
                 }

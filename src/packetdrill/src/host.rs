@@ -5,7 +5,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use utcp_script::machine::{Addresses, Begun, Machine, sysctl};
+use utcp_script::machine::{Addresses, Begun, Machine, opens, sysctl};
 use utcp_script::request::{Reply, Request};
 
 /// The stack's descriptors begin here, far from the process's own.
@@ -88,7 +88,12 @@ impl Outside {
     /// Make a call; waits for its end if it blocks.
     pub fn call(&self, request: Request) -> Reply {
         let mut m = self.lock();
-        if let Request::Socket { .. } = request {
+        if let Request::Socket { .. }
+        | Request::Connect { .. }
+        | Request::Listen { .. }
+        | Request::Send { .. }
+        | Request::SetOpt { .. } = request
+        {
             read_sysctls(&mut m);
         }
         let begun = m.call(request);
@@ -148,6 +153,9 @@ impl Outside {
     /// A packet comes to the host.
     pub fn send(&self, packet: &[u8]) {
         let mut m = self.lock();
+        if opens(packet) {
+            read_sysctls(&mut m);
+        }
         m.inject(packet);
         self.changed.notify_all();
     }

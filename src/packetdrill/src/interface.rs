@@ -355,8 +355,13 @@ unsafe extern "C" fn sendmsg(data: Data, fd: c_int, msg: *const msghdr, flags: c
         return failed(libc::EFAULT);
     }
     // SAFETY: the caller's.
-    let bytes = unsafe { memory::gather(memory::parts(msg)) };
-    transmit(data, fd, bytes, flags, Vec::new())
+    let (bytes, to) = unsafe {
+        (
+            memory::gather(memory::parts(msg)),
+            memory::bytes((*msg).msg_name, (*msg).msg_namelen as usize),
+        )
+    };
+    transmit(data, fd, bytes, flags, to)
 }
 
 extern "C" fn fcntl(data: Data, fd: c_int, cmd: c_int, arg: c_long) -> c_int {

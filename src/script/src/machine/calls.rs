@@ -142,6 +142,15 @@ impl Machine {
 
     fn perform(&mut self, request: &Request, p: &mut Progress) -> Result<Reply> {
         let zero = Reply::value(0);
+        if let Request::Connect { fd, .. }
+        | Request::Listen { fd, .. }
+        | Request::Send { fd, .. }
+        | Request::SetOpt { fd, .. } = request
+            && let Some(&Descriptor::Socket { id, .. }) = self.descriptors.get(fd)
+        {
+            let sysctl = self.sysctl;
+            let _ = self.with(|h| h.follow_settings(id, &sysctl));
+        }
         match request {
             Request::Socket {
                 domain,

@@ -67,6 +67,18 @@ fn complete_checksum(packet: &mut [u8], hdr: &VnetHdr) {
     }
 }
 
+/// Whether a packet is (or contains) a SYN without an ACK.
+pub fn opens(packet: &[u8]) -> bool {
+    let headers = match packet.first() {
+        Some(b) if b >> 4 == 4 => usize::from(b & 15) * 4,
+        _ => 40,
+    };
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    let flags = packet.get(headers + 13);
+    flags.is_some_and(|f| f & (SYN | ACK) == SYN)
+}
+
 /// What a descriptor stands for.
 enum Descriptor {
     Socket {
@@ -185,9 +197,21 @@ impl Machine {
 
     /// A packet comes.
     pub fn inject(&mut self, packet: &[u8]) {
+        if opens(packet) {
+            let sysctl = self.sysctl;
+            let ids: Vec<SockId> = self.sockets().collect();
+            self.with(|h| h.listeners_follow(ids.into_iter(), &sysctl));
+        }
         self.wire.inward.push_back(packet.to_vec());
         self.with(|h| h.receive(usize::MAX));
         self.unblock();
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = SockId> {
+        self.descriptors.values().filter_map(|d| match d {
+            Descriptor::Socket { id, .. } => Some(*id),
+            Descriptor::Epoll(_) => None,
+        })
     }
 
     /// The next packet that left: when, and its bytes.

@@ -92,6 +92,9 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
             }
             None => one(&mut s.tcp_fastopen, value),
         },
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec" => {
+            one(&mut s.tcp_fastopen_blackhole_timeout_sec, value)
+        }
         "net.ipv4.tcp_fastopen_key" => {
             s.tcp_fastopen_key = utcp_stack::tcp::parse_key(value);
             Ok(())
@@ -136,6 +139,7 @@ pub const NAMES: &[&str] = &[
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_fastopen",
     "net.ipv4.tcp_fastopen_key",
+    "net.ipv4.tcp_fastopen_blackhole_timeout_sec",
     "net.ipv4.tcp_ecn",
     "net.ipv4.tcp_ecn_fallback",
     "net.ipv4.tcp_frto",

@@ -1,0 +1,181 @@
+//! What keeps TCP Fast Open from doing harm.
+//!
+//! Clients: where something on the way swallows what Fast Open sends, it pauses for all
+//! destinations, twice as long each time (`tcp_fastopen_blackhole_timeout_sec`).
+//!
+//! Servers: a connection ahead of its handshake that a RST ends after accept may have been opened
+//! with somebody else's address. It goes on counting against its listener's TCP_FASTOPEN for a
+//! minute, so that no more of them can be opened in that time.
+
+use super::{Host, Shared, SockId};
+use crate::tcp::Verdict;
+use crate::time::{Duration, Instant};
+
+/// How long a reset connection counts.
+const MINUTE: Duration = Duration::from_secs(60);
+/// As many are remembered, of all listeners; one more takes the place of the oldest.
+const RESETS: usize = 4096;
+/// The pause is doubled so often at most.
+const DOUBLINGS: u32 = 6;
+
+/// Fast Open pauses, or has paused.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Pause {
+    since: Instant,
+    /// How often in a row it was swallowed.
+    times: u32,
+    /// The setting, when it was looked at last: a change of it begins anew (Linux: any writing).
+    setting: u32,
+}
+
+/// One connection that was reset.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Reset {
+    /// Its listener; none: the place is free.
+    listener: SockId,
+    until: Instant,
+}
+
+/// Connections that were reset in the last minute, of all listeners. In a ring: they end in the
+/// order in which they began.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Resets {
+    ring: [Reset; RESETS],
+    /// Where the next is put.
+    next: u32,
+    /// How many there are.
+    count: u32,
+}
+
+impl Resets {
+    /// Those of `listener`.
+    pub(super) fn count(&self, listener: SockId) -> u32 {
+        if self.count == 0 || listener == SockId::default() {
+            return 0;
+        }
+        let its = self.ring.iter().filter(|r| r.listener == listener);
+        its.count() as u32
+    }
+
+    /// One more; gives the listener whose oldest one is forgotten for it.
+    fn push(&mut self, listener: SockId, until: Instant) -> SockId {
+        let at = self.next as usize % RESETS;
+        let forgotten = core::mem::replace(&mut self.ring[at], Reset { listener, until });
+        self.next = (at as u32 + 1) % RESETS as u32;
+        self.count += u32::from(forgotten.listener == SockId::default());
+        forgotten.listener
+    }
+
+    /// Forget the oldest one of `listener` if its time is over.
+    fn expire(&mut self, listener: SockId, now: Instant) -> bool {
+        if self.count == 0 {
+            return false;
+        }
+        let (young, old) = self.ring.split_at_mut(self.next as usize % RESETS);
+        let mut by_age = old.iter_mut().chain(young);
+        let Some(oldest) = by_age.find(|r| r.listener == listener) else {
+            return false;
+        };
+        if oldest.until > now {
+            return false;
+        }
+        *oldest = Reset::default();
+        self.count -= 1;
+        true
+    }
+
+    /// The listeners that exist, after a death: how many there are is counted anew.
+    pub(super) fn recount(&mut self) {
+        let used = |r: &&Reset| r.listener != SockId::default();
+        self.count = self.ring.iter().filter(used).count() as u32;
+        self.next %= RESETS as u32;
+    }
+}
+
+impl Shared {
+    /// Whether Fast Open pauses now, and whether it has paused before (Linux:
+    /// `tcp_fastopen_active_should_disable`). `setting`: for how many seconds it does.
+    pub(super) fn fast_open_pauses(&mut self, setting: u32, now: Instant) -> (bool, bool) {
+        let pause = &mut self.fast_pause;
+        if pause.setting != setting {
+            (pause.setting, pause.times) = (setting, 0);
+        }
+        if setting == 0 || pause.times == 0 {
+            return (false, false);
+        }
+        let doubled = 1u64 << (pause.times - 1).min(DOUBLINGS);
+        let end = pause.since + Duration::from_secs(u64::from(setting) * doubled);
+        (now < end, true)
+    }
+
+    /// It was swallowed (Linux: `tcp_fastopen_active_disable`).
+    fn pause_fast_open(&mut self, setting: u32, now: Instant) {
+        if setting == 0 {
+            return;
+        }
+        self.fast_open_pauses(setting, now);
+        self.fast_pause.since = now;
+        self.fast_pause.times = self.fast_pause.times.saturating_add(1);
+        self.counters.fastopen_blackhole += 1;
+    }
+}
+
+impl Host<'_> {
+    /// What the socket's connection sent by Fast Open seems to be swallowed.
+    pub(super) fn fast_open_swallowed(&mut self, index: u32) {
+        let setting = self.sh.sockets[index]
+            .sysctl
+            .tcp_fastopen_blackhole_timeout_sec;
+        self.sh.pause_fast_open(setting, self.now);
+    }
+
+    /// A connection is over: it may tell something of Fast Open on the way.
+    pub(super) fn judge_fast_open(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        match s.tcb.fast_open_verdict() {
+            Verdict::None => {}
+            Verdict::Swallowed => self.fast_open_swallowed(index),
+            Verdict::Works if self.is_local(s.remote.addr) => {}
+            Verdict::Works => self.sh.fast_pause.times = 0,
+        }
+    }
+
+    /// An early connection that the program had accepted was reset: it goes on counting.
+    pub(super) fn fast_reset_counts(&mut self, listener: SockId) {
+        let until = self.now + MINUTE;
+        let forgotten = self.sh.fast_resets.push(listener, until);
+        self.count_fast(listener, 1);
+        self.count_fast(forgotten, -1);
+    }
+
+    /// Whether the listener has room for one more connection ahead of its handshake (Linux:
+    /// `tcp_fastopen_queue_check`).
+    // RFC 7413 S4.2-2
+    pub(super) fn fast_queue_has_room(&mut self, listener: u32) -> bool {
+        let l = &self.sh.sockets[listener];
+        let (most, pending, id) = (l.options.fastopen, l.fast_pending, self.id_of(listener, l));
+        if most == 0 {
+            return false;
+        }
+        if pending < most {
+            return true;
+        }
+        if !self.sh.fast_resets.expire(id, self.now) {
+            self.sh.counters.fastopen_listen_overflow += 1;
+            return false;
+        }
+        self.count_fast(id, -1);
+        true
+    }
+
+    /// So many more count against the listener's TCP_FASTOPEN.
+    pub(super) fn count_fast(&mut self, listener: SockId, more: i32) {
+        if let Ok(l) = self.index_of(listener) {
+            let l = &mut self.sh.sockets[l];
+            l.fast_pending = l.fast_pending.saturating_add_signed(more);
+        }
+    }
+}

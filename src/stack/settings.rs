@@ -1,0 +1,55 @@
+//! Settings that change while there are sockets.
+//!
+//! Linux looks at most of the host's settings when it needs them, whatever they were when the socket
+//! was made. A socket here has a copy; the calls that open connections renew it, and so does whoever
+//! knows the settings when a SYN comes.
+
+use super::{Host, Result, SockId};
+use crate::tcp::{State, Sysctl};
+use std::sync::OnceLock;
+
+/// Who knows the settings of the moment when a SYN comes.
+static FOR_SYN: OnceLock<fn(&mut Sysctl)> = OnceLock::new();
+
+/// Whenever a SYN comes to a listener in this process, `ask` may change what it was told of the
+/// settings. It is called under the stack's lock.
+pub fn ask_for_syns(ask: fn(&mut Sysctl)) {
+    let _ = FOR_SYN.set(ask);
+}
+
+impl Host<'_> {
+    /// The host's settings are `now`: they count for what the socket does next. Those that Linux
+    /// copies when a socket is made stay as they are.
+    pub fn follow_settings(&mut self, id: SockId, now: &Sysctl) -> Result<()> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        if s.open && s.tcb.state != State::Closed {
+            return Ok(());
+        }
+        let made = s.sysctl;
+        s.sysctl = Sysctl {
+            tcp_congestion_control: made.tcp_congestion_control,
+            tcp_reordering: made.tcp_reordering,
+            tcp_rto_min_ms: made.tcp_rto_min_ms,
+            tcp_rto_max_ms: made.tcp_rto_max_ms,
+            ..*now
+        };
+        Ok(())
+    }
+
+    /// The same for all listeners among `ids`.
+    pub fn listeners_follow(&mut self, ids: impl Iterator<Item = SockId>, now: &Sysctl) {
+        for id in ids {
+            if self.socket(id).is_ok_and(|s| s.listening) {
+                let _ = self.follow_settings(id, now);
+            }
+        }
+    }
+
+    /// A SYN comes to the listener.
+    pub(super) fn renew_settings(&mut self, listener: u32) {
+        if let Some(ask) = FOR_SYN.get() {
+            ask(&mut self.sh.sockets[listener].sysctl);
+        }
+    }
+}
