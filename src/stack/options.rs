@@ -105,11 +105,17 @@ impl Host<'_> {
             Opt::Priority => o.priority = value as u32,
             Opt::Mark => o.mark = value as u32,
             Opt::RcvLowat => {
-                o.rcvlowat = if value < 0 {
-                    i32::MAX as u32
-                } else {
-                    (value as u32).max(1)
+                // Linux: `tcp_set_rcvlowat`. What can't be held is not waited for; what can is given
+                // a buffer and a window for it.
+                let most = match o.rcvbuf_locked {
+                    true => o.rcvbuf / 2,
+                    false => s.sysctl.tcp_rmem[2] / 2,
                 };
+                let mark = u32::try_from(value).unwrap_or(u32::MAX).min(most);
+                o.rcvlowat = mark.max(1);
+                if !o.rcvbuf_locked {
+                    o.rcvbuf = o.rcvbuf.max(s.tcb.hold_at_least(mark));
+                }
             }
             Opt::SndBuf | Opt::SndBufForce => {
                 let most = if opt == Opt::SndBuf {
@@ -285,6 +291,7 @@ impl Host<'_> {
             Opt::Mark => o.mark.into(),
             Opt::RcvLowat => o.rcvlowat.max(1).into(),
             Opt::SndBuf | Opt::SndBufForce => o.sndbuf.into(),
+            Opt::RcvBuf | Opt::RcvBufForce if s.open => s.tcb.rcv_buf().into(),
             Opt::RcvBuf | Opt::RcvBufForce => o.rcvbuf.into(),
             Opt::RcvTimeo => o.rcvtimeo as i64,
             Opt::SndTimeo => o.sndtimeo as i64,

@@ -110,6 +110,7 @@ impl Tcb {
         if start.gt(before) {
             let pieces = (end - start).div_ceil(u32::from(self.delack.rcv_mss).max(1));
             self.rcv_ooopack = self.rcv_ooopack.wrapping_add(pieces);
+            self.measure_rcv_mss(seg);
         }
         self.note_overlap(start, end);
         let next = rx.insert(before, start, start - seg.seq, end - start);

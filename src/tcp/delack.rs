@@ -143,7 +143,7 @@ impl Tcb {
     }
 
     /// Estimate the peer's MSS (Linux: `tcp_measure_rcv_mss`).
-    fn measure_rcv_mss(&mut self, seg: &Segment) {
+    pub(super) fn measure_rcv_mss(&mut self, seg: &Segment) {
         let previous = self.delack.last_seg;
         self.delack.last_seg = 0;
         let len = seg.len;

@@ -5,7 +5,7 @@
 //! first window is a multiple of the MSS, it opens by two MSS for each full segment, and its
 //! right edge never moves left.
 
-use super::{SeqNum, Tcb};
+use super::{SeqNum, State, Tcb};
 use crate::time::Instant;
 
 /// The largest shift (RFC 7323, section 2.3).
@@ -106,8 +106,13 @@ impl Tcb {
         win_from_space(self.rcv_buf, self.scaling_ratio)
     }
 
+    /// What the program has not read takes room, and what waits behind a gap (of which the blocks
+    /// that we would report are known here).
     fn free_space(&self) -> u32 {
-        self.full_space().saturating_sub(self.unread())
+        let blocks = self.rcv_sack.iter().take(self.rcv_sack_len.into());
+        let waits: u32 = blocks.map(|b| b.1 - b.0).sum();
+        let full = self.full_space();
+        full.saturating_sub(self.unread()).saturating_sub(waits)
     }
 
     /// The window we would advertise now, were it not for the promise made (Linux:
@@ -155,14 +160,12 @@ impl Tcb {
             // RFC 7323 S2.4-2, S2.4-3
             window = align(current, self.rcv_wscale);
         }
-        // RFC 7323 S2.3-8
-        window = window.min(65_535 << self.rcv_wscale);
-        debug_assert!(
-            window >= current || current > 65_535 << self.rcv_wscale,
-            "the right edge moved left"
-        );
+        debug_assert!(window >= current, "the right edge moved left");
+        // As in Linux this may be more than the field holds: what is told then stays the same while
+        // data comes.
         self.rcv_wnd = window;
         self.rcv_wup = self.rcv_nxt;
+        // RFC 7323 S2.3-8
         (window >> self.rcv_wscale).min(65_535) as u16
     }
 
@@ -223,10 +226,14 @@ impl Tcb {
     /// A segment of `len` bytes came in order: the window may open further (Linux:
     /// `tcp_grow_window`).
     pub(super) fn grow_window(&mut self, len: u32) {
+        self.grow_window_within(len, self.free_space());
+    }
+
+    fn grow_window_within(&mut self, len: u32, free: u32) {
         if len < 128 {
             return;
         }
-        let most = self.window_clamp.min(self.free_space());
+        let most = self.window_clamp.min(free);
         let room = most.saturating_sub(self.rcv_ssthresh);
         if room > 0 {
             let by = (2 * u32::from(self.advmss)).max(len.saturating_mul(2));
@@ -245,7 +252,7 @@ impl Tcb {
             return;
         }
         self.scaling_ratio = ratio;
-        let clamp = self.full_space().min(65_535 << self.rcv_wscale).max(1152);
+        let clamp = self.full_space().max(1152);
         self.window_clamp = clamp;
         self.rcv_ssthresh = self.rcv_ssthresh.max(self.rcv_wnd.min(clamp));
         self.drs.space = self.drs.space.min(clamp);
@@ -260,7 +267,8 @@ impl Tcb {
             false => self.drs.ahead.max(end),
         };
         if self.sack_ok {
-            self.grow_window(len);
+            // Linux does so before the segment takes its room.
+            self.grow_window_within(len, self.free_space().saturating_add(len));
         }
         self.grow_rcv_buf(self.drs.space);
     }
@@ -339,6 +347,23 @@ impl Tcb {
             self.window_clamp =
                 win_from_space(buf, self.scaling_ratio).min(65_535 << self.rcv_wscale);
         }
+    }
+
+    /// The program waits for `mark` bytes (SO_RCVLOWAT): a buffer, and a window, that hold them. The
+    /// size of that buffer.
+    pub fn hold_at_least(&mut self, mark: u32) -> u32 {
+        let ratio = match self.state {
+            State::Closed => DEFAULT_RATIO,
+            _ => self.scaling_ratio,
+        };
+        let buf = u32::try_from(space_from_win(mark.into(), ratio)).unwrap_or(u32::MAX);
+        if self.state != State::Closed && buf > self.rcv_buf {
+            self.rcv_buf = buf;
+            if self.window_clamp < mark {
+                self.set_window_clamp(mark);
+            }
+        }
+        buf
     }
 
     /// What the program read in a round trip (TCP_INFO's `rcv_space`).

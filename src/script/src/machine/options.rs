@@ -38,6 +38,7 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_TCP, TCP_FASTOPEN_NO_COOKIE) => Opt::FastOpenNoCookie,
         (libc::SOL_TCP, libc::TCP_QUICKACK) => Opt::QuickAck,
         (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => Opt::UserTimeout,
+        (libc::SOL_TCP, libc::TCP_WINDOW_CLAMP) => Opt::WindowClamp,
         (libc::SOL_TCP, libc::TCP_NOTSENT_LOWAT) => Opt::NotSentLowat,
         (libc::SOL_TCP, libc::TCP_INQ) => Opt::Inq,
         (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => Opt::ZeroCopy,
