@@ -62,6 +62,16 @@ fn fast_open() {
 }
 
 #[test]
+fn error_queue_in_epoll() {
+    check("error_queue_in_epoll", "shim_errqueue");
+}
+
+#[test]
+fn priority() {
+    check("priority", "facts_priority");
+}
+
+#[test]
 fn splice() {
     check("splice", "shim_splice");
 }

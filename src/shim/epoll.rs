@@ -3,6 +3,7 @@
 
 use crate::blocked::{self, Ended};
 use crate::dispatch::CANCELLED;
+use crate::errepoll;
 use crate::errno::Result;
 use crate::fars;
 use crate::fdtable::{self, Entry};
@@ -48,6 +49,14 @@ pub fn wait(
 ) -> Result<c_int> {
     let end = timeout.map_or(Instant::NEVER, |t| sys::now() + t);
     loop {
+        // Before what is there is looked at: what comes from now on ends the wait.
+        let came = errepoll::is_used().then(|| rt.enter().sh.notices_came);
+        if came.is_some() {
+            let ready = take(rt, set, events, most)?;
+            if ready > 0 {
+                return Ok(ready);
+            }
+        }
         let mut fds = [pollfd {
             fd: set,
             events: libc::POLLIN,
@@ -60,8 +69,10 @@ pub fn wait(
             sigmask: mask,
             restartable: false,
         };
-        let ended = blocked::block(rt, None, wait, |_, fds| {
-            fds.first().filter(|f| f.revents != 0).map(|_| ())
+        let ended = blocked::block(rt, None, wait, |host, fds| {
+            let noticed = came.is_some_and(|came| host.sh.notices_came != came);
+            let ready = fds.first().is_some_and(|f| f.revents != 0);
+            (ready || noticed).then_some(())
         });
         match ended {
             Ended::Woken(Woken::Ready(())) => {}
@@ -70,7 +81,7 @@ pub fn wait(
             Ended::Cancelled => return Err(CANCELLED),
         }
         // Another thread may have been faster, or it was an edge that has gone.
-        match take(set, events, most)? {
+        match take(rt, set, events, most)? {
             0 if sys::now() < end => {}
             n => return Ok(n),
         }
@@ -78,7 +89,16 @@ pub fn wait(
 }
 
 /// epoll_wait without waiting.
-fn take(set: c_int, events: *mut epoll_event, most: c_int) -> Result<c_int> {
+fn take(rt: &Runtime, set: c_int, events: *mut epoll_event, most: c_int) -> Result<c_int> {
+    if !errepoll::is_used() {
+        return ask(set, events, most);
+    }
+    let noticed = errepoll::entries(rt, set);
+    let got = ask(set, events, most)?;
+    errepoll::mend(set, &noticed, events, got, most)
+}
+
+fn ask(set: c_int, events: *mut epoll_event, most: c_int) -> Result<c_int> {
     // SAFETY: the kernel checks the program's pointer.
     unsafe {
         syscall(

@@ -29,6 +29,7 @@ mod dispatch;
 mod ends;
 mod entry;
 mod epoll;
+mod errepoll;
 mod errno;
 mod exports;
 mod fars;

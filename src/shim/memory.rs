@@ -105,6 +105,8 @@ unsafe impl Plain for libc::iovec {}
 // SAFETY: numbers.
 unsafe impl Plain for libc::linger {}
 // SAFETY: numbers.
+unsafe impl Plain for libc::epoll_event {}
+// SAFETY: numbers.
 unsafe impl Plain for libc::sockaddr_in {}
 
 /// Read a value.

@@ -67,6 +67,7 @@ fn give(control: &Control, m: &mut msghdr) -> Result<()> {
 
 /// recvmsg(2) with MSG_ERRQUEUE.
 fn recv_notice(s: Sock, msg: *mut msghdr, mut m: msghdr) -> Result<isize> {
+    crate::errepoll::used();
     let mut host = s.enter()?;
     let notice = host.take_notice(s.id).map_err(errno::of)?;
     let notice = notice.ok_or(Errno(libc::EAGAIN))?;

@@ -32,6 +32,7 @@ const TCP_TX_DELAY: c_int = 37;
 const TCP_IS_MPTCP: c_int = 43;
 const TCP_CA_NAME_MAX: usize = 16;
 const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
 
 /// SOL_SOCKET: an int that the stack keeps.
 fn socket_opt(name: c_int) -> Option<Opt> {
@@ -46,6 +47,7 @@ fn socket_opt(name: c_int) -> Option<Opt> {
         libc::SO_SNDBUF => Opt::SndBuf,
         libc::SO_RCVBUF => Opt::RcvBuf,
         libc::SO_ACCEPTCONN => Opt::AcceptConn,
+        libc::SO_PRIORITY => Opt::Priority,
         libc::SO_ZEROCOPY => Opt::ZeroCopy,
         libc::SO_TIMESTAMPING => Opt::Timestamping,
         SO_TIMESTAMPING_NEW => Opt::TimestampingNew,
@@ -303,7 +305,7 @@ fn near(number: libc::c_long, s: Sock, name: c_int, value: usize, len: usize) ->
 
 fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
     if passes_on(name) {
-        // The kernel knows who may set a priority or a mark.
+        // The kernel knows who may set a mark.
         near(
             libc::SYS_setsockopt,
             s,
@@ -312,7 +314,6 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
             given.len as usize,
         )?;
         return match name {
-            libc::SO_PRIORITY => set_opt(s, Opt::Priority, given.int()?.into()),
             libc::SO_MARK => set_opt(s, Opt::Mark, given.int()?.into()),
             libc::SO_MAX_PACING_RATE => {
                 let rate = if given.len as usize == size_of::<u64>() {
@@ -332,7 +333,17 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
         return devices::bind_to_named(s, given);
     }
     let value = given.int()?;
+    if matches!(
+        name,
+        libc::SO_ZEROCOPY | libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW
+    ) {
+        crate::errepoll::used();
+    }
     match name {
+        // Linux: TC_PRIO_INTERACTIVE; what is above is for the privileged.
+        libc::SO_PRIORITY if !(0..=6).contains(&value) && !may_prioritise() => {
+            Err(Errno(libc::EPERM))
+        }
         SO_BINDTOIFINDEX => devices::bind_to(s, value),
         libc::SO_LINGER => {
             let l: linger = given.read()?;
@@ -364,6 +375,12 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
         }
         _ => set_opt(s, socket_opt(name).ok_or(NO_SUCH)?, value.into()),
     }
+}
+
+fn may_prioritise() -> bool {
+    [CAP_NET_ADMIN, CAP_NET_RAW]
+        .into_iter()
+        .any(crate::kernel::has_capability)
 }
 
 fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<()> {

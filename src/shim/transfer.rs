@@ -53,6 +53,7 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
     };
     let sent = partial(ended, data.done());
     if matches!(sent, Ok(n) if n > 0) && (stamped || flags & libc::MSG_ZEROCOPY != 0) {
+        crate::errepoll::used();
         s.enter()?.send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0);
     }
     sent

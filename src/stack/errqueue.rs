@@ -146,8 +146,15 @@ impl Host<'_> {
         } else {
             self.sh.counters.no_buffers += 1;
         }
-        self.sh.sockets[index].errors.came = self.sh.sockets[index].errors.came.wrapping_add(1);
+        let s = &mut self.sh.sockets[index];
+        s.errors.came = s.errors.came.wrapping_add(1);
+        let waits = s.watched.then_some(s.owner.pid);
+        self.sh.notices_came = self.sh.notices_came.wrapping_add(1);
         self.notify(index);
+        // The descriptor shows nothing of it.
+        if let Some(pid) = waits {
+            self.wake_sleeper(pid);
+        }
     }
 
     /// recvmsg(2) with MSG_ERRQUEUE: the oldest notice.

@@ -205,7 +205,10 @@ impl Host<'_> {
             embryonic: true,
             local,
             remote,
-            options: l.options,
+            options: super::SocketOptions {
+                priority: 0,
+                ..l.options
+            },
             tcp_options: l.tcp_options,
             sysctl: l.sysctl,
             tcb,

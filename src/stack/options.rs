@@ -76,6 +76,8 @@ pub enum Opt {
 /// Linux: SOCK_MIN_SNDBUF and SOCK_MIN_RCVBUF.
 const MIN_SNDBUF: i64 = 4608;
 const MIN_RCVBUF: i64 = 2304;
+/// Linux: ip_tos2prio, without the bits that TCP doesn't let through.
+const PRIORITY_BY_TOS: [u32; 8] = [0, 0, 2, 2, 6, 6, 4, 4];
 
 fn within(value: i64, low: i64, high: i64) -> Result<i64> {
     if (low..=high).contains(&value) {
@@ -142,7 +144,15 @@ impl Host<'_> {
             Opt::RcvTimeo => o.rcvtimeo = value as u64,
             Opt::SndTimeo => o.sndtimeo = value as u64,
             Opt::AcceptConn => return Err(Error::NoProtoOpt),
-            Opt::Tos => o.tos = value as u8,
+            Opt::Tos => {
+                // The two bits of ECN are TCP's.
+                let tos = value as u8 & !3;
+                // Linux compares the whole number.
+                if value & !3 != i64::from(o.tos) {
+                    o.priority = PRIORITY_BY_TOS[usize::from(tos >> 2 & 7)];
+                }
+                o.tos = tos;
+            }
             Opt::Ttl => {
                 o.ttl = if value == -1 {
                     0
@@ -156,7 +166,7 @@ impl Host<'_> {
                 o.tclass = if value == -1 {
                     0
                 } else {
-                    within(value, 0, 255)? as u8
+                    within(value, 0, 255)? as u8 & !3
                 }
             }
             Opt::FreeBind => o.freebind = on,

@@ -164,6 +164,8 @@ pub struct Shared {
     pub buffers: Buffers,
     /// Records of what is in flight, of all connections.
     pub sent: [Sent; MAX_SENT],
+    /// Counts what came to error queues.
+    pub notices_came: u32,
     /// Error queues, by socket.
     pub error_queues: [super::errqueue::ErrorQueue; MAX_SOCKETS + 1],
     /// Heads of the connection table's buckets.

@@ -13,6 +13,7 @@ mod memory;
 mod net;
 mod packets;
 mod paths;
+mod priorities;
 mod program;
 mod rules;
 mod sequences;
