@@ -148,6 +148,8 @@ impl World {
             tcp_synack_retries: 60,
             tcp_retries2: 60,
             tcp_orphan_retries: 60,
+            // Bit 5 of `more`: the client opens by Fast Open, with cookies that nobody needs.
+            tcp_fastopen: if more & 0x20 != 0 { 0x207 } else { 1 },
             tcp_congestion_control: Algorithm::numbered(more % 3).unwrap_or_default(),
             ..Sysctl::default()
         };
@@ -163,18 +165,28 @@ impl World {
                 let _ = h.set_option(l, Opt::RcvBuf, 1);
             }
             h.bind(l, at, true).expect("a free port");
+            // Bit 4: and the server wants none of it.
+            let _ = h.set_option(l, Opt::FastOpen, i64::from(more & 0x10 == 0));
             h.listen(l, 3).expect("a bound socket");
             l
         });
         let sysctl = ends[0].rig.sysctl;
+        let mut wrote = 0;
         ends[0].socket = Some(ends[0].rig.with(|h| {
             let c = h
                 .create(Family::V4, Owner::default(), &sysctl)
                 .expect("room");
             let _ = h.set_option(c, Opt::NoDelay, i64::from(more >> 6 & 1));
-            assert_eq!(h.connect(c, at), Err(Error::InProgress));
+            if more & 0x20 == 0 {
+                assert_eq!(h.connect(c, at), Err(Error::InProgress));
+            } else {
+                let len = 700 * u64::from(more >> 2 & 3);
+                let bytes: Vec<u8> = (0..len).map(|i| byte_at(0, i)).collect();
+                wrote = h.connect_fast(c, at, &bytes, false).expect("a SYN") as u64;
+            }
             c
         }));
+        ends[0].wrote = wrote;
         World {
             ends,
             listener,

@@ -9,7 +9,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use utcp_stack::addr::{Addr, Endpoint};
 use utcp_stack::stack::{Family, How, Opt, Owner, RecvFlags, SendFlags, SockId};
-use utcp_stack::tcp::{Flags, Options, Segment, SeqNum, State, Sysctl};
+use utcp_stack::tcp::{Cookie, Flags, Options, Segment, SeqNum, State, Sysctl};
 use utcp_stack::time::Duration;
 use utcp_stack::wire::{self, Packet};
 
@@ -24,6 +24,7 @@ struct Attempt {
     /// From the SYN+ACK.
     ack: u32,
     tsval: u32,
+    cookie: Option<Cookie>,
 }
 
 struct World {
@@ -43,6 +44,9 @@ pub fn run(data: &[u8]) {
         tcp_timestamps: set >> 2 & 1,
         tcp_abort_on_overflow: set >> 3 & 1,
         tcp_max_syn_backlog: [256, 4][usize::from(set >> 4 & 1)],
+        // Fast Open, with cookies or without.
+        tcp_fastopen: [0, 0x202, 2, 0x402][usize::from(set >> 6)],
+        tcp_fastopen_key: [Some([9; 16]), None],
         ..Sysctl::default()
     };
     let mut world = World {
@@ -75,6 +79,9 @@ impl World {
             let _ = h.set_option(l, Opt::ReusePort, i64::from(set >> 7));
             let _ = h.set_option(l, Opt::DeferAccept, i64::from(set >> 4 & 7));
             let _ = h.bind(l, Endpoint::new(Addr::ANY6, PORT), true);
+            if sysctl.tcp_fastopen != 0 {
+                let _ = h.set_option(l, Opt::FastOpen, i64::from(set & 3));
+            }
             let _ = h.listen(l, i32::from(set & 15));
             Some(l)
         });
@@ -92,6 +99,11 @@ impl World {
                 let attempt = self.attempts.entry((dst, segment.dst_port)).or_default();
                 attempt.ack = segment.seq.0.wrapping_add(1);
                 attempt.tsval = segment.options.timestamps.map_or(0, |t| t.0);
+                attempt.cookie = segment.options.fastopen.or(attempt.cookie);
+                // Of the SYN's data, what was taken.
+                if segment.ack.0 != 0 {
+                    attempt.seq = segment.ack.0;
+                }
             }
         }
         let most = self.backlog + 1;
@@ -100,6 +112,8 @@ impl World {
                 if s.state() == State::Listen {
                     assert!(s.accept_len <= most, "{} to be accepted", s.accept_len);
                     assert!(s.syn_len <= most, "{} half open", s.syn_len);
+                    // Who had room then keeps it if TCP_FASTOPEN becomes less.
+                    assert!(s.fast_pending <= 15, "{} early", s.fast_pending);
                 }
             }
         });
@@ -170,6 +184,8 @@ impl World {
                 wscale: (set & 8 != 0).then_some(7),
                 sack_permitted: set & 16 != 0,
                 timestamps: (set & 32 != 0).then_some((self.rig.now.millis() as u32, 0)),
+                // The cookie that it was given, or none yet.
+                fastopen: (set & 64 != 0).then(|| attempt.cookie.unwrap_or_default()),
                 ..Options::default()
             },
             ..Segment::default()

@@ -179,3 +179,39 @@ impl Host<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(n: u32) -> SockId {
+        SockId {
+            index: n,
+            generation: 1,
+        }
+    }
+
+    #[test]
+    fn resets_are_bounded_and_end_in_order() {
+        let mut resets = Resets {
+            ring: [Reset::default(); RESETS],
+            next: 0,
+            count: 0,
+        };
+        let at = |n: u32| Instant(u64::from(n) + 1);
+        for n in 0..RESETS as u32 {
+            assert_eq!(resets.push(listener(n % 2 + 1), at(n)), SockId::default());
+        }
+        assert_eq!(resets.count(listener(1)), RESETS as u32 / 2);
+        // The oldest one makes room.
+        assert_eq!(resets.push(listener(3), at(9999)), listener(1));
+        assert_eq!(resets.count(listener(1)), RESETS as u32 / 2 - 1);
+        assert!(!resets.expire(listener(1), at(1)), "its oldest is of 2 now");
+        assert!(resets.expire(listener(1), at(2)));
+        assert!(!resets.expire(listener(1), at(3)));
+        assert!(resets.expire(listener(2), at(1)));
+        assert!(!resets.expire(listener(4), at(99_999)));
+        resets.recount();
+        assert_eq!(resets.count as usize, RESETS - 2);
+    }
+}

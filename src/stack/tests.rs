@@ -3,6 +3,7 @@
 mod attacks;
 mod devices;
 mod errors;
+mod fastopen;
 mod floods;
 mod fragments;
 mod icmp;

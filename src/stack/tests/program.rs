@@ -183,11 +183,16 @@ impl Program {
                 let _ = h.bind(id, at, true);
             }
             (State::Closed, 30..50) => {
+                if self.rng.chance(50) {
+                    let _ = h.set_option(id, Opt::FastOpen, 3);
+                }
                 let _ = h.listen(id, self.rng.below(6) as i32);
             }
             (State::Closed, _) => {
                 let to = self.place(false);
-                if h.connect(id, to) == Err(Error::InProgress) {
+                if self.socks[which].wrote == 0 && self.rng.chance(30) {
+                    self.connect_fast(h, which, to);
+                } else if h.connect(id, to) == Err(Error::InProgress) {
                     self.renew(which);
                 }
             }
@@ -196,7 +201,9 @@ impl Program {
                     self.add(child);
                 }
             }
-            (State::SynSent | State::SynReceived, _) => {
+            (State::SynSent | State::SynReceived, _)
+                if !h.socket(id).is_ok_and(Socket::is_early) =>
+            {
                 let _ = h.connect_result(id);
             }
             (_, 12..50) => self.write(h, which),
@@ -262,7 +269,12 @@ impl Program {
 
     fn open(&mut self, h: &mut Host<'_>) {
         let family = [Family::V4, Family::V6][self.rng.below(2)];
-        let Ok(id) = h.create(family, self.owner, &Sysctl::default()) else {
+        // Fast Open for clients and listeners, both without cookies.
+        let settings = Sysctl {
+            tcp_fastopen: 0x207,
+            ..Sysctl::default()
+        };
+        let Ok(id) = h.create(family, self.owner, &settings) else {
             return;
         };
         if self.rng.chance(70) {
@@ -316,7 +328,8 @@ impl Program {
             (Opt::UserTimeout, n % 3 * 10_000),
             (Opt::V6Only, n % 2),
             (Opt::MaxSeg, 88 + n % 3000),
-        ][self.rng.below(12)];
+            (Opt::FastOpen, n % 4),
+        ][self.rng.below(13)];
         let _ = h.set_option(id, opt, value);
     }
 
@@ -345,6 +358,20 @@ impl Program {
             if self.rng.chance(20) {
                 h.free_waiter(core::mem::take(&mut self.waiter));
             }
+        }
+    }
+
+    /// The stream begins on the SYN.
+    fn connect_fast(&mut self, h: &mut Host<'_>, which: usize, to: Endpoint) {
+        let len = [0, 10, 3000][self.rng.below(3)];
+        let s = &mut self.socks[which];
+        let data = &mut self.buffer[..len];
+        fill(s.stream, 0, data);
+        if let Ok(n) = h.connect_fast(s.id, to, data, false) {
+            s.wrote = n as u64;
+            (s.reader, s.urgent, s.over) = (Reader::default(), false, false);
+            let mut ledger = self.ledger.borrow_mut();
+            ledger.insert(s.stream, (s.wrote, false));
         }
     }
 
