@@ -268,6 +268,29 @@ fn ping() {
     harness::check("ping", &Scenario::two_hosts(steps));
 }
 
+/// Echoes that come and go in fragments, and how many datagrams of a burst are answered
+/// (`icmp_ratelimit`).
+#[test]
+fn large_pings_and_the_limit_of_icmp() {
+    let ping = |size: u32, address: &str| {
+        Step::shell(&format!(
+            "ping -n -q -c 3 -i 0.2 -W 2 -s {size} {address} | grep -o '[0-9]* received'"
+        ))
+        .at_peer()
+    };
+    let steps = [
+        Step::c("hosts_icmp").background_once("ready"),
+        ping(8_000, TESTED),
+        ping(8_000, TESTED6),
+        ping(40_000, TESTED),
+        Step::c("hosts_icmp").args(TESTED).at_peer(),
+    ];
+    harness::check(
+        "large_pings_and_the_limit_of_icmp",
+        &Scenario::two_hosts(steps),
+    );
+}
+
 /// MSS 1460 at MTU 1500.
 // RFC 9293 MUST-67
 // RFC 1122 S3.3.3-2

@@ -246,6 +246,45 @@ fn the_device_is_impaired_both_ways() {
     assert!(stack.count("out", "lost") > 0 && stack.count("in", "lost") == 0);
 }
 
+/// Packets that are too large vanish, and nobody says so (RFC 4821): with `tcp_mtu_probing` = 1 that
+/// is found out after some retransmissions, with 2 segments begin small and probes find the size.
+// RFC 4821 S7.7-1, S7.6.2-1
+#[test]
+fn a_black_hole_is_found_out_by_probing() {
+    if netns::ran_elsewhere("a_black_hole_is_found_out_by_probing") {
+        return;
+    }
+    let here = Namespace::new();
+    let transfer = program("impair_transfer");
+    // The stack makes the device that has the kernel's address.
+    let stack = Stack::new(&here, "hole");
+    let mut first = stack.start(&format!("-- {} echo 20 50", program("impair_times")));
+    first.line();
+    let _held = stack.hold();
+    stack.text("impair", "--out --mtu 1200 --black-hole --on tun");
+    let mut again = Vec::new();
+    for (probing, port) in [(1, "9011"), (2, "9012")] {
+        let path = "/proc/sys/net/ipv4/tcp_mtu_probing";
+        here.enter(|| std::fs::write(path, format!("{probing}")).expect(path));
+        let mut server = here.enter(|| {
+            let mut c = Command::new(build::c("impair_transfer"));
+            c.args(["server", PEER, port, "300000"])
+                .stdout(Stdio::piped());
+            let mut child = c.spawn().expect("the server");
+            let out = BufReader::new(child.stdout.take().expect("a pipe"));
+            Running { child, out }
+        });
+        assert_eq!(server.line(), "ready");
+        let before = stack.count("out", "too_big");
+        let got = stack.text("run", &format!("-- {transfer} client {PEER} {port} 300000"));
+        again.push(sent_again(&got));
+        server.finish();
+        assert!(stack.count("out", "too_big") > before);
+    }
+    // The whole first window, and again and again; a probe or two.
+    assert!(again[0] >= 10 && again[1] <= 8, "{again:?}");
+}
+
 /// Each packet of a capture: its bytes, and its comment.
 fn packets(path: &Path) -> Vec<(Vec<u8>, String)> {
     let file = std::fs::File::open(path).expect("the capture");

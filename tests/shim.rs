@@ -42,6 +42,11 @@ fn stdio_fortified() {
 }
 
 #[test]
+fn congestion() {
+    check("congestion", "shim_congestion");
+}
+
+#[test]
 fn reuseport() {
     check("reuseport", "shim_reuseport");
 }

@@ -452,6 +452,13 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
         memory::read_bytes(given.at.cast(), &mut text[..n])?;
         let name = text.split(|b| *b == 0).next().unwrap_or_default();
         let algorithm = Algorithm::named(name).ok_or(Errno(libc::ENOENT))?;
+        // What is set already may be set again by anybody.
+        if get_opt(s, Opt::Congestion)? != algorithm as i32
+            && !crate::sysctl::allows_congestion_control(algorithm.name())
+            && !crate::kernel::has_capability(CAP_NET_ADMIN)
+        {
+            return Err(Errno(libc::EPERM));
+        }
         return set_opt(s, Opt::Congestion, algorithm as i64);
     }
     if name == TCP_FASTOPEN_KEY {

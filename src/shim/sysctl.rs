@@ -80,6 +80,22 @@ fn numbers(path: &CStr, out: &mut [u64]) -> usize {
     count
 }
 
+/// Whether every program may choose this algorithm: `tcp_allowed_congestion_control` names it, or
+/// can't be read.
+pub fn allows_congestion_control(name: &str) -> bool {
+    let path = c"/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+    let Ok(fd) = sys::io::open(path, libc::O_RDONLY) else {
+        return true;
+    };
+    let mut bytes = [0u8; 256];
+    let Ok(len) = sys::io::read(fd.raw(), &mut bytes) else {
+        return true;
+    };
+    let text = bytes.get(..len).unwrap_or_default();
+    text.split(u8::is_ascii_whitespace)
+        .any(|word| word == name.as_bytes())
+}
+
 /// The first word of a file.
 fn word(path: &CStr, take: impl FnOnce(&[u8])) {
     let Ok(fd) = sys::io::open(path, libc::O_RDONLY) else {

@@ -104,8 +104,15 @@ fn bbr_keeps_the_queue_short() {
     let smoothed = |algorithm| {
         let mut sim = Sim::new(1, link);
         sim.flow(algorithm, Duration::ZERO);
-        sim.run(Duration::from_secs(15));
-        sim.info(0).rtt_us
+        // Looked at often: in the 200 ms of BBR's PROBE_RTT the queue is short whatever else it does.
+        let mut seen: Vec<u32> = (50..150)
+            .map(|tenth| {
+                sim.run(Duration::from_millis(100 * tenth));
+                sim.info(0).rtt_us
+            })
+            .collect();
+        seen.sort_unstable();
+        seen[seen.len() / 2]
     };
     let (bbr, reno) = (smoothed(Algorithm::Bbr), smoothed(Algorithm::NewReno));
     assert!(bbr < 100_000 && reno > 150_000, "{bbr} {reno}");
