@@ -39,7 +39,7 @@ const ROWS: [Row; 18] = [
     row("delay=10ms reorder=2%,4ms"),
     row("delay=10ms duplicate=2% corrupt=0.5%"),
     row("delay=20ms rate=20mbit queue=50"),
-    row("delay=5ms outage=300ms/1s"),
+    row("delay=10ms rate=50mbit queue=100 outage=200ms/1s"),
     row("delay=5ms mtu=1300"),
     Row {
         probing: true,
