@@ -18,6 +18,23 @@ static void setting(const char *value)
     close(fd);
 }
 
+/* A counter of /proc/net/netstat. */
+static long counter(const char *name)
+{
+    static char names[8192], values[8192];
+    long found = -1;
+    FILE *f = fopen("/proc/net/netstat", "r");
+    if (f && fgets(names, sizeof names, f) && fgets(values, sizeof values, f)) {
+        char *n, *v, *inside = NULL, *other = NULL;
+        n = strtok_r(names, " \n", &inside);
+        v = strtok_r(values, " \n", &other);
+        for (; n && v; n = strtok_r(NULL, " \n", &inside), v = strtok_r(NULL, " \n", &other))
+            if (!strcmp(n, name)) found = atol(v);
+    }
+    if (f) fclose(f);
+    return found;
+}
+
 static int on_syn(int fd)
 {
     return !!(info_of(fd).tcpi_options & SYN_DATA);
@@ -159,6 +176,13 @@ int main(void)
     MUST(set_int(c, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1));
     R(connect(c, SA(a), sizeof a));
     R(connect(c, SA(a), sizeof a));
+    int ep = MUST(epoll_create1(0));
+    struct epoll_event e = { .events = EPOLLIN | EPOLLOUT };
+    MUST(epoll_ctl(ep, EPOLL_CTL_ADD, c, &e));
+    int ready = epoll_wait(ep, &e, 1, 0);
+    say("put off: epoll %d, %#x", ready, ready > 0 ? e.events : 0);
+    close(ep);
+    R(read(c, &e, sizeof e));
     R(writev(c, iov, 3));
     fcntl(c, F_SETFL, 0);
     served("fifth", l, c);
@@ -171,5 +195,6 @@ int main(void)
     errors();
     options();
     close(l);
+    say("taken from SYNs: %ld, of ours %ld, refused %ld", counter("TCPFastOpenPassive"), counter("TCPFastOpenActive"), counter("TCPFastOpenActiveFail"));
     return 0;
 }

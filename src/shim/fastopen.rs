@@ -61,7 +61,7 @@ fn begin(
     to: impl FnOnce(&Host<'_>) -> Result<Endpoint>,
 ) -> Result<isize> {
     // What can't be read doesn't keep the SYN from being sent (Linux: `tcp_send_syn_data`).
-    let readable = data.look(Access::Read).is_ok();
+    let readable = data.look(Access::Read).is_ok() && !data.is_bad();
     {
         let mut host = s.enter()?;
         if host.socket(s.id).is_ok_and(|socket| socket.connecting) {
@@ -90,7 +90,7 @@ fn begin(
         let to = may.and_then(|()| to(&host))?;
         let socket = host.socket(s.id).map_err(errno::of)?;
         let nonblock = socket.nonblock || flags & libc::MSG_DONTWAIT != 0;
-        let begun = host.connect_fast(s.id, to, &first, !nonblock);
+        let begun = host.connect_fast_or_ask(s.id, to, readable.then_some(&first[..]), !nonblock);
         ends::lower(&mut host, s.fd, s.id);
         let taken = begun.map_err(errno::of)?;
         let socket = host.socket(s.id).map_err(errno::of)?;

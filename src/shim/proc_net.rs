@@ -1,5 +1,6 @@
 //! /proc/net/tcp and tcp6 as a program under the library sees them: the stack's sockets in the
-//! kernel's format, so that an unmodified `netstat -nap` or `lsof` shows them with their owners.
+//! kernel's format, so that an unmodified `netstat -nap` or `lsof` shows them with their owners; and
+//! /proc/net/netstat with the stack's counters, for `nstat`.
 
 use crate::errno::Result;
 use crate::tcp_info::state_number;
@@ -11,8 +12,17 @@ use utcp_stack::stack::{Family, Row};
 use utcp_stack::sys::{self, Fd, memory};
 use utcp_stack::tcp::{State, TimerName};
 
-/// Which of the two files `path` is, if it is one.
-pub fn which(path: &CStr) -> Option<Family> {
+/// A file that shows the stack's instead of the kernel's.
+#[derive(Clone, Copy)]
+pub enum File {
+    /// /proc/net/tcp or tcp6.
+    Sockets(Family),
+    /// /proc/net/netstat.
+    Counters,
+}
+
+/// Which of the files `path` is, if it is one.
+pub fn which(path: &CStr) -> Option<File> {
     let rest = path.to_bytes().strip_prefix(b"/proc/")?;
     let rest = match rest.strip_prefix(b"net/") {
         Some(rest) => rest,
@@ -28,14 +38,56 @@ pub fn which(path: &CStr) -> Option<Family> {
         }
     };
     match rest {
-        b"tcp" => Some(Family::V4),
-        b"tcp6" => Some(Family::V6),
+        b"tcp" => Some(File::Sockets(Family::V4)),
+        b"tcp6" => Some(File::Sockets(Family::V6)),
+        b"netstat" => Some(File::Counters),
         _ => None,
     }
 }
 
+/// The kernel's counters, with the stack's in the place of TCP's.
+fn counters(runtime: &Runtime) -> Result<String> {
+    let fd = sys::io::open(c"/proc/thread-self/net/netstat", libc::O_RDONLY)?;
+    let (mut kernels, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        match sys::io::read(fd.raw(), &mut part)? {
+            0 => break,
+            n => kernels.extend_from_slice(part.get(..n).unwrap_or_default()),
+        }
+    }
+    // Copied first: nothing is allocated under the lock.
+    let counters = runtime.enter().sh.counters;
+    Ok(counters.netstat(&String::from_utf8_lossy(&kernels)))
+}
+
 /// The file's content now, in a descriptor to read it from. `cloexec` as in open's flags.
-pub fn open(runtime: &Runtime, family: Family, cloexec: bool) -> Result<Fd> {
+pub fn open(runtime: &Runtime, file: File, cloexec: bool) -> Result<Fd> {
+    let (name, text) = match file {
+        File::Sockets(family) => ("/proc/net/tcp", sockets(runtime, family)),
+        File::Counters => ("/proc/net/netstat", counters(runtime)?),
+    };
+    let fd = memory::memfd_create(name)?;
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        let n = sys::io::write(fd.raw(), left)?;
+        left = left.get(n..).unwrap_or_default();
+    }
+    // SAFETY: no pointers.
+    unsafe { sys::syscall(libc::SYS_lseek, [fd.raw() as usize, 0, 0, 0, 0, 0]) }?;
+    if !cloexec {
+        // SAFETY: no pointers.
+        unsafe {
+            sys::syscall(
+                libc::SYS_fcntl,
+                [fd.raw() as usize, libc::F_SETFD as usize, 0, 0, 0, 0],
+            )
+        }?;
+    }
+    Ok(fd)
+}
+
+/// The table of sockets.
+fn sockets(runtime: &Runtime, family: Family) -> String {
     // Rows are collected first: nothing is formatted or allocated under the lock.
     let mut rows: Vec<Row> = Vec::new();
     loop {
@@ -71,24 +123,7 @@ pub fn open(runtime: &Runtime, family: Family, cloexec: bool) -> Result<Fd> {
     for (n, row) in rows.iter().filter(|r| r.family == family).enumerate() {
         line(&mut text, n, row);
     }
-    let fd = memory::memfd_create("/proc/net/tcp")?;
-    let mut left = text.as_bytes();
-    while !left.is_empty() {
-        let n = sys::io::write(fd.raw(), left)?;
-        left = left.get(n..).unwrap_or_default();
-    }
-    // SAFETY: no pointers.
-    unsafe { sys::syscall(libc::SYS_lseek, [fd.raw() as usize, 0, 0, 0, 0, 0]) }?;
-    if !cloexec {
-        // SAFETY: no pointers.
-        unsafe {
-            sys::syscall(
-                libc::SYS_fcntl,
-                [fd.raw() as usize, libc::F_SETFD as usize, 0, 0, 0, 0],
-            )
-        }?;
-    }
-    Ok(fd)
+    text
 }
 
 /// An address as the kernel prints it: words in the machine's byte order.

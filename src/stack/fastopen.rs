@@ -221,10 +221,27 @@ impl Host<'_> {
         data: &[u8],
         waits: bool,
     ) -> Result<usize> {
+        self.connect_fast_or_ask(id, to, Some(data), waits)
+    }
+
+    /// The same where the data can't be read, if there is none here: the SYN asks for a cookie, though
+    /// one is known.
+    pub fn connect_fast_or_ask(
+        &mut self,
+        id: SockId,
+        to: Endpoint,
+        data: Option<&[u8]>,
+        waits: bool,
+    ) -> Result<usize> {
         self.may_connect_fast(id)?;
         let index = self.index_of(id)?;
         self.sh.sockets[index].deferred = None;
-        let syn = self.sh.fast_syn_to(to.addr, self.now, index);
+        let mut syn = self.sh.fast_syn_to(to.addr, self.now, index);
+        if let (None, Some(cookie)) = (data, &mut syn.option) {
+            cookie.len = 0;
+        }
+        syn.carries &= data.is_some();
+        let data = data.unwrap_or_default();
         self.connect_with(id, to, |host, index| {
             let s = &mut host.sh.sockets[index];
             let known = syn.mss.unwrap_or(u16::MAX);

@@ -27,6 +27,7 @@ pub mod buffers;
 mod calls;
 mod check;
 mod cookies;
+mod counters;
 pub mod devices;
 mod error;
 mod errqueue;

@@ -2,6 +2,8 @@
 
 use core::cell::Cell;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +33,36 @@ pub struct Outside {
     woken: AtomicBool,
     /// The thread that makes time pass.
     main: libc::pthread_t,
+    /// What the commands of scripts see of the counters.
+    netstat: Option<Netstat>,
+}
+
+/// A file with the stack's /proc/net/netstat, for `nstat` in commands, which looks where
+/// PROC_NET_NETSTAT says.
+struct Netstat {
+    file: std::fs::File,
+    kernels: String,
+}
+
+impl Netstat {
+    fn new() -> Option<Netstat> {
+        let kernels = std::fs::read_to_string("/proc/self/net/netstat").ok()?;
+        // SAFETY: a C string; the descriptor is ours.
+        let file = unsafe {
+            let fd = libc::memfd_create(c"netstat".as_ptr(), 0);
+            (fd >= 0).then(|| std::fs::File::from_raw_fd(fd))?
+        };
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        // SAFETY: packetdrill has no other thread yet.
+        unsafe { std::env::set_var("PROC_NET_NETSTAT", path) };
+        Some(Netstat { file, kernels })
+    }
+
+    fn show(&self, m: &Machine) {
+        let text = m.netstat(&self.kernels);
+        let _ = self.file.write_all_at(text.as_bytes(), 0);
+        let _ = self.file.set_len(text.len() as u64);
+    }
 }
 
 /// One of `flags`: `name=value`.
@@ -71,6 +103,7 @@ impl Outside {
             machine: Mutex::new(machine),
             changed: Condvar::new(),
             woken: AtomicBool::new(false),
+            netstat: Netstat::new(),
             // SAFETY: a call without arguments.
             main: unsafe { libc::pthread_self() },
         }
@@ -157,6 +190,9 @@ impl Outside {
             read_sysctls(&mut m);
         }
         m.inject(packet);
+        if let Some(netstat) = &self.netstat {
+            netstat.show(&m);
+        }
         self.changed.notify_all();
     }
 

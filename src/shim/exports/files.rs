@@ -1,11 +1,11 @@
-//! /proc/net/tcp and tcp6, by whatever function they are opened.
+//! /proc/net/tcp, tcp6 and netstat, by whatever function they are opened.
 
 use super::alias;
 use crate::{fdtable, observe, proc_net, process, real, sysctl};
 use core::ffi::{CStr, c_char, c_int};
 use libc::{FILE, mode_t};
 
-/// The stack's table of sockets instead of the kernel's, if `path` names that and this program
+/// The stack's table of sockets or counters instead of the kernel's, if `path` names that and this program
 /// uses a stack, or could.
 fn table(path: *const c_char, flags: c_int) -> Option<c_int> {
     if path.is_null() || observe::active() {
@@ -17,9 +17,9 @@ fn table(path: *const c_char, flags: c_int) -> Option<c_int> {
         sysctl::opened_to_write(path);
         return None;
     }
-    let family = proc_net::which(path)?;
+    let file = proc_net::which(path)?;
     let rt = process::running()?;
-    let fd = proc_net::open(rt, family, flags & libc::O_CLOEXEC != 0).ok()?;
+    let fd = proc_net::open(rt, file, flags & libc::O_CLOEXEC != 0).ok()?;
     Some(fdtable::set_other(fd.into_raw()))
 }
 

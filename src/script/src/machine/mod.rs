@@ -207,6 +207,12 @@ impl Machine {
         self.unblock();
     }
 
+    /// The kernel's /proc/net/netstat with this host's counters in it.
+    pub fn netstat(&self, kernels: &str) -> String {
+        let counters = self.arena.lock().counters;
+        counters.netstat(kernels)
+    }
+
     fn sockets(&self) -> impl Iterator<Item = SockId> {
         self.descriptors.values().filter_map(|d| match d {
             Descriptor::Socket { id, .. } => Some(*id),
