@@ -110,7 +110,7 @@ impl Tcb {
     /// that we would report are known here).
     fn free_space(&self) -> u32 {
         let blocks = self.rcv_sack.iter().take(self.rcv_sack_len.into());
-        let waits: u32 = blocks.map(|b| b.1 - b.0).sum();
+        let waits = blocks.fold(0u32, |sum, b| sum.saturating_add(b.1 - b.0));
         let full = self.full_space();
         full.saturating_sub(self.unread()).saturating_sub(waits)
     }
