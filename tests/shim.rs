@@ -72,6 +72,11 @@ fn error_queue_in_epoll() {
 }
 
 #[test]
+fn timestamps() {
+    check("timestamps", "facts_timestamps");
+}
+
+#[test]
 fn priority() {
     check("priority", "facts_priority");
 }

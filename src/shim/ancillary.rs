@@ -1,9 +1,15 @@
 //! Control messages of recvmsg(2), as bytes.
 
 use core::ffi::c_int;
-use utcp_stack::stack::{Family, Notice, NoticeKind, stamping};
+use utcp_stack::stack::{Asked, Family, Notice, NoticeKind, SocketOptions, stamping};
 use utcp_stack::time::Duration;
 
+/// Linux's numbers that the libc crate lacks.
+pub const SO_TIMESTAMP_NEW: c_int = 63;
+/// See above.
+pub const SO_TIMESTAMPNS_NEW: c_int = 64;
+/// See above.
+pub const SO_TIMESTAMPING_NEW: c_int = 65;
 /// SO_EE_ORIGIN_TIMESTAMPING and SO_EE_ORIGIN_ZEROCOPY.
 const ORIGIN_TIMESTAMPING: u8 = 4;
 const ORIGIN_ZEROCOPY: u8 = 5;
@@ -13,6 +19,14 @@ const COPIED: u8 = 1;
 const CM_INQ: c_int = 36;
 
 const HEADER: usize = size_of::<libc::cmsghdr>();
+
+/// A `timeval` or `timespec`.
+fn pair(seconds: u64, rest: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&seconds.to_ne_bytes());
+    bytes[8..].copy_from_slice(&u64::from(rest).to_ne_bytes());
+    bytes
+}
 
 /// What goes to `msg_control`.
 pub struct Control {
@@ -59,6 +73,33 @@ impl Control {
         self.len += len.next_multiple_of(8).min(left);
     }
 
+    /// `struct scm_timestamping`, of which there is the first.
+    fn put_times(&mut self, kind: c_int, at: Duration) {
+        let mut times = [0; 48];
+        times[..16].copy_from_slice(&pair(at.as_secs(), at.subsec_nanos()));
+        self.put(libc::SOL_SOCKET, kind, &times);
+    }
+
+    /// When what was received came, as the program asked to be told.
+    pub fn put_arrival(&mut self, o: &SocketOptions, at: Duration) {
+        let by_number = |old, new| if o.timestamping_new { new } else { old };
+        let level = libc::SOL_SOCKET;
+        match o.timestamp {
+            Asked::No => {}
+            Asked::Micros => {
+                let kind = by_number(libc::SO_TIMESTAMP, SO_TIMESTAMP_NEW);
+                self.put(level, kind, &pair(at.as_secs(), at.subsec_micros()));
+            }
+            Asked::Nanos => {
+                let kind = by_number(libc::SO_TIMESTAMPNS, SO_TIMESTAMPNS_NEW);
+                self.put(level, kind, &pair(at.as_secs(), at.subsec_nanos()));
+            }
+        }
+        if o.stamps_received() {
+            self.put_times(by_number(libc::SO_TIMESTAMPING, SO_TIMESTAMPING_NEW), at);
+        }
+    }
+
     /// TCP_CM_INQ.
     pub fn put_inq(&mut self, inq: u32) {
         self.put(libc::SOL_TCP, CM_INQ, &inq.to_ne_bytes());
@@ -76,10 +117,7 @@ impl Control {
     ) {
         let stamped = n.kind != NoticeKind::ZeroCopy;
         if stamped && asked & stamping::SOFTWARE != 0 {
-            let mut times = [0; 48];
-            times[..8].copy_from_slice(&at.as_secs().to_ne_bytes());
-            times[8..16].copy_from_slice(&u64::from(at.subsec_nanos()).to_ne_bytes());
-            self.put(libc::SOL_SOCKET, kind, &times);
+            self.put_times(kind, at);
         }
         let info = match n.kind {
             NoticeKind::ZeroCopy => n.low,

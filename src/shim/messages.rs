@@ -1,6 +1,6 @@
 //! sendmsg, recvmsg and their plurals.
 
-use crate::ancillary::{Control, without_packet};
+use crate::ancillary::{Control, SO_TIMESTAMPING_NEW, without_packet};
 use crate::dispatch::Sock;
 use crate::errno::{self, Result};
 use crate::fastopen;
@@ -10,19 +10,57 @@ use crate::transfer;
 use crate::vectors::Buffers;
 use core::ffi::{c_int, c_uint};
 use libc::{mmsghdr, msghdr, timespec};
+use utcp_stack::stack::{Host, stamping};
 use utcp_stack::sys::{self, Errno};
 use utcp_stack::time::{Duration, Instant};
 
 /// Linux's bound of sendmmsg and recvmmsg.
 const MOST: c_uint = 1024;
 
-/// sendmsg(2). Addresses are TCP's to ignore; so are control messages, none of which means
-/// anything here.
+/// sendmsg(2). Addresses are TCP's to ignore; so are control messages but SO_TIMESTAMPING's.
 pub fn send(s: Sock, msg: *const msghdr, flags: c_int) -> Result<isize> {
     let m: msghdr = memory::read(msg)?;
     // SAFETY: the program says so.
     let data = unsafe { Buffers::many(m.msg_iov, m.msg_iovlen, libc::EMSGSIZE) }?;
+    let stamps = stamps_asked(&m)?;
+    if stamps.is_some() && flags & libc::MSG_FASTOPEN == 0 {
+        return transfer::send_stamped(s, data, flags, stamps);
+    }
     fastopen::send(s, data, flags, m.msg_name.cast(), m.msg_namelen)
+}
+
+/// The timestamps that a call asks for in place of its socket's (Linux: __sock_cmsg_send).
+fn stamps_asked(m: &msghdr) -> Result<Option<u32>> {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    /// More than all that could be said takes.
+    const MOST: usize = 512;
+    let mut bytes = [0; MOST];
+    let len = m.msg_controllen.min(MOST);
+    if m.msg_control.is_null() || len < HEADER {
+        return Ok(None);
+    }
+    memory::read_bytes(m.msg_control.cast::<u8>(), &mut bytes[..len])?;
+    let invalid = Errno(libc::EINVAL);
+    let mut left = bytes.get(..len).unwrap_or_default();
+    let mut stamps = None;
+    while let Some((header, _)) = left.split_first_chunk::<HEADER>() {
+        let (size, rest) = header.split_first_chunk::<8>().ok_or(invalid)?;
+        let size = usize::from_ne_bytes(*size);
+        let (level, kind) = rest.split_first_chunk::<4>().ok_or(invalid)?;
+        let kind = kind.first_chunk::<4>().ok_or(invalid)?;
+        let (level, kind) = (c_int::from_ne_bytes(*level), c_int::from_ne_bytes(*kind));
+        let data = left.get(HEADER..size).ok_or(invalid)?;
+        if level == libc::SOL_SOCKET && matches!(kind, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW)
+        {
+            let flags = u32::from_ne_bytes(<[u8; 4]>::try_from(data).map_err(|_| invalid)?);
+            if flags & !stamping::PER_CALL != 0 {
+                return Err(invalid);
+            }
+            stamps = Some(flags);
+        }
+        left = left.get(size.next_multiple_of(8)..).unwrap_or_default();
+    }
+    Ok(stamps)
 }
 
 /// recvmsg(2).
@@ -38,6 +76,9 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
     m.msg_namelen = 0;
     m.msg_flags = flags & libc::MSG_CMSG_CLOEXEC;
     let mut control = Control::new(m.msg_controllen);
+    if beside.stamped && got > 0 {
+        put_arrival(s, &mut control)?;
+    }
     // (Closed by another thread meanwhile, nothing is left.)
     if beside.inq {
         control.put_inq(s.enter().map_or(0, |host| host.inq(s.id).unwrap_or(0)));
@@ -51,6 +92,25 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
     }
     memory::write(msg, m)?;
     Ok(got)
+}
+
+/// When what was read came.
+fn put_arrival(s: Sock, control: &mut Control) -> Result<()> {
+    let host = s.enter()?;
+    let options = host.socket(s.id).map_err(errno::of)?.options;
+    let Some(at) = host.read_at(s.id) else {
+        return Ok(());
+    };
+    let at = wall_clock(&host, at);
+    drop(host);
+    control.put_arrival(&options, at);
+    Ok(())
+}
+
+/// The stack's time, since 1970.
+fn wall_clock(host: &Host<'_>, at: Instant) -> Duration {
+    let ago = sys::now().since(host.sh.pace.real(at));
+    sys::wall_clock().saturating_sub(ago)
 }
 
 /// Write control messages to where the program wants them.
@@ -75,14 +135,13 @@ fn recv_notice(s: Sock, msg: *mut msghdr, mut m: msghdr) -> Result<isize> {
     let socket = host.socket(s.id).map_err(errno::of)?;
     let (family, asked) = (socket.family, socket.options.timestamping);
     let kind = if socket.options.timestamping_new {
-        crate::sockopt::SO_TIMESTAMPING_NEW
+        SO_TIMESTAMPING_NEW
     } else {
         libc::SO_TIMESTAMPING
     };
-    let ago = sys::now().since(host.sh.pace.real(notice.at));
+    let at = wall_clock(&host, notice.at);
     drop(host);
     let mut control = Control::new(m.msg_controllen);
-    let at = sys::wall_clock().saturating_sub(ago);
     control.put_notice(&notice, family, asked, kind, at);
     m.msg_namelen = 0;
     m.msg_flags = libc::MSG_ERRQUEUE;

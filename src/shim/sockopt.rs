@@ -4,6 +4,7 @@
 //! that change nothing here (SO_TIMESTAMP, SO_INCOMING_CPU ...) are kept by the kernel, with the
 //! near end. What nobody knows answers as a kernel without that option does.
 
+use crate::ancillary::{SO_TIMESTAMP_NEW, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS_NEW};
 use crate::devices;
 use crate::dispatch::Sock;
 use crate::ends;
@@ -21,8 +22,6 @@ const NO_SUCH: Errno = Errno(libc::ENOPROTOOPT);
 const INVALID: Errno = Errno(libc::EINVAL);
 
 // Linux's numbers that the libc crate lacks.
-/// Linux's number that the libc crate lacks.
-pub const SO_TIMESTAMPING_NEW: c_int = 65;
 const SO_BINDTOIFINDEX: c_int = 62;
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
@@ -49,6 +48,10 @@ fn socket_opt(name: c_int) -> Option<Opt> {
         libc::SO_ACCEPTCONN => Opt::AcceptConn,
         libc::SO_PRIORITY => Opt::Priority,
         libc::SO_ZEROCOPY => Opt::ZeroCopy,
+        libc::SO_TIMESTAMP => Opt::Timestamp,
+        libc::SO_TIMESTAMPNS => Opt::TimestampNs,
+        SO_TIMESTAMP_NEW => Opt::TimestampNew,
+        SO_TIMESTAMPNS_NEW => Opt::TimestampNsNew,
         libc::SO_TIMESTAMPING => Opt::Timestamping,
         SO_TIMESTAMPING_NEW => Opt::TimestampingNew,
         _ => return None,

@@ -9,25 +9,31 @@ use crate::vectors::Buffers;
 use crate::{ends, errno, kernel};
 use core::ffi::c_int;
 use std::io::IoSliceMut;
-use utcp_stack::stack::{Error, Host, RecvFlags, SendFlags, SockId};
+use utcp_stack::stack::{Asked, Error, Host, RecvFlags, SendFlags, SockId};
 use utcp_stack::sys::Errno;
 use utcp_stack::tcp::State;
 
 /// send(2) and everything like it.
 pub fn send(s: Sock, data: Buffers, flags: c_int) -> Result<isize> {
-    let sent = send_quietly(s, data, flags);
+    send_stamped(s, data, flags, None)
+}
+
+/// The same, with the timestamps that this call asks for in place of the socket's.
+pub fn send_stamped(s: Sock, data: Buffers, flags: c_int, stamps: Option<u32>) -> Result<isize> {
+    let sent = send_quietly(s, data, flags, stamps);
     if sent == Err(Errno(libc::EPIPE)) && flags & libc::MSG_NOSIGNAL == 0 {
         kernel::raise(libc::SIGPIPE);
     }
     sent
 }
 
-fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
+fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -> Result<isize> {
     data.look(Access::Read)?;
     let stack_flags = SendFlags {
         oob: flags & libc::MSG_OOB != 0,
         more: flags & libc::MSG_MORE != 0,
         eor: flags & libc::MSG_EOR != 0,
+        stamps,
     };
     let mut attempt = |host: &mut Host<'_>| send_some(host, s, &mut data, stack_flags);
     let (limit, nonblock, stamped, first) = {
@@ -40,7 +46,7 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
             }
             Ok(socket) => {
                 let o = &socket.options;
-                let stamped = o.timestamping != 0;
+                let stamped = o.timestamping != 0 || stamps.is_some();
                 (o.sndtimeo, socket.nonblock, stamped, first)
             }
             Err(_) => (0, true, false, first),
@@ -54,7 +60,8 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int) -> Result<isize> {
     let sent = partial(ended, data.done());
     if matches!(sent, Ok(n) if n > 0) && (stamped || flags & libc::MSG_ZEROCOPY != 0) {
         crate::errepoll::used();
-        s.enter()?.send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0);
+        s.enter()?
+            .send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0, stamps);
     }
     sent
 }
@@ -119,6 +126,8 @@ pub struct Beside {
     pub urgent: bool,
     /// The program wants to know how much is left (TCP_INQ).
     pub inq: bool,
+    /// And when it came.
+    pub stamped: bool,
 }
 
 /// recv(2) and everything like it.
@@ -146,6 +155,7 @@ pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, Beside)> 
         let socket = host.socket(s.id).map_err(errno::of)?;
         let (limit, nonblock) = (socket.options.rcvtimeo, socket.nonblock);
         beside.inq = socket.options.inq;
+        beside.stamped = socket.options.timestamp != Asked::No || socket.options.stamps_received();
         let total = call.out.total();
         // sock_rcvlowat.
         call.target = if flags & libc::MSG_WAITALL != 0 {

@@ -28,6 +28,8 @@ pub struct SendFlags {
     pub more: bool,
     /// MSG_EOR: what is written later goes into segments of its own.
     pub eor: bool,
+    /// The timestamps that this call asks for, in place of the socket's (SO_TIMESTAMPING's bits).
+    pub stamps: Option<u32>,
 }
 
 /// Flags of recv(2) that reach the stack.
@@ -519,7 +521,7 @@ impl Host<'_> {
             self.sh.sockets[index].tx = tx;
         }
         if !short && total > 0 {
-            self.stamp_last(index);
+            self.stamp_last(index, flags.stamps);
         }
         self.output(index);
         self.deliver_looped();
@@ -577,6 +579,9 @@ impl Host<'_> {
             offset += n;
             left -= n;
             done += n;
+        }
+        if done > 0 {
+            self.remember_arrival(index, skip as usize + flags.peek_offset + done);
         }
         if !flags.peek && done > 0 {
             let mut queue = queue;

@@ -17,6 +17,8 @@ const STAMPS: usize = 32;
 pub mod stamping {
     /// A timestamp when the device has it.
     pub const TX_SOFTWARE: u32 = 1 << 1;
+    /// A timestamp of what is received.
+    pub const RX_SOFTWARE: u32 = 1 << 3;
     /// Timestamps by software are reported.
     pub const SOFTWARE: u32 = 1 << 4;
     /// Notices bear the offset of the byte in the stream.
@@ -31,8 +33,12 @@ pub mod stamping {
     pub const OPT_STATS: u32 = 1 << 12;
     /// Offsets count from what was written, not from what was acknowledged, when it was set.
     pub const OPT_ID_TCP: u32 = 1 << 16;
+    /// Those of what is received are reported to who asked for them, only.
+    pub const OPT_RX_FILTER: u32 = 1 << 17;
     /// All that Linux 6.18 knows.
     pub const MASK: u32 = (1 << 19) - 1;
+    /// Those that one call may ask for by itself; devices' own stamps never come.
+    pub const PER_CALL: u32 = RECORD | 1 | 1 << 18;
     /// Those that ask for a timestamp of something sent.
     pub const RECORD: u32 = TX_SOFTWARE | TX_SCHED | TX_ACK;
 }
@@ -71,6 +77,8 @@ pub struct Notice {
 #[repr(C)]
 struct Stamp {
     at: SeqNum,
+    /// SO_TIMESTAMPING's bits that ask for it.
+    asked: u16,
     sent: bool,
 }
 
@@ -79,6 +87,8 @@ struct Stamp {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ErrorQueue {
+    /// Of what was received: see `arrivals.rs`.
+    pub(super) read_at: Instant,
     notices: [Notice; NOTICES],
     stamps: [Stamp; STAMPS],
 }
@@ -109,8 +119,9 @@ impl Waiting {
 }
 
 impl Socket {
-    fn asks_for_stamps(&self) -> bool {
-        self.options.timestamping & stamping::RECORD != 0
+    /// The timestamps of what is sent that a call with `stamps` asks for.
+    fn stamps_asked(&self, stamps: Option<u32>) -> u16 {
+        (stamps.unwrap_or(self.options.timestamping) & stamping::RECORD) as u16
     }
 }
 
@@ -174,17 +185,17 @@ impl Host<'_> {
 
     /// A call to send is over, with some bytes sent: number it if it had MSG_ZEROCOPY, and see to
     /// it that its last byte is stamped, also if it ended short.
-    pub fn send_ended(&mut self, id: SockId, zerocopy: bool) {
+    pub fn send_ended(&mut self, id: SockId, zerocopy: bool, stamps: Option<u32>) {
         let Ok(index) = self.index_of(id) else { return };
         let s = &self.sh.sockets[index];
         let numbered = zerocopy && s.options.zerocopy;
-        let stamped = s.asks_for_stamps();
+        let stamped = s.stamps_asked(stamps) != 0;
         if !numbered && !stamped {
             return;
         }
         self.touch(index);
         if stamped && self.sh.sockets[index].tcb.unsent() > 0 {
-            self.stamp_last(index);
+            self.stamp_last(index, stamps);
         }
         if numbered {
             let w = &mut self.sh.sockets[index].errors;
@@ -195,9 +206,10 @@ impl Host<'_> {
     }
 
     /// The last byte written is to have a timestamp, if the program asked for any.
-    pub(super) fn stamp_last(&mut self, index: u32) {
+    pub(super) fn stamp_last(&mut self, index: u32, stamps: Option<u32>) {
         let s = &mut self.sh.sockets[index];
-        if !s.asks_for_stamps() {
+        let asked = s.stamps_asked(stamps);
+        if asked == 0 {
             return;
         }
         let Some(q) = self.sh.error_queues.get_mut(index as usize) else {
@@ -215,10 +227,15 @@ impl Host<'_> {
             && at - old.at < tail
         {
             old.at = at;
+            old.asked |= asked;
         } else if usize::from(w.stamps) < STAMPS
             && let Some(free) = q.stamps.get_mut(place(w.stamps))
         {
-            *free = Stamp { at, sent: false };
+            *free = Stamp {
+                at,
+                asked,
+                sent: false,
+            };
             w.stamps += 1;
         }
     }
@@ -226,7 +243,7 @@ impl Host<'_> {
     /// `len` bytes from `seq` on go out for the first time.
     pub(super) fn stamps_sent(&mut self, index: u32, seq: SeqNum, len: u32) {
         let s = &self.sh.sockets[index];
-        let (w, asked) = (s.errors, s.options.timestamping);
+        let w = s.errors;
         for n in 0..w.stamps {
             let place = (usize::from(w.stamp_head) + usize::from(n)) % STAMPS;
             let queue = self.sh.error_queues.get_mut(index as usize);
@@ -237,6 +254,7 @@ impl Host<'_> {
                 continue;
             }
             stamp.sent = true;
+            let asked = u32::from(stamp.asked);
             let key = stamp.at.0.wrapping_sub(w.key_base.0);
             if asked & stamping::TX_SCHED != 0 {
                 self.add_notice(index, NoticeKind::Scheduled, key);
@@ -256,13 +274,14 @@ impl Host<'_> {
             let place = usize::from(w.stamp_head) % STAMPS;
             let queue = self.sh.error_queues.get(index as usize);
             let stamp = queue.and_then(|q| q.stamps.get(place));
-            let Some(at) = stamp.map(|s| s.at).filter(|at| w.stamps > 0 && at.lt(una)) else {
+            let Some(&Stamp { at, asked, .. }) = stamp.filter(|s| w.stamps > 0 && s.at.lt(una))
+            else {
                 return;
             };
             w.stamp_head = ((place + 1) % STAMPS) as u8;
             w.stamps -= 1;
             let key = at.0.wrapping_sub(w.key_base.0);
-            if s.options.timestamping & stamping::TX_ACK != 0 {
+            if u32::from(asked) & stamping::TX_ACK != 0 {
                 self.add_notice(index, NoticeKind::Acked, key);
             }
         }

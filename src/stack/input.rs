@@ -1,5 +1,6 @@
 //! Packets in: from the device or the loopback to the connection, listener or RST they get.
 
+use super::arrivals::Arrivals;
 use super::buffers::{BufId, LARGE, SMALL};
 use super::impair::attention;
 use super::queue::{Pools, Queue, pools};
@@ -7,6 +8,7 @@ use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
 use crate::link::VnetHdr;
 use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
+use crate::time::Instant;
 use crate::trace::Direction;
 use crate::wire::{self, IcmpError, Malformed, Packet};
 
@@ -309,6 +311,7 @@ impl Host<'_> {
             chunks,
             buffers,
             sent,
+            arrivals,
             ..
         } = &mut *self.sh;
         let s = &mut sockets[index];
@@ -319,6 +322,7 @@ impl Host<'_> {
             (&mut s.rx, &mut s.ooo, &mut s.ooo_recent),
             payload,
             pools,
+            (arrivals, self.now),
         );
         let outcome = s.tcb.on_segment(self.now, seg, &mut receiver, sent);
         if let Some(reset) = outcome.reset {
@@ -339,12 +343,13 @@ impl Host<'_> {
             sockets,
             chunks,
             buffers,
+            arrivals,
             ..
         } = &mut *self.sh;
         let s = &mut sockets[index];
         let pools = Pools { chunks, buffers };
         let queues = (&mut s.rx, &mut s.ooo, &mut s.ooo_recent);
-        let mut receiver = Receiver::of(&s.tcb, queues, payload, pools);
+        let mut receiver = Receiver::of(&s.tcb, queues, payload, pools, (arrivals, self.now));
         s.tcb.accept_fast(self.now, syn, &mut receiver);
     }
 
@@ -423,6 +428,9 @@ struct Receiver<'a, 'p> {
     /// The segment's payload, its pieces labelled with their sequence numbers.
     payload: &'p mut Queue,
     pools: Pools<'a>,
+    /// When it came, to be noted.
+    arrivals: &'a mut Arrivals,
+    now: Instant,
 }
 
 impl<'a, 'p> Receiver<'a, 'p> {
@@ -431,6 +439,7 @@ impl<'a, 'p> Receiver<'a, 'p> {
         (rx, ooo, recent): (&'a mut Queue, &'a mut Queue, &'a mut u32),
         payload: &'p mut Queue,
         pools: Pools<'a>,
+        (arrivals, now): (&'a mut Arrivals, Instant),
     ) -> Receiver<'a, 'p> {
         // Each piece may hold a buffer (Linux counts `truesize`). Segments of full size never come
         // to this: the window is smaller.
@@ -442,6 +451,8 @@ impl<'a, 'p> Receiver<'a, 'p> {
             recent,
             payload,
             pools,
+            arrivals,
+            now,
         }
     }
 }
@@ -459,6 +470,7 @@ impl Receiver<'_, '_> {
         if chunk.seq.gt(nxt) || self.ooo.head != 0 {
             let kept = self.ooo.insert_sorted(p, c);
             if kept != 0 {
+                self.arrivals.note(kept, self.now);
                 *self.recent = p.chunks[kept].seq.0;
             }
             return self.drain(nxt);
@@ -466,6 +478,7 @@ impl Receiver<'_, '_> {
         // The common case: the next bytes, and nothing waits for them.
         trim_front(chunk, nxt);
         self.rx.push_received(p, c);
+        self.arrivals.note(self.rx.tail, self.now);
         end
     }
 
@@ -480,7 +493,9 @@ impl Receiver<'_, '_> {
                 continue;
             }
             trim_front(&mut p.chunks[i], nxt);
+            let came = self.arrivals.of(i);
             self.rx.push_received(p, i);
+            self.arrivals.note(self.rx.tail, came);
             nxt = end;
         }
         nxt

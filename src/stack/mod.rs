@@ -13,7 +13,7 @@
 //! | `devices.rs` | the devices, and who is bound to one |
 //! | `input.rs`, `output.rs` | packets in, segments out, the loopback |
 //! | `impair.rs`, `held.rs` | modelled links, and what is under way on them; captures |
-//! | `queue.rs`, `buffers.rs` | payload |
+//! | `queue.rs`, `buffers.rs`, `arrivals.rs` | payload, and when it came |
 //! | `ready.rs`, `readiness.rs`, `wait.rs` | what poll would say, who waits for it |
 //! | `timers.rs` | deadlines |
 //! | `tally.rs` | how many live on without a program; when they are too many |
@@ -23,6 +23,7 @@
 //! | `table.rs` | what `ss` and /proc/net/tcp show |
 #![deny(unsafe_code)]
 
+mod arrivals;
 pub mod buffers;
 mod calls;
 mod check;
@@ -60,6 +61,7 @@ pub mod wait;
 #[cfg(test)]
 mod tests;
 
+pub use arrivals::Asked;
 pub use calls::{How, RecvFlags, SendFlags};
 pub use error::{Error, Result};
 pub use errqueue::{Notice, NoticeKind, stamping};

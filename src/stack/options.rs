@@ -1,6 +1,6 @@
 //! Socket options, by meaning; the shim knows their numbers.
 
-use super::{Error, Host, Result, SockId, stamping};
+use super::{Asked, Error, Host, Result, SockId, stamping};
 use crate::tcp::congestion::Algorithm;
 use crate::tcp::{Info, State, TcpError};
 use crate::time::Instant;
@@ -64,6 +64,11 @@ pub enum Opt {
     /// SO_TIMESTAMPING's flags.
     Timestamping,
     TimestampingNew,
+    /// SO_TIMESTAMP and SO_TIMESTAMPNS; the same with Linux's new numbers.
+    Timestamp,
+    TimestampNs,
+    TimestampNew,
+    TimestampNsNew,
     ThinLinear,
     /// 0 only where there is no connection.
     WindowClamp,
@@ -96,6 +101,7 @@ impl Host<'_> {
         let on = value != 0;
         let o = &mut s.options;
         let t = &mut s.tcp_options;
+        let mut stamps = false;
         match opt {
             Opt::ReuseAddr => o.reuseaddr = on,
             Opt::ReusePort => o.reuseport = on,
@@ -250,6 +256,7 @@ impl Host<'_> {
                     return Err(Error::Invalid);
                 }
                 o.timestamping = flags;
+                stamps = has(stamping::RX_SOFTWARE);
                 o.timestamping_new = opt == Opt::TimestampingNew;
                 if asked {
                     let written = if has(stamping::OPT_ID_TCP) {
@@ -260,6 +267,17 @@ impl Host<'_> {
                     s.errors.key_base = s.tcb.snd_una() + written;
                 }
             }
+            Opt::Timestamp | Opt::TimestampNs | Opt::TimestampNew | Opt::TimestampNsNew => {
+                o.timestamp = match opt {
+                    _ if !on => Asked::No,
+                    Opt::Timestamp | Opt::TimestampNew => Asked::Micros,
+                    _ => Asked::Nanos,
+                };
+                if on {
+                    o.timestamping_new = matches!(opt, Opt::TimestampNew | Opt::TimestampNsNew);
+                }
+                stamps = on;
+            }
             Opt::Congestion => {
                 let chosen = u8::try_from(value).ok().and_then(Algorithm::numbered);
                 t.congestion = Some(chosen.ok_or(Error::Invalid)?);
@@ -268,6 +286,7 @@ impl Host<'_> {
                 t.max_pacing_rate = u64::try_from(value).unwrap_or(0);
             }
         }
+        self.sh.arrivals.wanted |= stamps;
         let s = &mut self.sh.sockets[index];
         if s.open {
             s.tcb.options = s.tcp_options;
@@ -341,6 +360,11 @@ impl Host<'_> {
             Opt::Timestamping => o.timestamping.into(),
             Opt::TimestampingNew if o.timestamping_new => o.timestamping.into(),
             Opt::TimestampingNew => 0,
+            Opt::Timestamp => (o.timestamp == Asked::Micros && !o.timestamping_new).into(),
+            Opt::TimestampNs => (o.timestamp == Asked::Nanos && !o.timestamping_new).into(),
+            // Linux shows the new SO_TIMESTAMP of who has set the new SO_TIMESTAMPNS, too.
+            Opt::TimestampNew => (o.timestamp != Asked::No && o.timestamping_new).into(),
+            Opt::TimestampNsNew => (o.timestamp == Asked::Nanos && o.timestamping_new).into(),
             Opt::Congestion => {
                 let default = sys.tcp_congestion_control;
                 (t.congestion.unwrap_or(default) as u8).into()

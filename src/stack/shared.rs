@@ -164,6 +164,8 @@ pub struct Shared {
     pub buffers: Buffers,
     /// Records of what is in flight, of all connections.
     pub sent: [Sent; MAX_SENT],
+    /// When received payload came.
+    pub arrivals: super::arrivals::Arrivals,
     /// Counts what came to error queues.
     pub notices_came: u32,
     /// Error queues, by socket.

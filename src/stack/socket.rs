@@ -95,6 +95,8 @@ pub struct SocketOptions {
     /// SO_TIMESTAMPING's flags; and whether they were set by SO_TIMESTAMPING_NEW.
     pub timestamping: u32,
     pub timestamping_new: bool,
+    /// SO_TIMESTAMP or SO_TIMESTAMPNS; by which numbers, `timestamping_new` says.
+    pub timestamp: super::Asked,
     pub defer_accept: u32,
     /// TCP_FASTOPEN: how many connections may be used before their handshakes are complete.
     pub fastopen: u32,

@@ -1,5 +1,6 @@
 //! Tests of the host: two sockets over the loopback, two hosts over a wire.
 
+mod arrivals;
 mod attacks;
 mod devices;
 mod errors;

@@ -4,7 +4,7 @@ use super::*;
 
 fn zerocopy_send(h: &mut Host<'_>, id: SockId) {
     assert_eq!(send(h, id, b"x"), Ok(1));
-    h.send_ended(id, true);
+    h.send_ended(id, true, None);
 }
 
 fn notice(kind: NoticeKind, low: u32, high: u32) -> (NoticeKind, u32, u32) {

@@ -387,6 +387,7 @@ impl Program {
             oob: self.rng.chance(1),
             more: self.rng.chance(2),
             eor: self.rng.chance(2),
+            stamps: None,
         };
         match h.send(s.id, &parts, 0, oob) {
             Ok(n) => {

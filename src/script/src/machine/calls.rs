@@ -197,7 +197,7 @@ impl Machine {
                 if reply.value > 0 {
                     let s = self.sock(*fd)?;
                     let zerocopy = flags & libc::MSG_ZEROCOPY != 0;
-                    self.with(|h| h.send_ended(s.id, zerocopy));
+                    self.with(|h| h.send_ended(s.id, zerocopy, None));
                 }
                 Ok(reply)
             }
@@ -504,6 +504,7 @@ impl Machine {
             oob: flags & libc::MSG_OOB != 0,
             more: flags & libc::MSG_MORE != 0,
             eor: flags & libc::MSG_EOR != 0,
+            stamps: None,
         };
         loop {
             let over = self.with(|h| {
@@ -630,7 +631,14 @@ impl Machine {
             }
         }
         let data = core::mem::take(&mut p.data);
-        if self.with(|h| h.get_option(s.id, Opt::Inq))? != 0 {
+        let (options, came) = self.with(|h| {
+            let options = h.socket(s.id).map(|s| s.options);
+            options.map(|o| (o, h.read_at(s.id)))
+        })?;
+        if let Some(came) = came.filter(|_| !data.is_empty()) {
+            control.put_arrival(&options, self.epoch + came.since(super::BOOT));
+        }
+        if options.inq {
             control.put_inq(self.with(|h| h.inq(s.id))?);
         }
         match ended {

@@ -42,6 +42,8 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_TCP, libc::TCP_NOTSENT_LOWAT) => Opt::NotSentLowat,
         (libc::SOL_TCP, libc::TCP_INQ) => Opt::Inq,
         (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => Opt::ZeroCopy,
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => Opt::Timestamp,
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS) => Opt::TimestampNs,
         (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => Opt::Timestamping,
         (libc::SOL_IP, libc::IP_TOS) => Opt::Tos,
         (libc::SOL_IP, libc::IP_TTL) => Opt::Ttl,
