@@ -72,6 +72,11 @@ fn error_queue_in_epoll() {
 }
 
 #[test]
+fn ip_options() {
+    check("ip_options", "facts_ipoptions");
+}
+
+#[test]
 fn timestamps() {
     check("timestamps", "facts_timestamps");
 }

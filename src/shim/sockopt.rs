@@ -23,6 +23,9 @@ const INVALID: Errno = Errno(libc::EINVAL);
 
 // Linux's numbers that the libc crate lacks.
 const SO_BINDTOIFINDEX: c_int = 62;
+const IP_RETOPTS: c_int = 7;
+/// The longest list of IP options.
+const MAX_IP_OPTIONS: usize = 40;
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
 const TCP_FASTOPEN_KEY: c_int = 33;
@@ -115,6 +118,11 @@ fn ip_opt(name: c_int) -> Option<Opt> {
         libc::IP_TTL => Opt::Ttl,
         libc::IP_MTU_DISCOVER => Opt::MtuDiscover,
         libc::IP_FREEBIND => Opt::FreeBind,
+        libc::IP_RECVTTL => Opt::IpWants(1),
+        libc::IP_RECVTOS => Opt::IpWants(2),
+        libc::IP_RECVOPTS => Opt::IpWants(4),
+        IP_RETOPTS => Opt::IpWants(8),
+        libc::IP_PKTINFO => Opt::IpWants(16),
         _ => return None,
     })
 }
@@ -139,9 +147,6 @@ fn absent(level: c_int, name: c_int) -> Option<c_int> {
             libc::IP_RECVERR,
             libc::IP_TRANSPARENT,
             libc::IP_BIND_ADDRESS_NO_PORT,
-            libc::IP_PKTINFO,
-            libc::IP_RECVTTL,
-            libc::IP_RECVTOS,
             libc::IP_MINTTL,
         ],
         libc::SOL_IPV6 => &[libc::IPV6_RECVERR, libc::IPV6_RECVPKTINFO],
@@ -181,6 +186,7 @@ pub fn set(
     match level {
         libc::SOL_SOCKET => set_socket(s, name, given)?,
         libc::SOL_TCP => set_tcp(s, name, given)?,
+        libc::SOL_IP if name == libc::IP_OPTIONS => set_ip_options(given)?,
         libc::SOL_IP => {
             let opt = ip_opt(name).ok_or(NO_SUCH)?;
             set_opt(s, opt, given.int_or_byte()?.into())?;
@@ -218,6 +224,8 @@ pub fn get(
         _ if absent.is_some() => out.int(absent.unwrap_or(0)),
         libc::SOL_SOCKET => get_socket(s, family, name, &mut out)?,
         libc::SOL_TCP => get_tcp(s, name, &mut out)?,
+        // There never are any.
+        libc::SOL_IP if name == libc::IP_OPTIONS => {}
         libc::SOL_IP if name == libc::IP_MTU => out.int(path_mtu(s)?),
         libc::SOL_IP => {
             let v = get_opt(s, ip_opt(name).ok_or(NO_SUCH)?)?;
@@ -377,6 +385,17 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
             Err(NO_SUCH)
         }
         _ => set_opt(s, socket_opt(name).ok_or(NO_SUCH)?, value.into()),
+    }
+}
+
+/// IP_OPTIONS: to have none is all that can be asked for.
+fn set_ip_options(given: Value) -> Result<()> {
+    let mut list = [0u8; MAX_IP_OPTIONS];
+    let place = list.get_mut(..given.len as usize).ok_or(INVALID)?;
+    memory::read_bytes(given.at.cast(), place)?;
+    match place {
+        [] => Ok(()),
+        _ => Err(NO_SUCH),
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Opt {
     AcceptConn,
     Tos,
     Ttl,
+    /// What IP is to tell of what is received: a bit of [`super::SocketOptions::ip_wants`].
+    IpWants(u8),
     /// IP_MTU_DISCOVER.
     MtuDiscover,
     /// IPV6_MTU_DISCOVER.
@@ -166,6 +168,8 @@ impl Host<'_> {
                     within(value, 1, 255)? as u8
                 };
             }
+            Opt::IpWants(bit) if on => o.ip_wants |= bit,
+            Opt::IpWants(bit) => o.ip_wants &= !bit,
             Opt::MtuDiscover => o.mtu_discover = within(value, 0, 5)? as u8,
             Opt::MtuDiscover6 => o.mtu_discover6 = within(value, 0, 5)? as u8,
             Opt::Tclass => {
@@ -327,6 +331,7 @@ impl Host<'_> {
             Opt::AcceptConn => s.listening.into(),
             Opt::Tos => o.tos.into(),
             Opt::Ttl => s.hops().into(),
+            Opt::IpWants(bit) => (o.ip_wants & bit != 0).into(),
             Opt::MtuDiscover => o.mtu_discover.into(),
             Opt::MtuDiscover6 => o.mtu_discover6.into(),
             Opt::Tclass => o.tclass.into(),

@@ -84,6 +84,8 @@ pub struct SocketOptions {
     pub tos: u8,
     /// IP_TTL or IPV6_UNICAST_HOPS; 0 is the default (64).
     pub ttl: u8,
+    /// IP_RECVTTL and its kin, a bit each: kept, as TCP gives no such messages.
+    pub ip_wants: u8,
     pub mtu_discover: u8,
     pub mtu_discover6: u8,
     pub tclass: u8,
