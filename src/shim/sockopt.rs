@@ -1,7 +1,7 @@
 //! getsockopt and setsockopt: Linux's numbers, sizes and checks.
 //!
 //! What the stack knows is an [`Opt`]. Options of SOL_SOCKET that every kind of socket has and
-//! that change nothing here (SO_TIMESTAMP, SO_INCOMING_CPU ...) are kept by the kernel, with the
+//! that change nothing here (SO_RXQ_OVFL, SO_INCOMING_CPU ...) are kept by the kernel, with the
 //! near end. What nobody knows answers as a kernel without that option does.
 
 use crate::ancillary::{SO_TIMESTAMP_NEW, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS_NEW};
