@@ -9,7 +9,7 @@ use crate::vectors::Buffers;
 use crate::{ends, errno, kernel};
 use core::ffi::c_int;
 use std::io::IoSliceMut;
-use utcp_stack::stack::{Asked, Error, Host, RecvFlags, SendFlags, SockId};
+use utcp_stack::stack::{Asked, Error, Host, Ready, RecvFlags, SendFlags, SockId};
 use utcp_stack::sys::Errno;
 use utcp_stack::tcp::State;
 
@@ -55,7 +55,16 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -
     let ended = match first {
         Some(r) => r,
         None if nonblock || flags & libc::MSG_DONTWAIT != 0 => Err(Errno(libc::EAGAIN)),
-        None => wait(s, timeout(limit), Errno(libc::EAGAIN), attempt).and_then(|r| r),
+        None => {
+            let mut asleep = false;
+            wait(s, timeout(limit), Errno(libc::EAGAIN), |host| {
+                // Who looks takes the first byte that is free, who sleeps is woken by what
+                // poll(2) calls writable: a third of the buffer (Linux: sk_stream_write_space).
+                let woken = !core::mem::replace(&mut asleep, true) || goes_on(host, s.id);
+                woken.then(|| attempt(host)).flatten()
+            })
+            .and_then(|r| r)
+        }
     };
     let sent = partial(ended, data.done());
     if matches!(sent, Ok(n) if n > 0) && (stamped || flags & libc::MSG_ZEROCOPY != 0) {
@@ -64,6 +73,12 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -
             .send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0, stamps);
     }
     sent
+}
+
+/// A sleeping send is woken: there is room enough, or there is no sense in waiting.
+fn goes_on(host: &Host<'_>, id: SockId) -> bool {
+    let why = Ready::OUT.with(Ready::ERR).with(Ready::HUP);
+    host.ready(id).map_or(true, |ready| ready.any(why))
 }
 
 /// What was done before an error counts; the error stays for the next call.
