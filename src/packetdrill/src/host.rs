@@ -28,6 +28,8 @@ thread_local! {
 /// See the module.
 pub struct Outside {
     machine: Mutex<Machine>,
+    /// Congestion control that counts whatever the settings say.
+    congestion: Option<String>,
     changed: Condvar,
     /// A thread's call has just come to its end: it needs a moment to say so to packetdrill.
     woken: AtomicBool,
@@ -101,6 +103,7 @@ impl Outside {
         machine.epoch = Duration::from_secs(EPOCH);
         Outside {
             machine: Mutex::new(machine),
+            congestion: flag(flags, "congestion").map(str::to_owned),
             changed: Condvar::new(),
             woken: AtomicBool::new(false),
             netstat: Netstat::new(),
@@ -128,6 +131,9 @@ impl Outside {
         | Request::SetOpt { .. } = request
         {
             read_sysctls(&mut m);
+            if let Some(name) = &self.congestion {
+                let _ = sysctl::set(&mut m.sysctl, "net.ipv4.tcp_congestion_control", name);
+            }
         }
         let begun = m.call(request);
         self.changed.notify_all();
