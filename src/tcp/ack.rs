@@ -2,8 +2,8 @@
 
 use super::news::News;
 use super::recovery::CaState;
-use super::sent::{SACKED, Sent, SentList};
-use super::{Events, Flags, Outcome, Segment, Tcb};
+use super::sent::{PARTLY, SACKED, Sent, SentList};
+use super::{Events, Flags, Outcome, Segment, SeqNum, Tcb};
 use crate::time::Instant;
 
 /// What the ACK field turned out to be.
@@ -158,9 +158,13 @@ impl Tcb {
             if !whole {
                 let left = (s.end - una).div_ceil(mss).max(1);
                 let left = u16::try_from(left).unwrap_or(u16::MAX).min(s.segs);
+                // Linux cuts nothing off a single segment: its beginning stays what it was, and
+                // when the rest is acknowledged it looks like a hole that was filled late.
+                let partly = if s.segs == 1 { PARTLY } else { 0 };
                 self.sent.change(sent, i, |s| {
                     s.start = una;
                     s.segs = left;
+                    s.flags |= partly;
                 });
                 done.end = una;
                 done.segs = s.segs - left;
@@ -175,7 +179,8 @@ impl Tcb {
             } else if !s.is(SACKED) {
                 last_at = Some(s.at);
                 first_at.get_or_insert(s.at);
-                news.reord = news.reord.min(s.start);
+                let before = u32::from(s.is(PARTLY));
+                news.reord = news.reord.min(SeqNum(s.start.0.wrapping_sub(before)));
                 if s.end.le(self.recovery.recover) {
                     news.orig = true;
                 }

@@ -22,6 +22,8 @@ pub(super) const EVER_RETRANS: u8 = 8;
 pub(super) const APP_LIMITED: u8 = 16;
 /// It ends where a write ended that was to be pushed: it has a PSH, also when sent again.
 pub(super) const PUSHED: u8 = 32;
+/// It is a single segment, of which a part was acknowledged.
+pub(super) const PARTLY: u8 = 64;
 /// The slot is on no list (while lists are being rebuilt).
 const UNCLAIMED: u8 = 128;
 
