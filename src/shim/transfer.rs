@@ -34,6 +34,7 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -
         more: flags & libc::MSG_MORE != 0,
         eor: flags & libc::MSG_EOR != 0,
         stamps,
+        zerocopy: flags & libc::MSG_ZEROCOPY != 0,
     };
     let mut attempt = |host: &mut Host<'_>| send_some(host, s, &mut data, stack_flags);
     let (limit, nonblock, stamped, first) = {
@@ -111,7 +112,18 @@ fn send_some(
                 return Some(Ok(()));
             }
         }
-        let sent = data.with_input(|parts| host.send(s.id, parts, 0, flags));
+        let sent = data.with_input(|parts| {
+            // Not all buffers of a call are handed over at a time: what the flags say is of the
+            // last bytes, and those before wait for them.
+            let last = parts.iter().map(|p| p.len()).sum::<usize>() == data.left();
+            let flags = SendFlags {
+                oob: flags.oob && last,
+                eor: flags.eor && last,
+                more: flags.more || !last,
+                ..flags
+            };
+            host.send(s.id, parts, 0, flags)
+        });
         match sent {
             Ok(_) if data.is_bad() => return Some(Err(Errno(libc::EFAULT))),
             Ok(0) if data.left() > 0 => {}

@@ -30,7 +30,13 @@ pub struct SendFlags {
     pub eor: bool,
     /// The timestamps that this call asks for, in place of the socket's (SO_TIMESTAMPING's bits).
     pub stamps: Option<u32>,
+    /// MSG_ZEROCOPY: no segment holds more than [`MAX_PARTS`] of the program's buffers.
+    pub zerocopy: bool,
 }
+
+/// Linux's MAX_SKB_FRAGS: what MSG_ZEROCOPY sends is not copied together there, and an sk_buff has
+/// so many pages at most.
+const MAX_PARTS: u8 = 17;
 
 /// Flags of recv(2) that reach the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -73,6 +79,7 @@ pub(super) fn empty_socket() -> Socket {
         mirrored: super::Ready(0),
         edge: false,
         mirror_queued: false,
+        tail_parts: 0,
         watched: false,
         watcher: 0,
         has_far: false,
@@ -470,6 +477,7 @@ impl Host<'_> {
                 continue;
             };
             skip = 0;
+            let mut counted = !(flags.zerocopy && self.sh.sockets[index].options.zerocopy);
             while !part.is_empty() {
                 let Shared {
                     sockets,
@@ -480,9 +488,19 @@ impl Host<'_> {
                 } = &mut *self.sh;
                 let s = &mut sockets[index];
                 let mut p = Pools { chunks, buffers };
+                if !counted && s.tail_parts >= MAX_PARTS && s.tail_unsent() > 0 {
+                    s.tx.end_record(&mut p);
+                }
                 let (room, new_skb) = s.send_room(s.tx.at_record_end(&p));
                 let n = part.len().min(room as usize);
                 let copied = s.tx.append(&mut p, &part[..n], new_skb);
+                if new_skb {
+                    s.tail_parts = 0;
+                }
+                if !counted && copied > 0 {
+                    s.tail_parts = s.tail_parts.saturating_add(1);
+                    counted = true;
+                }
                 done += copied;
                 part = &part[copied..];
                 if n == 0 || copied < n {

@@ -51,11 +51,8 @@ impl Socket {
     /// SO_SNDBUF, and is then filled whatever that says. `ended`: it takes no more (MSG_EOR).
     pub(super) fn send_room(&self, ended: bool) -> (u32, bool) {
         let goal = self.tcb.size_goal();
-        let unsent = self
-            .tx
-            .bytes
-            .saturating_sub(self.tcb.snd_nxt() - self.tcb.snd_una());
-        let tail = unsent.min(self.tx.tail_skb);
+        let unsent = self.unsent();
+        let tail = self.tail_unsent();
         let more = if self.tcb.has_acked() {
             ONE_MORE.min(goal)
         } else {
@@ -70,6 +67,16 @@ impl Socket {
         } else {
             (0, true)
         }
+    }
+
+    fn unsent(&self) -> u32 {
+        let in_flight = self.tcb.snd_nxt() - self.tcb.snd_una();
+        self.tx.bytes.saturating_sub(in_flight)
+    }
+
+    /// What of Linux's last sk_buff of the send queue is not sent yet.
+    pub(super) fn tail_unsent(&self) -> u32 {
+        self.unsent().min(self.tx.tail_skb)
     }
 
     /// TCP_NOTSENT_LOWAT: no more than so much waits to be sent.

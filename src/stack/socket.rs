@@ -167,6 +167,9 @@ pub struct Socket {
     pub watched: bool,
     /// The process that holds its far end too and raises it; 0: only the keeper does.
     pub watcher: u32,
+    /// Of how many buffers of the program what Linux would have in its last sk_buff of the send
+    /// queue was sent by MSG_ZEROCOPY.
+    pub tail_parts: u8,
     /// It has a far end; before that its descriptor is a fresh AF_UNIX socket.
     pub has_far: bool,
     /// The socket's own address.

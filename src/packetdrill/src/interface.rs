@@ -281,9 +281,21 @@ unsafe extern "C" fn recvmsg(data: Data, fd: c_int, msg: *mut msghdr, flags: c_i
 }
 
 fn transmit(data: Data, fd: c_int, bytes: Vec<u8>, flags: c_int, to: Vec<u8>) -> ssize_t {
+    transmit_parts(data, fd, (bytes, Vec::new()), flags, to)
+}
+
+/// With the lengths of the buffers that it is in.
+fn transmit_parts(
+    data: Data,
+    fd: c_int,
+    (bytes, parts): (Vec<u8>, Vec<usize>),
+    flags: c_int,
+    to: Vec<u8>,
+) -> ssize_t {
     let request = Request::Send {
         fd,
         data: bytes,
+        parts,
         flags,
         to,
     };
@@ -310,7 +322,7 @@ unsafe extern "C" fn writev(data: Data, fd: c_int, parts: *const iovec, count: c
     }
     // SAFETY: the caller's.
     let bytes = unsafe { memory::gather(memory::iovecs(parts, count.max(0) as usize)) };
-    transmit(data, fd, bytes, 0, Vec::new())
+    transmit_parts(data, fd, bytes, 0, Vec::new())
 }
 
 unsafe extern "C" fn send(
@@ -361,7 +373,7 @@ unsafe extern "C" fn sendmsg(data: Data, fd: c_int, msg: *const msghdr, flags: c
             memory::bytes((*msg).msg_name, (*msg).msg_namelen as usize),
         )
     };
-    transmit(data, fd, bytes, flags, to)
+    transmit_parts(data, fd, bytes, flags, to)
 }
 
 extern "C" fn fcntl(data: Data, fd: c_int, cmd: c_int, arg: c_long) -> c_int {
@@ -667,6 +679,7 @@ pub fn sendfile_on(outside: &Outside, fd: c_int, from: c_int, at: *mut i64, len:
     let r = outside.call(Request::Send {
         fd,
         data: bytes,
+        parts: Vec::new(),
         flags: 0,
         to: Vec::new(),
     });

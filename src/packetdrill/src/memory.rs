@@ -66,16 +66,17 @@ pub unsafe fn parts<'a>(message: *const msghdr) -> &'a [iovec] {
     unsafe { iovecs((*message).msg_iov, (*message).msg_iovlen) }
 }
 
-/// All bytes of iovecs.
+/// All bytes of iovecs, and their lengths.
 ///
 /// # Safety
 /// As for writev(2).
-pub unsafe fn gather(parts: &[iovec]) -> Vec<u8> {
+pub unsafe fn gather(parts: &[iovec]) -> (Vec<u8>, Vec<usize>) {
     // SAFETY: the caller's.
     let each = parts
         .iter()
         .map(|p| unsafe { bytes(p.iov_base, p.iov_len) });
-    each.collect::<Vec<_>>().concat()
+    let each: Vec<Vec<u8>> = each.collect();
+    (each.concat(), each.iter().map(Vec::len).collect())
 }
 
 /// Spread data over iovecs.

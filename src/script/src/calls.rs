@@ -164,15 +164,21 @@ impl Program {
         }
     }
 
-    /// Bytes in iovecs.
-    fn iovecs(e: &Expr) -> Result<usize> {
+    /// Bytes in each of some iovecs.
+    fn vectors(e: &Expr) -> Result<Vec<usize>> {
         let ExprKind::Array(parts) = &e.kind else {
             return Err(format!("{}: an array of iovecs is expected", e.position));
         };
-        parts.iter().try_fold(0, |sum, p| match &p.kind {
-            ExprKind::Struct(f) if f.len() == 2 => Ok(sum + size(&f[1].1)?),
+        let len = |p: &Expr| match &p.kind {
+            ExprKind::Struct(f) if f.len() == 2 => size(&f[1].1),
             _ => Err(format!("{}: this is no iovec", p.position)),
-        })
+        };
+        parts.iter().map(len).collect()
+    }
+
+    /// Bytes in all of them.
+    fn iovecs(e: &Expr) -> Result<usize> {
+        Ok(Self::vectors(e)?.iter().sum())
     }
 
     fn all_ellipsis(fd: &Expr) -> Expr {
@@ -273,25 +279,30 @@ impl Program {
                 Request::Send {
                     fd: fd()?,
                     data: self.data(a(0)?, a(1)?, size(a(2)?)?)?,
+                    parts: Vec::new(),
                     flags: flags(3)?,
                     to,
                 }
             }
             "writev" => {
-                let n = Self::iovecs(a(1)?)?;
+                let parts = Self::vectors(a(1)?)?;
+                let n = parts.iter().sum();
                 Request::Send {
                     fd: fd()?,
                     data: self.data(a(0)?, &Self::all_ellipsis(a(0)?), n)?,
+                    parts,
                     flags: 0,
                     to: Vec::new(),
                 }
             }
             "sendmsg" => {
                 let iov = field(a(1)?, "msg_iov").ok_or("a msghdr has a msg_iov")?;
-                let n = Self::iovecs(iov)?;
+                let parts = Self::vectors(iov)?;
+                let n = parts.iter().sum();
                 Request::Send {
                     fd: fd()?,
                     data: self.data(a(0)?, &Self::all_ellipsis(a(0)?), n)?,
+                    parts,
                     flags: flags(2)?,
                     to: Vec::new(),
                 }

@@ -36,6 +36,8 @@ pub enum Request {
     Send {
         fd: i32,
         data: Vec<u8>,
+        /// The lengths of the buffers that it is in; none: it is in one.
+        parts: Vec<usize>,
         flags: i32,
         to: Vec<u8>,
     },

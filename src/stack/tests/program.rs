@@ -388,6 +388,7 @@ impl Program {
             more: self.rng.chance(2),
             eor: self.rng.chance(2),
             stamps: None,
+            zerocopy: false,
         };
         match h.send(s.id, &parts, 0, oob) {
             Ok(n) => {

@@ -96,8 +96,44 @@ pub(super) fn perform(request: &Request) -> Reply {
         Request::Send {
             fd,
             data,
+            parts,
             flags,
             to,
+        } if !parts.is_empty() => {
+            // Apart from each other in memory: what is not counts as one for MSG_ZEROCOPY.
+            let mut at = data.as_slice();
+            let mut apart = Vec::new();
+            for len in parts {
+                let (part, rest) = at.split_at(*len);
+                apart.push([part, &[0]].concat());
+                at = rest;
+            }
+            let vector = |p: &mut Vec<u8>| libc::iovec {
+                iov_base: p.as_mut_ptr().cast(),
+                iov_len: p.len() - 1,
+            };
+            let mut vectors: Vec<_> = apart.iter_mut().map(vector).collect();
+            // SAFETY: a struct of pointers and numbers.
+            let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+            (msg.msg_iov, msg.msg_iovlen) = (vectors.as_mut_ptr(), vectors.len());
+            if !to.is_empty() {
+                msg.msg_name = to.as_ptr().cast_mut().cast();
+                msg.msg_namelen = to.len() as _;
+            }
+            // SAFETY: everything that the message points to lives during the call.
+            let n = unsafe { libc::sendmsg(*fd, &raw const msg, flags | libc::MSG_NOSIGNAL) };
+            if flags & libc::MSG_ZEROCOPY != 0 {
+                // The kernel reads it when it pleases.
+                core::mem::forget(apart);
+            }
+            reply(n as i64)
+        }
+        Request::Send {
+            fd,
+            data,
+            flags,
+            to,
+            ..
         } => {
             let flags = flags | libc::MSG_NOSIGNAL;
             let (addr, len) = if to.is_empty() {

@@ -187,12 +187,13 @@ impl Machine {
             Request::Send {
                 fd,
                 data,
+                parts,
                 flags,
                 to,
             } => {
                 let reply = match self.send_fast(*fd, data, *flags, to, p)? {
                     Some(reply) => reply,
-                    None => self.send(*fd, data, *flags, p)?,
+                    None => self.send(*fd, data, parts, *flags, p)?,
                 };
                 if reply.value > 0 {
                     let s = self.sock(*fd)?;
@@ -498,13 +499,22 @@ impl Machine {
         }
     }
 
-    fn send(&mut self, fd: i32, data: &[u8], flags: i32, p: &mut Progress) -> Result<Reply> {
+    fn send(
+        &mut self,
+        fd: i32,
+        data: &[u8],
+        parts: &[usize],
+        flags: i32,
+        p: &mut Progress,
+    ) -> Result<Reply> {
+        let vectors = cut(data, parts);
         let s = self.sock(fd)?;
         let send_flags = SendFlags {
             oob: flags & libc::MSG_OOB != 0,
             more: flags & libc::MSG_MORE != 0,
             eor: flags & libc::MSG_EOR != 0,
             stamps: None,
+            zerocopy: flags & libc::MSG_ZEROCOPY != 0,
         };
         loop {
             let over = self.with(|h| {
@@ -519,8 +529,7 @@ impl Machine {
                 let limit = self.with(|h| h.get_option(s.id, Opt::SndTimeo))?;
                 self.wait(s.nonblock, limit as u64, p)?;
             }
-            let rest = &data[p.done..];
-            match self.with(|h| h.send(s.id, &[IoSlice::new(rest)], 0, send_flags)) {
+            match self.with(|h| h.send(s.id, &vectors, p.done, send_flags)) {
                 Ok(n) => {
                     p.done += n;
                     if p.done == data.len() {
@@ -730,4 +739,18 @@ impl Machine {
             ..Reply::default()
         })
     }
+}
+
+/// The vectors of a call: `data` in pieces of these lengths; in one if there are none.
+fn cut<'a>(mut data: &'a [u8], parts: &[usize]) -> Vec<IoSlice<'a>> {
+    let mut vectors = Vec::new();
+    for &len in parts {
+        let (part, rest) = data.split_at(len.min(data.len()));
+        vectors.push(IoSlice::new(part));
+        data = rest;
+    }
+    if parts.is_empty() || !data.is_empty() {
+        vectors.push(IoSlice::new(data));
+    }
+    vectors
 }
