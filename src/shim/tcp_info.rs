@@ -88,6 +88,8 @@ pub fn encode(state: State, i: &Info, queue: (u32, u32), pmtu: u32) -> [u8; LEN]
         (224, i.rcv_ooopack),
         (228, i.snd_wnd),
         (232, i.rcv_wnd),
+        // tcpi_rehash: Linux chooses another path, by its hash, at each timeout.
+        (236, i.total_rto.into()),
         (244, i.total_rto_time_ms),
     ];
     for (at, value) in words {

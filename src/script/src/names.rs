@@ -125,7 +125,7 @@ const INFO: [(&str, i64); 23] = [
 ];
 
 /// A field of `struct tcp_info`: its offset and size in bytes (0: bits, see [`tcp_info`]).
-const FIELDS: [(&str, usize, usize); 57] = [
+const FIELDS: [(&str, usize, usize); 58] = [
     ("tcpi_state", 0, 1),
     ("tcpi_ca_state", 1, 1),
     ("tcpi_retransmits", 2, 1),
@@ -180,6 +180,7 @@ const FIELDS: [(&str, usize, usize); 57] = [
     ("tcpi_rcv_ooopack", 224, 4),
     ("tcpi_snd_wnd", 228, 4),
     ("tcpi_rcv_wnd", 232, 4),
+    ("tcpi_rehash", 236, 4),
     ("tcpi_total_rto", 240, 2),
     ("tcpi_total_rto_recoveries", 242, 2),
     ("tcpi_total_rto_time", 244, 4),

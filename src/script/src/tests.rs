@@ -234,3 +234,24 @@ fn settings_are_the_same_everywhere() {
         assert_eq!(set, Ok(()), "{name}");
     }
 }
+
+/// TCP_CC_INFO: `struct tcp_bbr_info`, and nothing of the others.
+#[test]
+fn bbr_alone_tells_of_itself() {
+    let told = |congestion: &str| {
+        run_on_ours(&format!(
+            "`sysctl -q net.ipv4.tcp_congestion_control={congestion}`
+0  socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0 bind(3, ..., ...) = 0
++0 listen(3, 1) = 0
++0 < S 0:0(0) win 60000 <mss 1000>
++0 > S. 0:0(0) ack 1 <mss 1460>
++.05 < . 1:1(0) ack 1 win 60000
++0 accept(3, ..., ...) = 4
++0 getsockopt(4, SOL_TCP, TCP_CC_INFO, [0], [20]) = 0
+"
+        ))
+    };
+    assert_eq!(told("bbr"), Ok(()));
+    assert!(told("reno").is_err());
+}

@@ -169,8 +169,11 @@ pub(super) fn get(
             name.resize(16, 0);
             name
         }
-        // Reno has none.
-        (libc::SOL_TCP, libc::TCP_CC_INFO) => Vec::new(),
+        (libc::SOL_TCP, libc::TCP_CC_INFO) => {
+            let words = h.congestion_info(id).map_err(|e| errno::of(e).0)?;
+            let bytes = |w: u32| w.to_ne_bytes();
+            words.into_iter().flatten().flat_map(bytes).collect()
+        }
         (libc::SOL_SOCKET, libc::SO_MEMINFO) => {
             let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
             let fields = socket.meminfo();
