@@ -496,6 +496,9 @@ impl Host<'_> {
                 let copied = s.tx.append(&mut p, &part[..n], new_skb);
                 if new_skb {
                     s.tail_parts = 0;
+                } else if copied > 0 {
+                    let untold = (done - told) as u32;
+                    s.tcb.tail_grew(untold, copied as u32, done == 0);
                 }
                 if !counted && copied > 0 {
                     s.tail_parts = s.tail_parts.saturating_add(1);

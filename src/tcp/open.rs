@@ -108,6 +108,7 @@ impl Tcb {
             snd_up: iss,
             snd_pushed: iss,
             snd_psh: iss,
+            snd_mark: iss,
             snd_record: iss,
             snd_wnd: 0,
             snd_wl1: SeqNum(0),
@@ -308,6 +309,7 @@ impl Tcb {
         self.snd_pushed = self.snd_una;
         // What was written for the SYN to carry (Fast Open) is still to be pushed.
         self.snd_psh = self.snd_una.max(self.snd_psh);
+        self.snd_mark = self.snd_psh;
         self.snd_record = self.snd_una;
         self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
         self.soft_error = None;

@@ -48,6 +48,19 @@ impl Tcb {
         self.app_wrote_more(now, n);
         self.push = Push::Usual;
         self.snd_psh = self.snd_end;
+        if self.snd_mark.le(self.snd_nxt) {
+            self.snd_mark = self.snd_end;
+        }
+    }
+
+    /// `n` bytes went into the send queue's last buffer, behind `untold` that follow those
+    /// which the connection has been told of. `begins`: they are the first of a call.
+    pub fn tail_grew(&mut self, untold: u32, n: u32, begins: bool) {
+        let end = self.snd_end + untold;
+        if self.snd_mark == end && end.gt(self.snd_nxt) {
+            // What another call appends to is no longer where a write ended.
+            self.snd_mark = if begins { self.snd_nxt } else { end + n };
+        }
     }
 
     /// As [`Tcb::app_wrote`], with MSG_MORE: less than a segment is not sent for it, though
@@ -595,8 +608,9 @@ impl Tcb {
         let cut = len > mss;
         let marked = len > 0
             && (push
+                || end == self.snd_mark
                 || (end == self.snd_end && end == self.snd_psh)
-                || (end.diff(self.snd_pushed) as i64) > half.into());
+                || self.snd_mark.le(seq) && (end.diff(self.snd_pushed) as i64) > half.into());
         if marked || cut {
             flags = flags.with(Flags::PSH);
             self.snd_pushed = end;

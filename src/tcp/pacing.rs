@@ -3,7 +3,7 @@
 use super::Tcb;
 use crate::time::{Duration, Instant};
 
-/// Linux's `SK_PACING_SHIFT`'s room for what goes at once: the first segments of a connection.
+/// The pace counts from this segment of a connection on.
 const UNPACED: u32 = 10;
 
 /// So much too early is no harm: waking up would take as long. (The rate is kept all the same,
@@ -62,7 +62,9 @@ impl Tcb {
         let Some(rate) = self.pacing_rate() else {
             return;
         };
-        if rate == u64::MAX || self.data_segs_out < UNPACED {
+        // With those that go now.
+        let segs = len.div_ceil(self.current_mss());
+        if rate == u64::MAX || self.data_segs_out.saturating_add(segs) < UNPACED {
             return;
         }
         let mut ns = u64::from(len) * 1_000_000_000 / rate.max(1);

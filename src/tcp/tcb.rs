@@ -74,6 +74,10 @@ pub struct Tcb {
     /// Where the last write ended that was to be pushed: a segment that ends there has a PSH,
     /// unless more was written behind it before it went.
     pub(super) snd_psh: SeqNum,
+    /// The end of the first unsent buffer that is to be pushed (in Linux an sk_buff with PSH), if
+    /// it is beyond `snd_nxt`: it keeps its PSH while the same write fills it further, and when
+    /// others follow it.
+    pub(super) snd_mark: SeqNum,
     /// No segment crosses this, if it is beyond `snd_nxt` (MSG_EOR).
     pub(super) snd_record: SeqNum,
     // RFC 9293 MUST-1, REC-1

@@ -95,3 +95,26 @@ fn an_idle_window_shrinks_when_it_is_written_not_when_it_is_probed() {
     t.gets(ACK, 1, una, 0);
     assert_eq!(t.tcb.info(t.now).snd_cwnd, 10);
 }
+
+/// What forced a push in the middle of a long write stays marked while that write fills the same
+/// buffer, and when more follows it; another call that appends takes the mark away.
+#[test]
+fn a_buffer_that_was_pushed_keeps_its_psh() {
+    for begins in [false, true] {
+        let mut t = far();
+        t.max_payload = 0;
+        t.tcb.app_wrote_more(t.now, 12 * 1460);
+        t.tcb.app_wrote(t.now, 0);
+        t.tcb.tail_grew(0, 1460, begins);
+        t.tcb.app_wrote_more(t.now, 1460);
+        t.tcb.app_wrote_more(t.now, 5 * 1460);
+        let mut pushed = Vec::new();
+        for acked in [10, 18] {
+            let ends = t.sends().into_iter().filter(|s| s.0 == PA);
+            pushed.extend(ends.map(|s| (s.1 - 1) / 1460 + 1));
+            t.pass(ms(10));
+            t.gets(ACK, 1, acked * 1460 + 1, 0);
+        }
+        assert_eq!(pushed, if begins { vec![] } else { vec![13] }, "{begins}");
+    }
+}
