@@ -4,7 +4,7 @@ use crate::dispatch::Sock;
 use crate::errno::{self, Result};
 use crate::kernel;
 use crate::memory;
-use crate::sockopt::{Reply, Value};
+use crate::optvalue::{Reply, Value};
 use core::ffi::c_int;
 use utcp_stack::stack::Host;
 use utcp_stack::stack::devices::NAME;

@@ -42,6 +42,7 @@ mod memory;
 mod messages;
 mod names;
 mod observe;
+mod optvalue;
 mod own;
 mod polling;
 mod proc_net;

@@ -10,9 +10,10 @@ use crate::dispatch::Sock;
 use crate::ends;
 use crate::errno::{self, Result};
 use crate::memory;
+use crate::optvalue::{Reply, Value};
 use crate::tcp_info;
 use core::ffi::{c_int, c_void};
-use libc::{linger, socklen_t, timeval};
+use libc::{linger, socklen_t};
 use utcp_stack::stack::{Family, Opt};
 use utcp_stack::sys::{Errno, syscall};
 use utcp_stack::tcp::State;
@@ -214,11 +215,7 @@ pub fn get(
     }
     let room: c_int = memory::read(len.cast())?;
     let room = usize::try_from(room).map_err(|_| INVALID)?;
-    let mut out = Reply {
-        bytes: [0; Reply::MAX],
-        len: 0,
-        room,
-    };
+    let mut out = Reply::new(room);
     let absent = absent(level, name).filter(|_| knows(family, level));
     match level {
         _ if absent.is_some() => out.int(absent.unwrap_or(0)),
@@ -242,9 +239,9 @@ pub fn get(
         },
         _ => return Err(Errno(libc::EOPNOTSUPP)),
     }
-    let n = out.len.min(room);
-    memory::write_bytes(value.cast(), &out.bytes[..n])?;
-    memory::write(len, n as socklen_t)?;
+    let fits = out.fits();
+    memory::write_bytes(value.cast(), fits)?;
+    memory::write(len, fits.len() as socklen_t)?;
     Ok(0)
 }
 
@@ -581,80 +578,5 @@ fn path_mtu(s: Sock) -> Result<c_int> {
             Ok(loopback_mtu(socket.remote.addr.is_v4()) as c_int)
         }
         _ => Ok(host.path_mtu(s.id).map_err(errno::of)? as c_int),
-    }
-}
-
-/// A value that the program gave.
-#[derive(Clone, Copy)]
-pub struct Value {
-    /// Where.
-    pub at: *const c_void,
-    /// How much.
-    pub len: socklen_t,
-}
-
-impl Value {
-    fn read<T: memory::Plain>(self) -> Result<T> {
-        if (self.len as usize) < size_of::<T>() {
-            return Err(INVALID);
-        }
-        memory::read(self.at.cast())
-    }
-
-    fn int(self) -> Result<c_int> {
-        self.read()
-    }
-
-    /// do_ip_setsockopt: one byte will do.
-    fn int_or_byte(self) -> Result<c_int> {
-        if self.len as usize >= size_of::<c_int>() {
-            return self.read();
-        }
-        if self.len == 0 {
-            return Ok(0);
-        }
-        let mut byte = [0];
-        memory::read_bytes(self.at.cast(), &mut byte)?;
-        Ok(byte[0].into())
-    }
-
-    /// sock_set_timeout, in microseconds; 0 is none.
-    fn timeout(self) -> Result<i64> {
-        let t: timeval = self.read()?;
-        if !(0..1_000_000).contains(&t.tv_usec) {
-            return Err(Errno(libc::EDOM));
-        }
-        if t.tv_sec < 0 {
-            // No wait at all; a microsecond is as good.
-            return Ok(1);
-        }
-        let micros = t.tv_sec.saturating_mul(1_000_000).saturating_add(t.tv_usec);
-        // MAX_SCHEDULE_TIMEOUT and beyond: no limit.
-        Ok(if micros == i64::MAX { 0 } else { micros })
-    }
-}
-
-/// A value for the program.
-pub struct Reply {
-    bytes: [u8; Reply::MAX],
-    len: usize,
-    /// What the program has room for.
-    pub room: usize,
-}
-
-impl Reply {
-    const MAX: usize = 512;
-
-    /// Add to it.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
-    }
-    fn int(&mut self, v: c_int) {
-        self.put(&v.to_ne_bytes());
-    }
-    fn timeout(&mut self, micros: i64) {
-        self.put(&(micros / 1_000_000).to_ne_bytes());
-        self.put(&(micros % 1_000_000).to_ne_bytes());
     }
 }
