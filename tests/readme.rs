@@ -130,7 +130,7 @@ const FEATURES: &str = "SACK DSACK RACK-TLP PRR F-RTO undo limited_transmit spur
 TCP_CONGESTION pacing initial_window_10 restart_after_idle window_validation DRS send_buffers window_updates TCP_NOTSENT_LOWAT \
 SO_RCVLOWAT challenge_ACKs checks_on_ICMP SYN_cookies TCP_DEFER_ACCEPT Fast_Open ECN path_MTU_discovery probes IP_MTU_DISCOVER \
 TCP_MAXSEG fragments TCP_USER_TIMEOUT TCP_LINGER2 TCP_SYNCNT TCP_CORK MSG_MORE TCP_QUICKACK Nagle TCP_WINDOW_CLAMP \
-thin_streams urgent_data TCP_INFO TCP_CC_INFO SO_REUSEPORT SO_BINDTODEVICE IP_TOS IPV6_TCLASS IP_TTL";
+thin_streams urgent_data TCP_INFO TCP_CC_INFO SO_REUSEPORT SO_BINDTODEVICE SO_PRIORITY SO_TIMESTAMPING IP_TOS IPV6_TCLASS IP_TTL";
 
 #[test]
 fn every_feature_has_a_row() {
