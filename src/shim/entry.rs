@@ -37,7 +37,7 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
         let args = strings(argv);
         (args, strings(argv.add(*stack + 1)))
     };
-    utcp_stack::stack::settings::ask_for_syns(crate::sysctl::for_syn);
+    utcp_stack::stack::settings::ask_for_syns(crate::sysctl::read_for_syn);
     utcp_stack::keeper::main(&args, &environment)
 }
 

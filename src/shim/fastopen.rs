@@ -116,7 +116,7 @@ fn begin(
         // However far the handshake is: it is reported later.
         return match taken {
             0 => Err(Errno(libc::EINPROGRESS)),
-            n => Ok(n as isize),
+            n => ended(s, n, flags),
         };
     }
     let first = {
@@ -128,7 +128,17 @@ fn begin(
         None => wait(s, limit, Errno(libc::EINPROGRESS), opened)??,
     }
     if data.left() == 0 {
-        return Ok(data.done() as isize);
+        return ended(s, data.done(), flags);
     }
     transfer::send(s, data, flags)
+}
+
+/// All `n` bytes of the call went on the SYN: MSG_ZEROCOPY's completion, timestamps.
+fn ended(s: Sock, n: usize, flags: c_int) -> Result<isize> {
+    if n > 0 {
+        crate::errepoll::used();
+        s.enter()?
+            .send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0, None);
+    }
+    Ok(n as isize)
 }

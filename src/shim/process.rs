@@ -47,7 +47,7 @@ fn attach_now(
     let guard = ATTACHING.lock();
     let done = STACK.get_or_try_init(|| {
         let runtime = how()?;
-        utcp_stack::stack::settings::ask_for_syns(crate::sysctl::for_syn);
+        utcp_stack::stack::settings::ask_for_syns(crate::sysctl::read_for_syn);
         // SAFETY: both are functions without arguments that may run in any thread.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_fork_child)) };
         Ok(runtime)

@@ -24,12 +24,6 @@ static LAST: Mutex<Option<(Instant, i64, Settings)>> = Mutex::new(None);
 /// TCP's settings, and IP's.
 type Settings = (Sysctl, IpSettings);
 
-/// The same of those that count when a SYN comes.
-const FRESH_FOR_SYNS: Duration = Duration::from_millis(20);
-
-/// Those, and when they were read.
-static FOR_SYNS: Mutex<Option<(Instant, Sysctl)>> = Mutex::new(None);
-
 /// Until when (in nanoseconds) nothing is believed: this program itself is changing settings.
 static CHANGING: AtomicU64 = AtomicU64::new(0);
 
@@ -135,8 +129,9 @@ fn all<T: TryFrom<u64> + Copy, const N: usize>(path: &CStr, places: &mut [T; N])
     }
 }
 
-/// What Linux looks at when a SYN comes to a listener.
-fn read_for_syn(s: &mut Sysctl) {
+/// What Linux looks at when a SYN comes to a listener. This is called with the stack's lock held:
+/// nothing is allocated.
+pub fn read_for_syn(s: &mut Sysctl) {
     one(c"/proc/sys/net/ipv4/tcp_timestamps", &mut s.tcp_timestamps);
     one(
         c"/proc/sys/net/ipv4/tcp_window_scaling",
@@ -164,38 +159,6 @@ fn read_for_syn(s: &mut Sysctl) {
             s.tcp_fastopen_key = utcp_stack::tcp::parse_key(key);
         });
     }
-}
-
-/// The settings of a listener to which a SYN comes. This is called with the stack's lock held, and
-/// whoever sends SYNs decides how often.
-pub fn for_syn(s: &mut Sysctl) {
-    let time = sys::now();
-    let Some(mut last) = FOR_SYNS.try_lock() else {
-        return;
-    };
-    let known = last.filter(|(at, _)| time.since(*at) < FRESH_FOR_SYNS);
-    let now = known.map_or_else(
-        || {
-            let mut now = *s;
-            read_for_syn(&mut now);
-            *last = Some((time, now));
-            now
-        },
-        |(_, now)| now,
-    );
-    *s = Sysctl {
-        tcp_timestamps: now.tcp_timestamps,
-        tcp_window_scaling: now.tcp_window_scaling,
-        tcp_sack: now.tcp_sack,
-        tcp_ecn: now.tcp_ecn,
-        tcp_synack_retries: now.tcp_synack_retries,
-        tcp_max_syn_backlog: now.tcp_max_syn_backlog,
-        tcp_syncookies: now.tcp_syncookies,
-        tcp_abort_on_overflow: now.tcp_abort_on_overflow,
-        tcp_fastopen: now.tcp_fastopen,
-        tcp_fastopen_key: now.tcp_fastopen_key,
-        ..*s
-    };
 }
 
 fn read() -> Sysctl {

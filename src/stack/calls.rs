@@ -102,6 +102,7 @@ pub(super) fn empty_socket() -> Socket {
         accept_len: 0,
         syn_len: 0,
         fast_pending: 0,
+        settings_at: crate::time::Instant::default(),
         early: false,
         deferred: None,
         cookie_sent: crate::time::Instant::default(),

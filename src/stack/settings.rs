@@ -6,7 +6,11 @@
 
 use super::{Host, Result, SockId};
 use crate::tcp::{State, Sysctl};
+use crate::time::Duration;
 use std::sync::OnceLock;
+
+/// How long a listener's settings are believed: others decide how often SYNs come.
+const FRESH: Duration = Duration::from_millis(20);
 
 /// Who knows the settings of the moment when a SYN comes.
 static FOR_SYN: OnceLock<fn(&mut Sysctl)> = OnceLock::new();
@@ -26,6 +30,7 @@ impl Host<'_> {
         if s.open && s.tcb.state != State::Closed {
             return Ok(());
         }
+        s.settings_at = self.now;
         let made = s.sysctl;
         s.sysctl = Sysctl {
             tcp_congestion_control: made.tcp_congestion_control,
@@ -48,8 +53,12 @@ impl Host<'_> {
 
     /// A SYN comes to the listener.
     pub(super) fn renew_settings(&mut self, listener: u32) {
-        if let Some(ask) = FOR_SYN.get() {
-            ask(&mut self.sh.sockets[listener].sysctl);
+        let l = &mut self.sh.sockets[listener];
+        if let Some(ask) = FOR_SYN.get()
+            && self.now.since(l.settings_at) >= FRESH
+        {
+            l.settings_at = self.now;
+            ask(&mut l.sysctl);
         }
     }
 }

@@ -211,6 +211,8 @@ pub struct Socket {
     pub syn_len: u32,
     /// Children in SYN_RECEIVED that the program has or may accept already (Fast Open).
     pub fast_pending: u32,
+    /// Of a listener: when its settings were what the host's are.
+    pub settings_at: crate::time::Instant,
     /// TCP_FASTOPEN_CONNECT: where the first send connects to.
     pub deferred: Option<Endpoint>,
     /// Of a listener: when it last answered a SYN with a cookie.
