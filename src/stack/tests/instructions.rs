@@ -194,7 +194,9 @@ fn untouched(h: &Host<'_>) -> Vec<Alive> {
         };
         let peer = (1..=h.sh.sockets.high_water()).find(|p| {
             let p = h.sh.sockets.slot(*p);
-            p.is_some_and(|p| p.open && p.local == s.remote && p.remote == s.local)
+            // A socket that was refused, or whose connection is over, keeps the names of both
+            // ends, between which there may be a new connection: it is nobody's peer.
+            p.is_some_and(|p| p.hashed && p.local == s.remote && p.remote == s.local)
         });
         // An unaccepted child goes with its listener.
         let safe = |i: u32| {
@@ -328,6 +330,7 @@ fn scene(seed: u64) -> Scene {
             let mut p = Program::new(seed * 4 + n, &places(), &ledger);
             p.owner.pid = VICTIM + n as u32;
             p.largest = 3000;
+            p.fast = seed % 2 == 1;
             p
         })
         .collect();
@@ -400,6 +403,49 @@ fn deaths(
     steps
 }
 
+/// What names the same two ends as a connection, but is over.
+#[test]
+fn a_refused_socket_dies_without_the_next_connection_of_its_port() {
+    let bound = |h: &mut Host<'_>| {
+        let c = create(h);
+        h.set_option(c, Opt::ReuseAddr, 1).unwrap();
+        let at = Endpoint::new(v4([127, 0, 0, 1]), 9001);
+        h.bind(c, at, true).unwrap();
+        let to = Endpoint::new(v4([127, 0, 0, 1]), 9000);
+        assert_eq!(h.connect(c, to), Err(Error::InProgress));
+        c
+    };
+    let state = |h: &Host<'_>, id| h.socket(id).map(Socket::state);
+    TestHost::new(1).with(|h| {
+        let refused = bound(h);
+        assert_eq!(state(h, refused), Ok(State::Closed));
+        let (l, other, _) = pair(h);
+        let client = bound(h);
+        let (server, _) = h.accept(l, Owner::default()).unwrap();
+        h.finish();
+
+        h.touch(refused.index);
+        let alive = untouched(h);
+        for id in [client, server, other] {
+            assert!(alive.contains(&(id, State::Established)), "{alive:?}");
+        }
+        h.recover();
+        assert_eq!(state(h, client), Ok(State::Established));
+        assert_eq!(state(h, server), Ok(State::Established));
+        assert_eq!(send(h, client, b"on"), Ok(2));
+        assert_eq!(recv(h, server, 9), Ok(b"on".to_vec()));
+        h.finish();
+
+        h.touch(client.index);
+        let alive = untouched(h);
+        assert!(alive.contains(&(other, State::Established)), "{alive:?}");
+        assert!(alive.iter().all(|(id, _)| *id != server), "{alive:?}");
+        h.recover();
+        assert_eq!(state(h, server), Ok(State::Closed));
+        assert_eq!(state(h, other), Ok(State::Established));
+    });
+}
+
 /// UTCP_RARELY=1 looks at every single instruction, which takes hours.
 fn rarely(default: usize) -> usize {
     std::env::var("UTCP_RARELY").map_or(default, |n| n.parse().unwrap())
@@ -409,7 +455,7 @@ fn rarely(default: usize) -> usize {
 fn death_at_any_instruction_costs_what_was_being_changed() {
     let copy = Stack::new();
     let mut count = 0;
-    let steps = deaths(seeds(0..80), rarely(200), |scene, now| {
+    let steps = deaths(seeds(0..120), rarely(200), |scene, now| {
         count += 1;
         copy.copy(&scene.stack);
         aftermath(&copy, now, scene);
@@ -422,7 +468,7 @@ fn recovery_may_die_too() {
     let (first, second) = (Stack::new(), Stack::new());
     let (mut count, mut in_lock) = (0, 0);
     let mut rng = Rng(1);
-    deaths(seeds(80..160), rarely(500), |scene, now| {
+    deaths(seeds(120..220), rarely(500), |scene, now| {
         first.copy(&scene.stack);
         count += 1;
         stop_once(

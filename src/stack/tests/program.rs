@@ -122,6 +122,9 @@ pub struct Program {
     pub received: u64,
     /// Every stream's writer is in the ledger.
     pub knows_all: bool,
+    /// It opens by Fast Open, too. Without that there are more connections in SYN_SENT, and more
+    /// that were refused.
+    pub fast: bool,
     /// The most sockets it has at a time.
     pub most: usize,
     /// The most bytes it reads or writes at a time.
@@ -142,6 +145,7 @@ impl Program {
             whole: 0,
             received: 0,
             knows_all: true,
+            fast: true,
             most: 12,
             largest: 70_000,
             waiter: 0,
@@ -183,14 +187,14 @@ impl Program {
                 let _ = h.bind(id, at, true);
             }
             (State::Closed, 30..50) => {
-                if self.rng.chance(50) {
+                if self.fast && self.rng.chance(50) {
                     let _ = h.set_option(id, Opt::FastOpen, 3);
                 }
                 let _ = h.listen(id, self.rng.below(6) as i32);
             }
             (State::Closed, _) => {
                 let to = self.place(false);
-                if self.socks[which].wrote == 0 && self.rng.chance(30) {
+                if self.fast && self.socks[which].wrote == 0 && self.rng.chance(30) {
                     self.connect_fast(h, which, to);
                 } else if h.connect(id, to) == Err(Error::InProgress) {
                     self.renew(which);
@@ -269,17 +273,18 @@ impl Program {
 
     fn open(&mut self, h: &mut Host<'_>) {
         let family = [Family::V4, Family::V6][self.rng.below(2)];
-        // Fast Open for clients and listeners, both without cookies.
-        let settings = Sysctl {
-            tcp_fastopen: 0x207,
-            ..Sysctl::default()
-        };
+        let mut settings = Sysctl::default();
+        if self.fast {
+            // For clients and listeners, both without cookies.
+            settings.tcp_fastopen = 0x207;
+        }
         let Ok(id) = h.create(family, self.owner, &settings) else {
             return;
         };
         if self.rng.chance(70) {
             let _ = h.set_option(id, Opt::ReuseAddr, 1);
         }
+        let _ = h.set_option(id, Opt::ZeroCopy, 1);
         self.add(id);
     }
 
@@ -329,13 +334,14 @@ impl Program {
             (Opt::V6Only, n % 2),
             (Opt::MaxSeg, 88 + n % 3000),
             (Opt::FastOpen, n % 4),
-        ][self.rng.below(13)];
+        ][self.rng.below(12 + usize::from(self.fast))];
         let _ = h.set_option(id, opt, value);
     }
 
     /// What the shim and the keeper do for epoll.
     fn mirror(&mut self, h: &mut Host<'_>, id: SockId) {
         let _ = h.has_far(id, Ready::OUT);
+        let _ = h.take_notice(id);
         if self.rng.chance(50) {
             let _ = h.watch(id);
         }
@@ -383,16 +389,17 @@ impl Program {
         fill(s.stream, s.wrote, data);
         let cut = self.rng.below(len);
         let parts = [IoSlice::new(&data[..cut]), IoSlice::new(&data[cut..])];
-        let oob = SendFlags {
+        let flags = SendFlags {
             oob: self.rng.chance(1),
             more: self.rng.chance(2),
             eor: self.rng.chance(2),
             stamps: None,
-            zerocopy: false,
+            zerocopy: self.rng.chance(2),
         };
-        match h.send(s.id, &parts, 0, oob) {
+        match h.send(s.id, &parts, 0, flags) {
             Ok(n) => {
                 s.wrote += n as u64;
+                h.send_ended(s.id, flags.zerocopy, None);
                 let mut ledger = self.ledger.borrow_mut();
                 ledger.insert(s.stream, (s.wrote, false));
             }
