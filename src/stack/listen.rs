@@ -192,7 +192,7 @@ impl Host<'_> {
         let path = self.path(&l, local, remote);
         let mut tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
         if !remote.addr.is_v4() && seg.options.mss.is_none() {
-            tcb.set_default_mss(super::calls::DEFAULT_MSS_V6);
+            tcb.set_default_mss(super::connect::DEFAULT_MSS_V6);
         }
         let now = self.now;
         let c = &mut self.sh.sockets[child];

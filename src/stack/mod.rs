@@ -6,7 +6,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `calls.rs` | what programs ask for: socket, bind, connect, send, ... |
+//! | `calls.rs` | sockets made, bound, looked at, freed |
+//! | `connect.rs`, `transfer.rs`, `closing.rs` | connect; send and recv; shutdown and close |
 //! | `listen.rs` | SYN and accept queues, backlog |
 //! | `fastopen.rs` | Fast Open: cookies, data on a SYN |
 //! | `ports.rs` | who may bind what; the tables of ports and connections |
@@ -27,6 +28,8 @@ mod arrivals;
 pub mod buffers;
 mod calls;
 mod check;
+mod closing;
+mod connect;
 mod cookies;
 mod counters;
 pub mod devices;
@@ -55,6 +58,7 @@ mod socket;
 mod table;
 mod tally;
 pub mod timers;
+mod transfer;
 mod urgent;
 pub mod wait;
 
@@ -62,7 +66,7 @@ pub mod wait;
 mod tests;
 
 pub use arrivals::Asked;
-pub use calls::{How, RecvFlags, SendFlags};
+pub use closing::How;
 pub use error::{Error, Result};
 pub use errqueue::{Notice, NoticeKind, stamping};
 pub use impair::{Links, attention};
@@ -73,6 +77,7 @@ pub use shared::{Counters, HostConfig, Open, Shared};
 pub use socket::{Family, Owner, SockId, Socket, SocketOptions};
 pub use table::Row;
 pub use tally::{Tallies, Tally};
+pub use transfer::{RecvFlags, SendFlags};
 
 use crate::link::Device;
 use crate::time::Instant;
