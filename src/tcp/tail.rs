@@ -92,8 +92,10 @@ impl Tcb {
         }
         let mss = self.current_mss();
         let unsent = self.unsent_of_record();
-        if unsent > 0 && self.first_segment_fits() {
-            let probe = self.send_new(now, unsent.min(mss), false, false, sent);
+        // A FIN that waits for the congestion window is new, too, as in Linux.
+        let fin = self.fin_queued && !self.fin_sent() && unsent == self.unsent();
+        if (unsent > 0 || fin) && self.first_segment_fits() {
+            let probe = self.send_new(now, unsent.min(mss), fin && unsent <= mss, false, sent);
             self.rearm_retransmit(now);
             self.timers.tail = Tail::New;
             self.tail_end = self.snd_nxt;
