@@ -2,7 +2,7 @@
 
 use super::hystart::{HyStart, Verdict};
 use super::{Acked, Congestion};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// beta_cubic, 0.7, in 1024ths (section 4.6).
 // RFC 9438 S4.6-2
@@ -13,9 +13,9 @@ const C: u64 = 410;
 /// alpha_cubic, 3 (1 - beta) / (1 + beta), in 1024ths (section 4.3).
 const ALPHA: u64 = 3 * (1024 - BETA) * 1024 / (1024 + BETA);
 
-/// Windows are computed in parts of a segment of this many bits, for an ACK may raise a window of
-/// thousands by little.
-const FINE: u32 = 20;
+/// Where an ACK finds the window as it was, growth is reckoned anew no sooner than this (Linux:
+/// `HZ / 32`); until then each ACK counts as the last reckoning said.
+const STALE: Duration = Duration::from_micros(31_250);
 
 /// Section 4.1.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,10 +31,16 @@ pub(super) struct Cubic {
     k: u32,
     /// `cwnd_prior`.
     cwnd_prior: u32,
-    /// `W_est`, in parts of a segment.
-    w_est: u64,
-    /// Parts of a segment by which the window is to grow.
-    credit: u64,
+    /// `W_est`, and the segments acknowledged since it last grew.
+    w_est: u32,
+    acked: u32,
+    /// So many segments acknowledged make the window one larger, as was reckoned `at`, for a
+    /// window `of`.
+    cnt: u32,
+    of: u32,
+    at: Instant,
+    /// The shortest round trip of late, microseconds.
+    least_rtt: u32,
     /// Before the last reduction, for [`Cubic::on_undo`].
     before: (u32, u32),
     hystart: HyStart,
@@ -58,6 +64,13 @@ impl Cubic {
     /// Slow start, watched by HyStart++.
     // RFC 9438 S4.10-2
     pub(super) fn on_rtt(&mut self, c: &mut Congestion, a: &Acked) {
+        // Just after a loss a queue is still draining.
+        let calm = self.epoch == Instant(0) || a.now.since(self.epoch) >= Duration::from_secs(1);
+        if let Some(us) = a.rtt_us.filter(|_| calm)
+            && (self.least_rtt == 0 || us < self.least_rtt)
+        {
+            self.least_rtt = us.max(1);
+        }
         // RFC 9406 S4.3-4
         if c.in_slow_start()
             && c.ssthresh == super::NO_SSTHRESH
@@ -82,39 +95,66 @@ impl Cubic {
                 return;
             }
         }
-        let target = self.target(c, a);
-        let cwnd = u64::from(c.cwnd.max(1));
-        // Section 4.3: where Reno would be faster, its window counts.
-        // RFC 9438 S4.3-1
-        let est = u32::try_from(self.w_est >> FINE).unwrap_or(u32::MAX);
-        if est > c.cwnd && target < self.w_est {
-            c.cwnd = est;
-        } else {
-            // Section 4.4: "cwnd MUST be incremented by (target - cwnd)/cwnd" for each segment,
-            // the target being no more than half a window away.
-            let most = cwnd << (FINE - 1);
-            let mut more = target.saturating_sub(cwnd << FINE).min(most);
-            if self.w_max == 0 {
-                // Nothing was lost yet: a twentieth each round trip at least, as in Linux.
-                more = more.max((cwnd << FINE) / 20);
-            }
-            // And a hundredth of a segment, so that the flat part is left at last.
-            more = more.max((1 << FINE) / 100);
-            self.credit += more * u64::from(segs) / cwnd;
-            let whole = u32::try_from(self.credit >> FINE).unwrap_or(0);
-            self.credit &= (1 << FINE) - 1;
-            c.cwnd = c.cwnd.saturating_add(whole);
-        }
-        c.cwnd = c.cwnd.min(c.clamp).min(super::NO_SSTHRESH);
+        self.reckon(c.cwnd.max(1), segs, a);
+        c.avoid(self.cnt, segs);
+        c.cwnd = c.cwnd.min(super::NO_SSTHRESH);
     }
 
-    /// `W_cubic(t + RTT)`, in parts of a segment; `W_est` moves on (sections 4.2 and 4.3).
-    fn target(&mut self, c: &Congestion, a: &Acked) -> u64 {
-        let cwnd = c.cwnd.max(1);
+    /// How many segments acknowledged raise the window (Linux: `bictcp_update`).
+    fn reckon(&mut self, cwnd: u32, segs: u32, a: &Acked) {
+        self.acked = self.acked.saturating_add(segs);
+        let since = a.now.since(self.at);
+        if self.of == cwnd && since < STALE {
+            return;
+        }
+        if self.epoch == Instant(0) || since >= Duration::from_millis(1) {
+            (self.of, self.at) = (cwnd, a.now);
+            // Section 4.4: "cwnd MUST be incremented by (target - cwnd)/cwnd" for each segment;
+            // on the flat part by a hundredth of that which one segment away would give, so that
+            // it is left at last.
+            self.cnt = match self.target(cwnd, segs, a).saturating_sub(cwnd) {
+                0 => cwnd.saturating_mul(100),
+                more => cwnd / more,
+            };
+            if self.w_max == 0 {
+                // Nothing was lost yet: a twentieth each round trip at least, as in Linux.
+                self.cnt = self.cnt.min(20);
+            }
+        }
+        self.estimate(cwnd);
+        // Half a window each round trip at most.
+        self.cnt = self.cnt.max(2);
+    }
+
+    /// Section 4.3: where Reno would be faster, its window counts.
+    // RFC 9438 S4.3-1
+    fn estimate(&mut self, cwnd: u32) {
+        loop {
+            // With alpha 1 once the old window is reached again.
+            // RFC 9438 S4.3-2
+            let alpha = if self.w_est >= self.cwnd_prior {
+                1024
+            } else {
+                ALPHA
+            };
+            let step = u32::try_from(u64::from(cwnd) * 1024 / alpha).unwrap_or(u32::MAX);
+            if self.acked <= step {
+                break;
+            }
+            self.acked -= step;
+            self.w_est = self.w_est.saturating_add(1);
+        }
+        if self.w_est > cwnd {
+            self.cnt = self.cnt.min(cwnd / (self.w_est - cwnd));
+        }
+    }
+
+    /// `W_cubic(t + RTT)` (section 4.2).
+    fn target(&mut self, cwnd: u32, segs: u32, a: &Acked) -> u32 {
         if self.epoch == Instant(0) {
             self.epoch = a.now;
-            self.w_est = u64::from(cwnd) << FINE;
-            self.credit = 0;
+            self.w_est = cwnd;
+            self.acked = segs;
             if self.cwnd_prior == 0 {
                 self.cwnd_prior = cwnd;
             }
@@ -128,25 +168,16 @@ impl Cubic {
                 self.origin = cwnd;
             }
         }
-        // Section 4.3, with alpha 1 once the old window is reached again.
-        // RFC 9438 S4.3-2
-        let alpha = if self.w_est >> FINE >= u64::from(self.cwnd_prior) {
-            1024
-        } else {
-            ALPHA
-        };
-        self.w_est += ((alpha * u64::from(a.segs)) << (FINE - 10)) / u64::from(cwnd);
-        let elapsed = a.now.since(self.epoch).as_micros() as u64 + u64::from(a.srtt_us);
+        let elapsed = a.now.since(self.epoch).as_micros() as u64 + u64::from(self.least_rtt);
         let t = ((elapsed << 10) / 1_000_000).min(1 << 20);
         let k = u64::from(self.k);
-        let off = t.abs_diff(k);
-        // C (t - K)^3: 1024ths times 2^30ths, to parts of a segment.
-        let delta = ((u128::from(off).pow(3) * u128::from(C)) >> (40 - FINE)).min(1 << 52) as u64;
-        let origin = u64::from(self.origin) << FINE;
+        // C (t - K)^3: 1024ths times 2^30ths.
+        let delta = (u128::from(t.abs_diff(k)).pow(3) * u128::from(C)) >> 40;
+        let delta = u32::try_from(delta).unwrap_or(u32::MAX);
         if t < k {
-            origin.saturating_sub(delta)
+            self.origin.saturating_sub(delta)
         } else {
-            origin + delta
+            self.origin.saturating_add(delta)
         }
     }
 
@@ -170,6 +201,8 @@ impl Cubic {
     pub(super) fn on_timeout(&mut self) {
         self.epoch = Instant(0);
         self.w_max = 0;
+        self.of = 0;
+        self.least_rtt = 0;
         self.hystart = HyStart::default();
     }
 
