@@ -207,6 +207,25 @@ static void sending(void)
     R(sendmsg(p.c, &m, 0));
     m.msg_controllen = 7;
     R(sendmsg(p.c, &m, 0));
+    /* Others than SO_TIMESTAMPING's. */
+    static const int kinds[] = {SCM_RIGHTS, SCM_CREDENTIALS, SO_MARK, SO_PRIORITY, SO_TIMESTAMP, 61, 81, 999};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        for (size_t n = 0; n <= 8; n += 4) {
+            odd[0] = (struct cmsghdr){.cmsg_len = CMSG_LEN(n), .cmsg_level = SOL_SOCKET, .cmsg_type = kinds[i]};
+            memset(odd + 1, 0, sizeof *odd);
+            m.msg_controllen = CMSG_SPACE(n);
+            say("type %d, %zu bytes:", kinds[i], n);
+            R(sendmsg(p.c, &m, 0));
+        }
+    /* More than anybody reads at once, and one behind it. */
+    static struct { struct cmsghdr h; char rest[2000 - sizeof(struct cmsghdr)]; struct cmsghdr last; unsigned flags; } far;
+    far.h = (struct cmsghdr){.cmsg_len = 2000, .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    far.last = (struct cmsghdr){.cmsg_len = CMSG_LEN(4), .cmsg_level = SOL_SOCKET, .cmsg_type = SO_TIMESTAMPING};
+    m.msg_control = &far;
+    m.msg_controllen = sizeof far;
+    R(sendmsg(p.c, &m, 0));
+    far.flags = 1u << 20;
+    R(sendmsg(p.c, &m, 0));
     m.msg_control = (void *)1;
     m.msg_controllen = 64;
     R(sendmsg(p.c, &m, 0));

@@ -130,7 +130,16 @@ const FEATURES: &str = "SACK DSACK RACK-TLP PRR F-RTO undo limited_transmit spur
 TCP_CONGESTION pacing initial_window_10 restart_after_idle window_validation DRS send_buffers window_updates TCP_NOTSENT_LOWAT \
 SO_RCVLOWAT challenge_ACKs checks_on_ICMP SYN_cookies TCP_DEFER_ACCEPT Fast_Open ECN path_MTU_discovery probes IP_MTU_DISCOVER \
 TCP_MAXSEG fragments TCP_USER_TIMEOUT TCP_LINGER2 TCP_SYNCNT TCP_CORK MSG_MORE TCP_QUICKACK Nagle TCP_WINDOW_CLAMP \
-thin_streams urgent_data TCP_INFO TCP_CC_INFO SO_REUSEPORT SO_BINDTODEVICE SO_PRIORITY SO_TIMESTAMPING IP_TOS IPV6_TCLASS IP_TTL";
+thin_streams urgent_data TCP_INFO TCP_CC_INFO SO_REUSEPORT SO_BINDTODEVICE SO_PRIORITY SO_TIMESTAMP SO_TIMESTAMPING IP_TOS IPV6_TCLASS IP_TTL";
+
+/// Whether the text has the words as words of their own: `SACK` is not that of `DSACK`.
+fn names(text: &str, words: &str) -> bool {
+    let within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || "_-".contains(c));
+    text.match_indices(words).any(|(at, found)| {
+        let (before, after) = (&text[..at], &text[at + found.len()..]);
+        !within(before.chars().next_back()) && !within(after.chars().next())
+    })
+}
 
 #[test]
 fn every_feature_has_a_row() {
@@ -138,7 +147,7 @@ fn every_feature_has_a_row() {
     let words = FEATURES.split_whitespace().map(|w| w.replace('_', " "));
     let missing: Vec<String> = words
         .filter(|w| {
-            let has = |r: &[String; 3]| r[0].replace('_', " ").contains(w.as_str());
+            let has = |r: &[String; 3]| !r[2].starts_with("left out") && names(&r[0].replace('_', " "), w);
             !rows.iter().any(has)
         })
         .collect();

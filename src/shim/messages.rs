@@ -6,6 +6,7 @@ use crate::errno::{self, Result};
 use crate::fastopen;
 use crate::fdtable;
 use crate::memory;
+use crate::sockopt::privileged;
 use crate::transfer;
 use crate::vectors::Buffers;
 use core::ffi::{c_int, c_uint};
@@ -32,33 +33,55 @@ pub fn send(s: Sock, msg: *const msghdr, flags: c_int) -> Result<isize> {
 /// The timestamps that a call asks for in place of its socket's (Linux: __sock_cmsg_send).
 fn stamps_asked(m: &msghdr) -> Result<Option<u32>> {
     const HEADER: usize = size_of::<libc::cmsghdr>();
-    /// More than all that could be said takes.
-    const MOST: usize = 512;
-    let mut bytes = [0; MOST];
-    let len = m.msg_controllen.min(MOST);
-    if m.msg_control.is_null() || len < HEADER {
+    let control = m.msg_control.cast::<u8>();
+    if control.is_null() {
         return Ok(None);
     }
-    memory::read_bytes(m.msg_control.cast::<u8>(), &mut bytes[..len])?;
     let invalid = Errno(libc::EINVAL);
-    let mut left = bytes.get(..len).unwrap_or_default();
-    let mut stamps = None;
-    while let Some((header, _)) = left.split_first_chunk::<HEADER>() {
-        let (size, rest) = header.split_first_chunk::<8>().ok_or(invalid)?;
-        let size = usize::from_ne_bytes(*size);
-        let (level, kind) = rest.split_first_chunk::<4>().ok_or(invalid)?;
-        let kind = kind.first_chunk::<4>().ok_or(invalid)?;
-        let (level, kind) = (c_int::from_ne_bytes(*level), c_int::from_ne_bytes(*kind));
-        let data = left.get(HEADER..size).ok_or(invalid)?;
-        if level == libc::SOL_SOCKET && matches!(kind, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW)
-        {
-            let flags = u32::from_ne_bytes(<[u8; 4]>::try_from(data).map_err(|_| invalid)?);
-            if flags & !stamping::PER_CALL != 0 {
-                return Err(invalid);
-            }
-            stamps = Some(flags);
+    let (mut at, mut stamps) = (0, None);
+    while m.msg_controllen.saturating_sub(at) >= HEADER {
+        let mut header = [0; HEADER + 4];
+        let left = m.msg_controllen - at;
+        let known = left.min(header.len());
+        memory::read_bytes(control.wrapping_add(at), &mut header[..known])?;
+        let [a, b, c, d, e, f, g, h, level @ .., _, _, _, _] = header;
+        let size = usize::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        let [l0, l1, l2, l3, k0, k1, k2, k3] = level;
+        let level = c_int::from_ne_bytes([l0, l1, l2, l3]);
+        let kind = c_int::from_ne_bytes([k0, k1, k2, k3]);
+        if size < HEADER || size > left {
+            return Err(invalid);
         }
-        left = left.get(size.next_multiple_of(8)..).unwrap_or_default();
+        if level == libc::SOL_SOCKET {
+            // What all but SCM_RIGHTS and SCM_CREDENTIALS have.
+            let value = (size == HEADER + 4).then(|| {
+                let [.., a, b, c, d] = header;
+                u32::from_ne_bytes([a, b, c, d])
+            });
+            match kind {
+                libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => {
+                    let flags = value.ok_or(invalid)?;
+                    if flags & !stamping::PER_CALL != 0 {
+                        return Err(invalid);
+                    }
+                    stamps = Some(flags);
+                }
+                libc::SCM_RIGHTS | libc::SCM_CREDENTIALS => {}
+                libc::SO_MARK => {
+                    if !privileged() {
+                        return Err(Errno(libc::EPERM));
+                    }
+                    value.ok_or(invalid)?;
+                }
+                libc::SO_PRIORITY => {
+                    if value.ok_or(invalid)? > 6 && !privileged() {
+                        return Err(Errno(libc::EPERM));
+                    }
+                }
+                _ => return Err(invalid),
+            }
+        }
+        at = at.saturating_add(size.next_multiple_of(8));
     }
     Ok(stamps)
 }
@@ -76,10 +99,10 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
     m.msg_namelen = 0;
     m.msg_flags = flags & libc::MSG_CMSG_CLOEXEC;
     let mut control = Control::new(m.msg_controllen);
+    // (Closed by another thread meanwhile, nothing is left to be told.)
     if beside.stamped && got > 0 {
-        put_arrival(s, &mut control)?;
+        let _ = put_arrival(s, &mut control);
     }
-    // (Closed by another thread meanwhile, nothing is left.)
     if beside.inq {
         control.put_inq(s.enter().map_or(0, |host| host.inq(s.id).unwrap_or(0)));
     }

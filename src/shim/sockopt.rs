@@ -349,7 +349,7 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
     }
     match name {
         // Linux: TC_PRIO_INTERACTIVE; what is above is for the privileged.
-        libc::SO_PRIORITY if !(0..=6).contains(&value) && !may_prioritise() => {
+        libc::SO_PRIORITY if !(0..=6).contains(&value) && !privileged() => {
             Err(Errno(libc::EPERM))
         }
         SO_BINDTOIFINDEX => devices::bind_to(s, value),
@@ -396,7 +396,8 @@ fn set_ip_options(given: Value) -> Result<()> {
     }
 }
 
-fn may_prioritise() -> bool {
+/// CAP_NET_ADMIN or CAP_NET_RAW: may set priorities and marks.
+pub fn privileged() -> bool {
     [CAP_NET_ADMIN, CAP_NET_RAW]
         .into_iter()
         .any(crate::kernel::has_capability)

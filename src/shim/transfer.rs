@@ -120,6 +120,7 @@ fn send_some(
                 oob: flags.oob && last,
                 eor: flags.eor && last,
                 more: flags.more || !last,
+                stamps: if last { flags.stamps } else { Some(0) },
                 ..flags
             };
             host.send(s.id, parts, 0, flags)

@@ -5,6 +5,7 @@
 //! knows the settings when a SYN comes.
 
 use super::{Host, Result, SockId};
+use crate::sys;
 use crate::tcp::{State, Sysctl};
 use crate::time::Duration;
 use std::sync::OnceLock;
@@ -15,8 +16,9 @@ const FRESH: Duration = Duration::from_millis(20);
 /// Who knows the settings of the moment when a SYN comes.
 static FOR_SYN: OnceLock<fn(&mut Sysctl)> = OnceLock::new();
 
-/// Whenever a SYN comes to a listener in this process, `ask` may change what it was told of the
-/// settings. It is called under the stack's lock.
+/// Whenever this process takes a SYN to a listener of its own, `ask` may change what that was told
+/// of the settings. It is called under the stack's lock. (Whoever else takes SYNs reads no files for
+/// others: it may be forbidden to, and may see other settings.)
 pub fn ask_for_syns(ask: fn(&mut Sysctl)) {
     let _ = FOR_SYN.set(ask);
 }
@@ -56,6 +58,7 @@ impl Host<'_> {
         let l = &mut self.sh.sockets[listener];
         if let Some(ask) = FOR_SYN.get()
             && self.now.since(l.settings_at) >= FRESH
+            && l.owner.pid == sys::process::pid()
         {
             l.settings_at = self.now;
             ask(&mut l.sysctl);
