@@ -147,7 +147,9 @@ fn every_feature_has_a_row() {
     let words = FEATURES.split_whitespace().map(|w| w.replace('_', " "));
     let missing: Vec<String> = words
         .filter(|w| {
-            let has = |r: &[String; 3]| !r[2].starts_with("left out") && names(&r[0].replace('_', " "), w);
+            let has = |r: &[String; 3]| {
+                !r[2].starts_with("left out") && names(&r[0].replace('_', " "), w)
+            };
             !rows.iter().any(has)
         })
         .collect();

@@ -349,9 +349,7 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
     }
     match name {
         // Linux: TC_PRIO_INTERACTIVE; what is above is for the privileged.
-        libc::SO_PRIORITY if !(0..=6).contains(&value) && !privileged() => {
-            Err(Errno(libc::EPERM))
-        }
+        libc::SO_PRIORITY if !(0..=6).contains(&value) && !privileged() => Err(Errno(libc::EPERM)),
         SO_BINDTOIFINDEX => devices::bind_to(s, value),
         libc::SO_LINGER => {
             let l: linger = given.read()?;

@@ -35,25 +35,30 @@ impl Shared {
     }
 
     /// The listening socket that a SYN from `remote` to `local` belongs to: the one bound to that
-    /// very address before one bound to any, then one bound to the device, then IPv4 before
-    /// dual-stack. Where several have the same right, a hash of the two ends decides
-    /// (SO_REUSEPORT), else the one that began to listen last.
+    /// very address before one bound to any; then to be bound to the device and to be of IPv4
+    /// count the same. Among equals the one that began to listen last, or of its group
+    /// (SO_REUSEPORT: same address, device and family) the one that a hash of the two ends says.
     pub fn find_listener(&self, local: Endpoint, remote: Endpoint) -> Option<u32> {
-        let (mut best, mut count) = (None, 0);
+        let mut best: Option<(u32, u32)> = None;
         for (i, score) in self.listeners(local) {
             if best.is_none_or(|(b, _)| score > b) {
-                (best, count) = (Some((score, i)), 1);
-            } else if best.is_some_and(|(b, _)| score == b) {
-                count += 1;
+                best = Some((score, i));
             }
         }
-        let (score, first) = best?;
-        if count == 1 || !self.sockets[first].options.reuseport {
+        let (_, first) = best?;
+        let group = |i: u32| {
+            let s = self.sockets.get(i)?;
+            (s.options.reuseport).then_some((s.local.addr, s.options.bound_if, s.family))
+        };
+        let Some(of_first) = group(first) else {
             return Some(first);
-        }
-        let chosen = self.bucket(local, remote) % count;
-        let mut equals = self.listeners(local).filter(|(_, s)| *s == score);
-        equals.nth(chosen).map(|(i, _)| i)
+        };
+        let members = || {
+            let all = self.listeners(local).map(|(i, _)| i);
+            all.filter(|i| group(*i) == Some(of_first))
+        };
+        let chosen = self.bucket(local, remote) % members().count().max(1);
+        members().nth(chosen)
     }
 
     /// The listening sockets that may take what comes to `local`, each with its right to it.

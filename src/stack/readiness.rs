@@ -13,7 +13,7 @@
 //! process in between.
 
 use super::shared::MIRROR_QUEUE;
-use super::{Host, Ready, Result, SockId, Socket, SocketOptions};
+use super::{Host, Ready, Result, SockId, Socket};
 use crate::tcp::State;
 
 /// What Linux 6.18 counts for an sk_buff of a send queue beside its data
@@ -42,8 +42,16 @@ impl Socket {
     /// and packets dropped. Received data is counted without what holds it.
     pub fn meminfo(&self) -> [u32; 9] {
         let received = self.rx.bytes + self.ooo.bytes;
-        let SocketOptions { rcvbuf, sndbuf, .. } = self.options;
+        let (rcvbuf, sndbuf) = (self.rcv_buf(), self.options.sndbuf);
         [received, rcvbuf, 0, sndbuf, 0, self.wmem_queued(), 0, 0, 0]
+    }
+
+    /// SO_RCVBUF as it is now: a connection's grows by itself.
+    pub(super) fn rcv_buf(&self) -> u32 {
+        match self.tcb.rcv_buf() {
+            grown if self.open && grown > 0 => grown,
+            _ => self.options.rcvbuf,
+        }
     }
 
     /// How many bytes send may append now, and whether they begin a new sk_buff: the unsent one

@@ -77,7 +77,8 @@ impl Host<'_> {
                 continue;
             };
             skip = 0;
-            let mut counted = !(flags.zerocopy && self.sh.sockets[index].options.zerocopy);
+            let zerocopy = flags.zerocopy && self.sh.sockets[index].options.zerocopy;
+            let mut counted = !zerocopy;
             while !part.is_empty() {
                 let Shared {
                     sockets,
@@ -95,7 +96,8 @@ impl Host<'_> {
                 let n = part.len().min(room as usize);
                 let copied = s.tx.append(&mut p, &part[..n], new_skb);
                 if new_skb {
-                    s.tail_parts = 0;
+                    // What is left of a part counts in each that has some of it.
+                    (s.tail_parts, counted) = (0, !zerocopy);
                 } else if copied > 0 {
                     let untold = (done - told) as u32;
                     s.tcb.tail_grew(untold, copied as u32, done == 0);

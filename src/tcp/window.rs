@@ -344,8 +344,7 @@ impl Tcb {
         let buf = space_from_win(win, self.scaling_ratio).min(most) as u32;
         if buf > self.rcv_buf {
             self.rcv_buf = buf;
-            self.window_clamp =
-                win_from_space(buf, self.scaling_ratio).min(65_535 << self.rcv_wscale);
+            self.window_clamp = win_from_space(buf, self.scaling_ratio);
         }
     }
 
