@@ -65,7 +65,14 @@ int main(void)
         socklen_t n = sizeof words;
         MUST(setsockopt(c, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3));
         MUST(getsockopt(c, IPPROTO_TCP, TCP_CC_INFO, words, &n));
-        say("BBR tells %d bytes", (int)n);
+        say("BBR tells %d bytes; chosen on a connection its gains are %u and %u", (int)n, words[3], words[4]);
+        /* The handshake's ACK comes before it is set up. */
+        int early = MUST(socket(AF_INET, SOCK_STREAM, 0));
+        MUST(setsockopt(early, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3));
+        MUST(connect(early, SA(a), sizeof a));
+        MUST(getsockopt(early, IPPROTO_TCP, TCP_CC_INFO, words, &n));
+        say("chosen before it %u and %u", words[3], words[4]);
+        close(early);
     }
     if (has(allowed, "reno")) {
         char words[32];

@@ -176,7 +176,11 @@ impl Tcb {
     /// BBR's bandwidth in bytes a second (low half, high half), its least round-trip time in
     /// microseconds, its gains for rate and window in 256ths; nothing for other algorithms.
     pub fn congestion_info(&self) -> Option<[u32; 5]> {
-        self.cc.model(self.snd_mss.into())
+        let min_rtt = match self.rtt.min_rtt {
+            u32::MAX => 0,
+            us => us,
+        };
+        self.cc.model(self.snd_mss.into(), min_rtt)
     }
 
     /// What TCP_INFO tells.

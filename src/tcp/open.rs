@@ -292,6 +292,9 @@ impl Tcb {
         if self.timers.retransmits > 1 {
             self.cc.start_small();
         }
+        if !self.passive {
+            self.cc.on_syn_acked();
+        }
         self.timers.retransmits = 0;
         self.timers.backoff = 0;
         self.timers.retrans_stamp = None;

@@ -71,6 +71,8 @@ pub(super) struct Bbr {
     has_rtt: bool,
     lt_sampling: bool,
     lt_use: bool,
+    /// What gains are told: none yet (0), those that the handshake's ACK left (1), the mode's (2).
+    told: u8,
     /// Microseconds; 0: unknown.
     min_rtt: u32,
     min_rtt_at: Instant,
@@ -105,16 +107,31 @@ impl Bbr {
         (self.rate > 0).then_some(self.rate)
     }
 
-    /// `struct tcp_bbr_info`.
-    pub(super) fn info(&self, mss: u32) -> [u32; 5] {
+    /// An ACK of the SYN came. Linux has BBR look at it before it is set up, and so it takes the
+    /// least round trip for long expired: the gains of that are told until the next ACK.
+    pub(super) fn on_syn_acked(&mut self) {
+        self.told = 1;
+    }
+
+    /// `struct tcp_bbr_info`; `min_rtt` is the connection's, where BBR has none yet.
+    pub(super) fn info(&self, mss: u32, min_rtt: u32) -> [u32; 5] {
+        let (pacing, cwnd) = match self.told {
+            0 => (0, 0),
+            1 => (UNIT, UNIT),
+            _ => (self.pacing_gain(), self.cwnd_gain()),
+        };
         let bw = (u128::from(self.bandwidth()) * u128::from(mss) * 1_000_000) >> BW_SCALE;
         let bw = u64::try_from(bw).unwrap_or(u64::MAX);
         [
             bw as u32,
             (bw >> 32) as u32,
-            self.min_rtt,
-            self.pacing_gain(),
-            self.cwnd_gain(),
+            if self.min_rtt == 0 {
+                min_rtt
+            } else {
+                self.min_rtt
+            },
+            pacing,
+            cwnd,
         ]
     }
 
@@ -194,6 +211,7 @@ impl Bbr {
     }
 
     pub(super) fn on_ack(&mut self, c: &mut Congestion, a: &Acked) {
+        self.told = 2;
         let s = Sizes {
             mss: a.mss.max(1),
             cwnd: c.cwnd,

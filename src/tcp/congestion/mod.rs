@@ -330,10 +330,17 @@ impl Congestion {
         core::mem::take(&mut self.note_limited)
     }
 
+    /// The peer acknowledged the SYN.
+    pub fn on_syn_acked(&mut self) {
+        if let Own::Bbr(b) = &mut self.own {
+            b.on_syn_acked();
+        }
+    }
+
     /// See [`crate::tcp::Tcb::congestion_info`].
-    pub fn model(&self, mss: u32) -> Option<[u32; 5]> {
+    pub fn model(&self, mss: u32, min_rtt: u32) -> Option<[u32; 5]> {
         match &self.own {
-            Own::Bbr(b) => Some(b.info(mss)),
+            Own::Bbr(b) => Some(b.info(mss, min_rtt)),
             _ => None,
         }
     }
