@@ -159,12 +159,13 @@ impl Host<'_> {
         }
         let s = &mut self.sh.sockets[index];
         s.errors.came = s.errors.came.wrapping_add(1);
-        let waits = s.watched.then_some(s.owner.pid);
-        self.sh.notices_came = self.sh.notices_came.wrapping_add(1);
+        let watched = s.watched;
+        // 0: none ever came.
+        self.sh.notices_came = self.sh.notices_came.wrapping_add(1).max(1);
         self.notify(index);
-        // The descriptor shows nothing of it.
-        if let Some(pid) = waits {
-            self.wake_sleeper(pid);
+        // The descriptor shows nothing of it, so nobody who is woken can tell the others.
+        if watched {
+            self.wake_sleepers();
         }
     }
 

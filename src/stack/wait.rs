@@ -19,6 +19,8 @@ pub const MAX_WAITERS: usize = 1 << 13;
 pub struct Waiter {
     /// It waits for more sockets than can name it: any event wakes it.
     pub everything: bool,
+    /// It sleeps in poll or epoll, for descriptors.
+    pub asleep: bool,
     /// Its bell was rung since it last looked: once is enough.
     pub rung: bool,
     /// Its process.
@@ -88,6 +90,7 @@ impl Host<'_> {
         let id = self.sh.waiters.alloc()?;
         self.sh.waiters[id] = Waiter {
             everything: false,
+            asleep: false,
             rung: false,
             pid,
             tid,
@@ -138,6 +141,9 @@ impl Host<'_> {
     /// The waiter, of this process, sleeps in poll from now on, or no longer.
     pub fn sleeps(&mut self, waiter: u16, asleep: bool) {
         let pid = self.pid;
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter)) {
+            w.asleep = asleep;
+        }
         let place = &mut self.sh.sleepers[pid as usize % SLEEPERS];
         if asleep {
             *place = Sleeper { pid, waiter };
@@ -151,6 +157,15 @@ impl Host<'_> {
         let place = self.sh.sleepers[pid as usize % SLEEPERS];
         if pid != 0 && place.pid == pid {
             self.wake_waiter(place.waiter);
+        }
+    }
+
+    /// Wake all threads that sleep for descriptors, of whatever process.
+    pub(super) fn wake_sleepers(&mut self) {
+        for id in 1..=self.sh.waiters.high_water() {
+            if self.sh.waiters.get(id).is_some_and(|w| w.asleep) {
+                self.wake_waiter(id as u16);
+            }
         }
     }
 

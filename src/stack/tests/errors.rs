@@ -36,6 +36,38 @@ fn completions_are_numbered_and_told_in_ranges() {
     });
 }
 
+/// Its descriptor shows nothing of it: no thread that is woken could tell the others.
+#[test]
+fn a_notice_wakes_all_who_sleep_for_descriptors() {
+    TestHost::new(1).with(|h| {
+        let (_, c, _) = pair(h);
+        h.set_option(c, Opt::ZeroCopy, 1).unwrap();
+        let own = h.pid;
+        let waiters = [own, own, own + 7].map(|pid| {
+            let waiter = h.new_waiter(pid, 1).unwrap();
+            h.pid = pid;
+            h.sleeps(waiter, true);
+            waiter
+        });
+        let awake = h.new_waiter(own, 1).unwrap();
+        h.sleeps(awake, true);
+        h.sleeps(awake, false);
+        h.pid = own;
+        let woken = |h: &Host<'_>| {
+            let mut woken: Vec<u16> = h.wakes.iter().collect();
+            woken.sort_unstable();
+            woken
+        };
+        zerocopy_send(h, c);
+        assert_eq!(h.sh.notices_came, 1);
+        assert_eq!(woken(h), [], "nobody watches the descriptor");
+        h.watch(c).unwrap();
+        h.wakes = WakeSet::default();
+        zerocopy_send(h, c);
+        assert_eq!(woken(h), waiters);
+    });
+}
+
 #[test]
 fn the_last_byte_of_a_write_is_stamped() {
     TestHost::new(1).with(|h| {
