@@ -72,6 +72,11 @@ fn error_queue_in_epoll() {
 }
 
 #[test]
+fn error_queues_in_epoll_together() {
+    check("error_queues_in_epoll_together", "shim_errepoll");
+}
+
+#[test]
 fn ip_options() {
     check("ip_options", "facts_ipoptions");
 }

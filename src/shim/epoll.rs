@@ -51,8 +51,8 @@ pub fn wait(
     loop {
         // Before what is there is looked at: what comes from now on ends the wait.
         let came = errepoll::is_used().then(|| rt.enter().sh.notices_came);
-        if came.is_some() {
-            let ready = take(rt, set, events, most)?;
+        if let Some(came) = came.filter(|came| *came != 0) {
+            let ready = take(rt, set, events, most, came)?;
             if ready > 0 {
                 return Ok(ready);
             }
@@ -70,32 +70,38 @@ pub fn wait(
             restartable: false,
         };
         let ended = blocked::block(rt, None, wait, |host, fds| {
-            let noticed = came.is_some_and(|came| host.sh.notices_came != came);
+            let now = host.sh.notices_came;
+            // Another thread may have been the first to use an error queue, while this one slept.
+            let noticed = errepoll::is_used() && came.is_none_or(|came| now != came);
             let ready = fds.first().is_some_and(|f| f.revents != 0);
-            (ready || noticed).then_some(())
+            (ready || noticed).then_some(now)
         });
-        match ended {
-            Ended::Woken(Woken::Ready(())) => {}
+        let came = match ended {
+            Ended::Woken(Woken::Ready(came)) => came,
             Ended::Woken(Woken::TimedOut) => return Ok(0),
             Ended::Woken(Woken::Interrupted) => return Err(Errno(libc::EINTR)),
             Ended::Cancelled => return Err(CANCELLED),
-        }
+        };
         // Another thread may have been faster, or it was an edge that has gone.
-        match take(rt, set, events, most)? {
+        match take(rt, set, events, most, came)? {
             0 if sys::now() < end => {}
             n => return Ok(n),
         }
     }
 }
 
-/// epoll_wait without waiting.
-fn take(rt: &Runtime, set: c_int, events: *mut epoll_event, most: c_int) -> Result<c_int> {
-    if !errepoll::is_used() {
+/// epoll_wait without waiting, after `came` notices.
+fn take(
+    rt: &Runtime,
+    set: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    came: u32,
+) -> Result<c_int> {
+    if came == 0 || !errepoll::is_used() {
         return ask(set, events, most);
     }
-    let noticed = errepoll::entries(rt, set);
-    let got = ask(set, events, most)?;
-    errepoll::mend(set, &noticed, events, got, most)
+    errepoll::take(rt, set, events, most, |most| ask(set, events, most))
 }
 
 fn ask(set: c_int, events: *mut epoll_event, most: c_int) -> Result<c_int> {

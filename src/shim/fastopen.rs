@@ -11,6 +11,7 @@ use crate::{ends, sysctl, transfer};
 use core::ffi::c_int;
 use libc::{sockaddr, socklen_t};
 use utcp_stack::addr::Endpoint;
+use utcp_stack::stack::stamping::RECORD;
 use utcp_stack::stack::{Error, Host};
 use utcp_stack::sys::Errno;
 
@@ -136,9 +137,13 @@ fn begin(
 /// All `n` bytes of the call went on the SYN: MSG_ZEROCOPY's completion, timestamps.
 fn ended(s: Sock, n: usize, flags: c_int) -> Result<isize> {
     if n > 0 {
-        crate::errepoll::used();
-        s.enter()?
-            .send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0, None);
+        let zerocopy = flags & libc::MSG_ZEROCOPY != 0;
+        let mut host = s.enter()?;
+        let socket = host.socket(s.id).ok();
+        if zerocopy || socket.is_some_and(|s| s.options.timestamping & RECORD != 0) {
+            crate::errepoll::used();
+            host.send_ended(s.id, zerocopy, None);
+        }
     }
     Ok(n as isize)
 }

@@ -132,6 +132,30 @@ pub fn write<T: Plain>(to: *mut T, value: T) -> Result<()> {
     )
 }
 
+/// Read `n` values.
+pub fn read_many<T: Plain>(from: *const T, n: usize) -> Result<Vec<T>> {
+    let mut values = Vec::<T>::with_capacity(n);
+    transfer(
+        libc::SYS_process_vm_readv,
+        values.as_mut_ptr().cast(),
+        from as usize,
+        n * size_of::<T>(),
+    )?;
+    // SAFETY: the bytes of all were written, and any are a value.
+    unsafe { values.set_len(n) };
+    Ok(values)
+}
+
+/// Write values.
+pub fn write_many<T: Plain>(to: *mut T, values: &[T]) -> Result<()> {
+    transfer(
+        libc::SYS_process_vm_writev,
+        values.as_ptr().cast_mut().cast(),
+        to as usize,
+        size_of_val(values),
+    )
+}
+
 /// What is to be done with memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {

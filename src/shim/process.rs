@@ -1,7 +1,7 @@
 //! This process and its stack: attached when the first socket is made or found, then for good.
 
 use crate::errno::Result;
-use crate::{attach, blocked, ends, fars};
+use crate::{attach, blocked, ends, errepoll, fars};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use once_cell::sync::OnceCell;
@@ -83,6 +83,7 @@ static FORK_MASK: AtomicU64 = AtomicU64::new(0);
 /// all taken first. Signals are blocked meanwhile: a handler may need one of them.
 extern "C" fn before_fork() {
     let mask = block_signals();
+    errepoll::before_fork();
     core::mem::forget(ATTACHING.lock());
     attach::before_fork();
     ends::before_fork();
@@ -108,6 +109,7 @@ fn release_locks(child: bool) {
     attach::after_fork(child);
     // SAFETY: locked by `before_fork`, in this thread or the one it is a copy of.
     unsafe { ATTACHING.force_unlock() };
+    errepoll::after_fork();
     set_mask(mask);
 }
 

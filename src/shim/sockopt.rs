@@ -14,6 +14,7 @@ use crate::optvalue::{Reply, Value};
 use crate::tcp_info;
 use core::ffi::{c_int, c_void};
 use libc::{linger, socklen_t};
+use utcp_stack::stack::stamping::RECORD;
 use utcp_stack::stack::{Family, Opt};
 use utcp_stack::sys::{Errno, syscall};
 use utcp_stack::tcp::State;
@@ -341,11 +342,13 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
         return devices::bind_to_named(s, given);
     }
     let value = given.int()?;
-    if matches!(
-        name,
-        libc::SO_ZEROCOPY | libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW
-    ) {
-        crate::errepoll::used();
+    // Another process, or an image that comes by exec, may be the one that sends.
+    match name {
+        libc::SO_ZEROCOPY if value != 0 => crate::errepoll::used(),
+        libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW if value as u32 & RECORD != 0 => {
+            crate::errepoll::used();
+        }
+        _ => {}
     }
     match name {
         // Linux: TC_PRIO_INTERACTIVE; what is above is for the privileged.

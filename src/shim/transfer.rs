@@ -9,6 +9,7 @@ use crate::vectors::Buffers;
 use crate::{ends, errno, kernel};
 use core::ffi::c_int;
 use std::io::IoSliceMut;
+use utcp_stack::stack::stamping::RECORD;
 use utcp_stack::stack::{Asked, Error, Host, Ready, RecvFlags, SendFlags, SockId};
 use utcp_stack::sys::Errno;
 use utcp_stack::tcp::State;
@@ -29,12 +30,18 @@ pub fn send_stamped(s: Sock, data: Buffers, flags: c_int, stamps: Option<u32>) -
 
 fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -> Result<isize> {
     data.look(Access::Read)?;
+    let zerocopy = flags & libc::MSG_ZEROCOPY != 0;
+    let records = |stamps: u32| stamps & RECORD != 0;
+    // Before the first notice comes: who sleeps looks for it then.
+    if zerocopy || stamps.is_some_and(records) {
+        crate::errepoll::used();
+    }
     let stack_flags = SendFlags {
         oob: flags & libc::MSG_OOB != 0,
         more: flags & libc::MSG_MORE != 0,
         eor: flags & libc::MSG_EOR != 0,
         stamps,
-        zerocopy: flags & libc::MSG_ZEROCOPY != 0,
+        zerocopy,
     };
     let mut attempt = |host: &mut Host<'_>| send_some(host, s, &mut data, stack_flags);
     let (limit, nonblock, stamped, first) = {
@@ -47,7 +54,7 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -
             }
             Ok(socket) => {
                 let o = &socket.options;
-                let stamped = o.timestamping != 0 || stamps.is_some();
+                let stamped = records(stamps.unwrap_or(o.timestamping));
                 (o.sndtimeo, socket.nonblock, stamped, first)
             }
             Err(_) => (0, true, false, first),
@@ -68,10 +75,9 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -
         }
     };
     let sent = partial(ended, data.done());
-    if matches!(sent, Ok(n) if n > 0) && (stamped || flags & libc::MSG_ZEROCOPY != 0) {
+    if matches!(sent, Ok(n) if n > 0) && (stamped || zerocopy) {
         crate::errepoll::used();
-        s.enter()?
-            .send_ended(s.id, flags & libc::MSG_ZEROCOPY != 0, stamps);
+        s.enter()?.send_ended(s.id, zerocopy, stamps);
     }
     sent
 }

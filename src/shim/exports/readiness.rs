@@ -250,12 +250,9 @@ unsafe extern "C-unwind" fn epoll_ctl(
     {
         epoll::watched(rt, id);
     }
-    let done = kernel();
-    if done == 0 {
-        crate::errepoll::changed(set, fd);
-        if op == libc::EPOLL_CTL_ADD {
-            epoll::added(set, fd);
-        }
+    let done = crate::errepoll::changing(set, fd, kernel);
+    if done == 0 && op == libc::EPOLL_CTL_ADD {
+        epoll::added(set, fd);
     }
     done
 }
