@@ -16,7 +16,7 @@ pub struct SendFlags {
     pub eor: bool,
     /// The timestamps that this call asks for, in place of the socket's (SO_TIMESTAMPING's bits).
     pub stamps: Option<u32>,
-    /// MSG_ZEROCOPY: no segment holds more than [`MAX_PARTS`] of the program's buffers.
+    /// MSG_ZEROCOPY: no segment holds more than `MAX_PARTS` of the program's buffers.
     pub zerocopy: bool,
 }
 
