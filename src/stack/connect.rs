@@ -144,7 +144,10 @@ impl Host<'_> {
             s.tcb.abort(self.now);
             self.output(index);
             self.trace_state(index, old, State::Closed);
-            error = (old != State::SynSent && old != State::TimeWait).then_some(TcpError::Reset);
+            error = (old != State::TimeWait).then_some(TcpError::Reset);
+        } else if self.sh.sockets[index].deferred.is_some() {
+            // For Linux it is in SYN_SENT.
+            error = Some(TcpError::Reset);
         }
         if self.sh.sockets[index].listening {
             self.drop_children(index);
@@ -178,6 +181,7 @@ impl Host<'_> {
         }
         s.remote = Endpoint::new(any, 0);
         (s.open, s.connecting, s.listening, s.was_connected) = (false, false, false, false);
+        s.deferred = None;
         self.sh.listening_changed(index);
         let s = &mut self.sh.sockets[index];
         (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
