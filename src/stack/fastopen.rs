@@ -237,10 +237,8 @@ impl Host<'_> {
         let index = self.index_of(id)?;
         self.sh.sockets[index].deferred = None;
         let mut syn = self.sh.fast_syn_to(to.addr, self.now, index);
-        if let (None, Some(cookie)) = (data, &mut syn.option) {
-            cookie.len = 0;
-        }
-        syn.carries &= data.is_some();
+        let readable = data.is_some();
+        syn.carries &= readable;
         let data = data.unwrap_or_default();
         self.connect_with(id, to, |host, index| {
             let s = &mut host.sh.sockets[index];
@@ -263,7 +261,8 @@ impl Host<'_> {
             let s = &mut sockets[index];
             let copied = s.tx.append(&mut Pools { chunks, buffers }, &data[..n], new);
             s.tcb.app_wrote(host.now, copied as u32);
-            s.tcb.connect_fast(syn.option, copied as u32, syn.mss);
+            let carried = readable.then_some(copied as u32);
+            s.tcb.connect_fast(syn.option, carried, syn.mss);
             if syn.after_pause {
                 s.tcb.tries_after_pause();
             }

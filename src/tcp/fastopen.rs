@@ -107,15 +107,18 @@ impl FastOpen {
 
 impl Tcb {
     /// After [`Tcb::connect`]: the SYN carries `option` and up to `data` bytes of what has been
-    /// written. `mss`: what the peer told last time; should it tell none now, that holds.
-    pub fn connect_fast(&mut self, option: Option<Cookie>, data: u32, mss: Option<u16>) {
+    /// written; none: that can't be read, and the SYN asks for a cookie though one is known. `mss`:
+    /// what the peer told last time; should it tell none now, that holds.
+    pub fn connect_fast(&mut self, option: Option<Cookie>, data: Option<u32>, mss: Option<u16>) {
         self.mss_clamp = self.advmss.min(mss.unwrap_or(u16::MAX));
         self.sync_mss();
         self.fast.option = option;
-        if option.is_none_or(|o| o.len > 0) {
-            self.fast.syn_data = data.min(self.snd_end - (self.iss + 1));
-        } else {
+        if option.is_some_and(|o| o.len == 0) {
             self.fast.client_fail = COOKIE_UNAVAILABLE;
+        } else if let Some(data) = data {
+            self.fast.syn_data = data.min(self.snd_end - (self.iss + 1));
+        } else if let Some(asks) = &mut self.fast.option {
+            asks.len = 0;
         }
     }
 
