@@ -2,7 +2,8 @@
 //! beside the pieces, so that who doesn't ask for it doesn't pay for it.
 //!
 //! As in Linux, pieces are stamped once any socket asks. Of pieces that are put together the
-//! newer time counts; of a call that reads several, that of the last.
+//! time of the one put at the end counts, though it may have come before the others; of a call
+//! that reads several, that of the last.
 
 use super::shared::MAX_CHUNKS;
 use super::{Host, SockId, SocketOptions};
