@@ -7,7 +7,7 @@
 //! with somebody else's address. It goes on counting against its listener's TCP_FASTOPEN for a
 //! minute, so that no more of them can be opened in that time.
 
-use super::{Host, Shared, SockId};
+use super::{Host, Shared, SockId, Socket};
 use crate::tcp::Verdict;
 use crate::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ pub struct Pause {
     since: Instant,
     /// How often in a row it was swallowed.
     times: u32,
-    /// The setting, when it was looked at last: a change of it begins anew (Linux: any writing).
+    /// The setting as the latest connect found it, whichever socket's: a change of it begins anew
+    /// (Linux: any writing).
     setting: u32,
 }
 
@@ -87,10 +88,17 @@ impl Resets {
         true
     }
 
-    /// The listeners that exist, after a death: how many there are is counted anew.
-    pub(super) fn recount(&mut self) {
-        let used = |r: &&Reset| r.listener != SockId::default();
-        self.count = self.ring.iter().filter(used).count() as u32;
+    /// Only those count that `counts` says it of, by listener and end; how many there are is counted
+    /// anew.
+    fn recount(&mut self, mut counts: impl FnMut(SockId, Instant) -> bool) {
+        self.count = 0;
+        for r in &mut self.ring {
+            if r.listener != SockId::default() && counts(r.listener, r.until) {
+                self.count += 1;
+            } else {
+                *r = Reset::default();
+            }
+        }
         self.next %= RESETS as u32;
     }
 }
@@ -111,12 +119,12 @@ impl Shared {
         (now < end, true)
     }
 
-    /// It was swallowed (Linux: `tcp_fastopen_active_disable`).
-    fn pause_fast_open(&mut self, setting: u32, now: Instant) {
-        if setting == 0 {
+    /// What was sent by Fast Open seems to be swallowed (Linux: `tcp_fastopen_active_disable`). For
+    /// how long it pauses is what the latest connect found: a socket's own copy may be older.
+    pub(super) fn pause_fast_open(&mut self, now: Instant) {
+        if self.fast_pause.setting == 0 {
             return;
         }
-        self.fast_open_pauses(setting, now);
         self.fast_pause.since = now;
         self.fast_pause.times = self.fast_pause.times.saturating_add(1);
         self.counters.fastopen_blackhole += 1;
@@ -124,31 +132,54 @@ impl Shared {
 }
 
 impl Host<'_> {
-    /// What the socket's connection sent by Fast Open seems to be swallowed.
-    pub(super) fn fast_open_swallowed(&mut self, index: u32) {
-        let setting = self.sh.sockets[index]
-            .sysctl
-            .tcp_fastopen_blackhole_timeout_sec;
-        self.sh.pause_fast_open(setting, self.now);
-    }
-
     /// A connection is over: it may tell something of Fast Open on the way.
     pub(super) fn judge_fast_open(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
         match s.tcb.fast_open_verdict() {
             Verdict::None => {}
-            Verdict::Swallowed => self.fast_open_swallowed(index),
+            Verdict::Swallowed => self.sh.pause_fast_open(self.now),
             Verdict::Works if self.is_local(s.remote.addr) => {}
             Verdict::Works => self.sh.fast_pause.times = 0,
         }
     }
 
-    /// An early connection that the program had accepted was reset: it goes on counting.
+    /// An early connection that the program had accepted was reset: it goes on counting, while its
+    /// listener is one.
     pub(super) fn fast_reset_counts(&mut self, listener: SockId) {
+        if !self.socket(listener).is_ok_and(|l| l.listening) {
+            return;
+        }
         let until = self.now + MINUTE;
         let forgotten = self.sh.fast_resets.push(listener, until);
         self.count_fast(listener, 1);
         self.count_fast(forgotten, -1);
+    }
+
+    /// The socket becomes a listener: what was reset when it was one before doesn't count any more.
+    pub(super) fn forget_fast_resets(&mut self, index: u32) {
+        let id = self.id_of(index, &self.sh.sockets[index]);
+        let before = self.sh.fast_resets.count;
+        if before > 0 {
+            self.sh.fast_resets.recount(|l, _| l != id);
+            let gone = before - self.sh.fast_resets.count;
+            self.count_fast(id, -(gone as i32));
+        }
+    }
+
+    /// After a death: those that still count are added to their listeners' counts.
+    pub(super) fn recount_fast_resets(&mut self) {
+        let Shared {
+            fast_resets,
+            sockets,
+            ..
+        } = &mut *self.sh;
+        fast_resets.recount(|id, until| {
+            let l = sockets.get_mut(id.index);
+            let its = |l: &&mut Socket| l.generation == id.generation && l.listening;
+            let l = l.filter(its).filter(|_| until > self.now);
+            l.map(|l| l.fast_pending = l.fast_pending.saturating_add(1))
+                .is_some()
+        });
     }
 
     /// Whether the listener has room for one more connection ahead of its handshake (Linux:
@@ -211,7 +242,11 @@ mod tests {
         assert!(!resets.expire(listener(1), at(3)));
         assert!(resets.expire(listener(2), at(1)));
         assert!(!resets.expire(listener(4), at(99_999)));
-        resets.recount();
+        resets.recount(|_, _| true);
         assert_eq!(resets.count as usize, RESETS - 2);
+        resets.recount(|l, until| l == listener(3) || until <= at(9));
+        assert_eq!(resets.count(listener(1)), 3, "those of 4, 6 and 8");
+        assert_eq!(resets.count(listener(2)), 4);
+        assert_eq!(resets.count, 8);
     }
 }

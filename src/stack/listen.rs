@@ -36,6 +36,7 @@ impl Host<'_> {
         s.listening = true;
         s.backlog = backlog;
         super::fastopen::at_every_listener(s);
+        self.forget_fast_resets(index);
         self.sh.listening_changed(index);
         self.trace_state(index, State::Closed, State::Listen);
         self.notify(index);

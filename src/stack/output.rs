@@ -441,7 +441,11 @@ impl Host<'_> {
         }
         self.trace_state(index, old, new);
         if e.has(Events::FAST_OPEN_SWALLOWED) {
-            self.fast_open_swallowed(index);
+            self.sh.pause_fast_open(self.now);
+        }
+        if new == State::TimeWait && old != State::TimeWait {
+            // What it tells is of now, not of a minute later.
+            self.judge_fast_open(index);
         }
         if new != State::SynReceived {
             let s = &self.sh.sockets[index];
@@ -477,7 +481,9 @@ impl Host<'_> {
             _ => {}
         }
         self.no_longer_early(index);
-        self.judge_fast_open(index);
+        if old != State::TimeWait {
+            self.judge_fast_open(index);
+        }
         self.disarm(index);
         self.sh.unhash_connection(index);
         let s = &mut self.sh.sockets[index];

@@ -206,13 +206,7 @@ impl Host<'_> {
                 }
             }
         }
-        self.sh.fast_resets.recount();
-        for index in 1..=high {
-            if let Some(s) = self.sh.sockets.get(index) {
-                let resets = self.sh.fast_resets.count(self.id_of(index, s));
-                self.sh.sockets[index].fast_pending += resets;
-            }
-        }
+        self.recount_fast_resets();
     }
 
     fn listener_of(&self, child: &Socket) -> Option<u32> {
@@ -269,6 +263,7 @@ impl Host<'_> {
         if self.sh.sockets[index].orphan {
             return self.free(index);
         }
+        self.no_longer_early(index);
         let s = &mut self.sh.sockets[index];
         if alive {
             s.error = Some(TcpError::Reset);

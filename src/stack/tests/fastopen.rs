@@ -197,6 +197,74 @@ fn connections_ahead_of_their_handshake_survive_a_death() {
     assert!(knock(&mut host, 5004).0);
 }
 
+/// What the dead process was changing is reset, and makes room at once, though the program keeps
+/// its descriptor.
+#[test]
+fn an_accepted_connection_that_a_death_resets_makes_room() {
+    let mut host = TestHost::new(1);
+    let l = fast_listener(&mut host, 1, 5);
+    assert!(knock(&mut host, 4000).0);
+    let accepted = accept(&mut host, l).unwrap();
+    host.with(|h| {
+        h.touch(accepted.index);
+        h.recover();
+    });
+    host.wire.out.clear();
+    assert_eq!(host.with(|h| recv(h, accepted, 10)), Err(Error::Reset));
+    assert_eq!(pending(&mut host, l), 0);
+    assert!(knock(&mut host, 4001).0);
+}
+
+/// A connection from `port` that is reset after accept.
+fn accepted_and_reset(host: &mut TestHost, l: SockId, port: u16) {
+    let (taken, answer) = knock(host, port);
+    assert!(taken);
+    let accepted = accept(host, l).unwrap();
+    reset(host, &answer);
+    host.with(|h| h.close(accepted));
+}
+
+/// After a death those count whose minute isn't over and whose listener still is one.
+#[test]
+fn a_death_forgets_resets_that_count_no_more() {
+    let mut host = TestHost::new(1);
+    let l = fast_listener(&mut host, 9, 5);
+    accepted_and_reset(&mut host, l, 4000);
+    accepted_and_reset(&mut host, l, 4001);
+    host.now = host.now + Duration::from_secs(61);
+    accepted_and_reset(&mut host, l, 4002);
+    assert_eq!(host.arena.lock().fast_resets.count(l), 3);
+    host.with(|h| h.recover());
+    assert_eq!(pending(&mut host, l), 1);
+    assert_eq!(host.arena.lock().fast_resets.count(l), 1);
+    host.with(|h| {
+        h.close(l);
+        h.recover();
+    });
+    assert_eq!(host.arena.lock().fast_resets.count(l), 0);
+}
+
+/// A listener that begins anew has all its room; who is reset while it isn't one takes none.
+#[test]
+fn resets_do_not_outlive_their_listener() {
+    let mut host = TestHost::new(1);
+    let l = fast_listener(&mut host, 2, 5);
+    accepted_and_reset(&mut host, l, 4000);
+    let (_, answer) = knock(&mut host, 4001);
+    let accepted = accept(&mut host, l).unwrap();
+    assert!(!knock(&mut host, 4002).0);
+    host.with(|h| h.dissolve(l).unwrap());
+    reset(&mut host, &answer);
+    host.with(|h| h.close(accepted));
+    assert_eq!(host.arena.lock().fast_resets.count(l), 1);
+    host.with(|h| h.listen(l, 5).unwrap());
+    assert_eq!(pending(&mut host, l), 0);
+    assert_eq!(host.arena.lock().fast_resets.count(l), 0);
+    assert!(knock(&mut host, 4003).0);
+    assert!(knock(&mut host, 4004).0);
+    assert!(!knock(&mut host, 4005).0);
+}
+
 /// A client's settings: Fast Open, and its pauses.
 fn pausing() -> Sysctl {
     Sysctl {
@@ -332,4 +400,98 @@ fn a_fin_without_what_is_before_it_pauses_fast_open() {
     ends(&mut host, &next, s);
     assert_eq!(opens(&mut host, &pausing()).0.len, 0);
     assert_eq!(host.arena.lock().counters.fastopen_blackhole, 1);
+}
+
+/// That Fast Open works is of the time when the connection ended, not of when its TIME_WAIT did: the
+/// pause that began in between stays.
+#[test]
+fn the_end_of_time_wait_says_nothing_new() {
+    let mut host = client();
+    let begun = fails(&mut host);
+    host.now = begun + Duration::from_secs(101);
+    let (syn, s) = opens(&mut host, &pausing());
+    let mut next = server_answers(&mut host, &syn);
+    next.len = 5;
+    feed(&mut host, to_us(PEER, &next, b"world"));
+    assert_eq!(host.with(|h| recv(h, s, 10)), Ok(b"world".to_vec()));
+    host.with(|h| h.close(s));
+    let fin = Segment {
+        seq: next.seq + 5,
+        ack: next.ack + 1,
+        flags: Flags::FIN.with(Flags::ACK),
+        len: 0,
+        ..next
+    };
+    feed(&mut host, to_us(PEER, &fin, &[]));
+    assert_eq!(
+        host.with(|h| h.socket(s).unwrap().tcb.state),
+        State::TimeWait
+    );
+    let begun = fails(&mut host);
+    host.now = begun + Duration::from_secs(70);
+    host.with(|h| h.run_timers());
+    assert!(host.with(|h| h.socket(s).is_err()));
+    assert_eq!(opens(&mut host, &pausing()).0.len, 0);
+    // It had been forgiven: this pause is a short one.
+    host.now = begun + Duration::from_secs(101);
+    assert_eq!(opens(&mut host, &pausing()).0.len, 5);
+}
+
+/// What counts is the setting as it is, which the latest connect saw, not what it was for the socket
+/// whose SYNs are lost.
+#[test]
+fn a_pause_is_of_the_setting_that_the_latest_connect_saw() {
+    let mut host = client();
+    let changed = Sysctl {
+        tcp_fastopen_blackhole_timeout_sec: 50,
+        ..pausing()
+    };
+    let (_, lost) = opens(&mut host, &pausing());
+    let (syn, s) = opens(&mut host, &changed);
+    let next = server_answers(&mut host, &syn);
+    ends(&mut host, &next, s);
+    for _ in 0..3 {
+        host.now = host.now + Duration::from_millis(1001);
+        host.with(|h| h.run_timers());
+    }
+    host.with(|h| h.close(lost));
+    let begun = host.now;
+    assert_eq!(opens(&mut host, &changed).0.len, 0);
+    host.now = begun + Duration::from_secs(51);
+    assert_eq!(opens(&mut host, &changed).0.len, 5);
+    // Switched off meanwhile: nothing pauses.
+    let off = Sysctl {
+        tcp_fastopen_blackhole_timeout_sec: 0,
+        ..pausing()
+    };
+    let before = host.arena.lock().counters.fastopen_blackhole;
+    opens(&mut host, &pausing());
+    opens(&mut host, &off);
+    for _ in 0..3 {
+        host.now = host.now + Duration::from_millis(1001);
+        host.with(|h| h.run_timers());
+    }
+    assert_eq!(host.arena.lock().counters.fastopen_blackhole, before);
+}
+
+/// TCP_INFO tells that there was no cookie only where there was none.
+#[test]
+fn data_that_cannot_be_read_is_no_missing_cookie() {
+    for (mut host, fail) in [(TestHost::new(1), 1), (client(), 0)] {
+        let s = host.with(|h| {
+            let s = h.create(Family::V4, Owner::default(), &pausing()).unwrap();
+            let to = Endpoint::new(Addr::v4(PEER), 80);
+            assert_eq!(h.connect_fast_or_ask(s, to, None, false), Ok(0));
+            s
+        });
+        let packet = host.wire.out.pop_back().unwrap();
+        let Ok(crate::wire::Packet::Tcp { segment, .. }) = crate::wire::parse(&packet, false)
+        else {
+            panic!();
+        };
+        let asks = segment.options.fastopen.map(|c| c.len);
+        assert_eq!((asks, segment.len), (Some(0), 0));
+        let info = host.with(|h| h.info(s)).unwrap().1;
+        assert_eq!(info.fastopen_client_fail, fail);
+    }
 }
