@@ -151,12 +151,15 @@ impl Pairs {
         got
     }
 
-    /// tcp_mtu_probing of both namespaces, for the sockets to come.
+    /// tcp_mtu_probing of both namespaces, for the sockets to come; and what the kernels have learnt
+    /// of the paths' MTU in the runs before is forgotten.
     fn probing(&self, run: &Run) -> Result<()> {
         let value = if run.row.probing { "1" } else { "0" };
         let set = move || {
             let path = "/proc/sys/net/ipv4/tcp_mtu_probing";
-            std::fs::write(path, value).map_err(|e| format!("{path}: {e}"))
+            std::fs::write(path, value).map_err(|e| format!("{path}: {e}"))?;
+            let path = "/proc/sys/net/ipv4/route/flush";
+            std::fs::write(path, "1").map_err(|e| format!("{path}: {e}"))
         };
         set()?;
         let there = format!("/proc/{}/ns/net", self.second.id());

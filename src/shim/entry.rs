@@ -7,6 +7,7 @@
 
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char};
+use utcp_stack::stack::settings;
 
 /// Makes the linker add a PT_INTERP header.
 #[used]
@@ -37,7 +38,7 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
         let args = strings(argv);
         (args, strings(argv.add(*stack + 1)))
     };
-    utcp_stack::stack::settings::ask_for_syns(crate::sysctl::read_for_syn);
+    settings::ask_for_syns(settings::Whose::All, crate::sysctl::read_for_syn);
     utcp_stack::keeper::main(&args, &environment)
 }
 

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use utcp_stack::runtime::Runtime;
-use utcp_stack::stack::SockId;
+use utcp_stack::stack::{SockId, settings};
 use utcp_stack::sys::process::{Signals, block_signals, set_mask};
 use utcp_stack::sys::{Errno, io};
 
@@ -47,7 +47,7 @@ fn attach_now(
     let guard = ATTACHING.lock();
     let done = STACK.get_or_try_init(|| {
         let runtime = how()?;
-        utcp_stack::stack::settings::ask_for_syns(crate::sysctl::read_for_syn);
+        settings::ask_for_syns(settings::Whose::Own, crate::sysctl::read_for_syn);
         // SAFETY: both are functions without arguments that may run in any thread.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_fork_child)) };
         Ok(runtime)

@@ -13,14 +13,26 @@ use std::sync::OnceLock;
 /// How long a listener's settings are believed: others decide how often SYNs come.
 const FRESH: Duration = Duration::from_millis(20);
 
-/// Who knows the settings of the moment when a SYN comes.
-static FOR_SYN: OnceLock<fn(&mut Sysctl)> = OnceLock::new();
+/// For whose listeners this process knows the settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// A program for its own: it may be forbidden to read files, and may see other settings than
+    /// the others.
+    Own,
+    /// The keeper for all.
+    All,
+}
 
-/// Whenever this process takes a SYN to a listener of its own, `ask` may change what that was told
-/// of the settings. It is called under the stack's lock. (Whoever else takes SYNs reads no files for
-/// others: it may be forbidden to, and may see other settings.)
-pub fn ask_for_syns(ask: fn(&mut Sysctl)) {
-    let _ = FOR_SYN.set(ask);
+/// Changes what is told of the settings.
+pub type Ask = fn(&mut Sysctl);
+
+/// Who knows the settings of the moment when a SYN comes.
+static FOR_SYN: OnceLock<(Whose, Ask)> = OnceLock::new();
+
+/// Whenever this process takes a SYN to one of those listeners, `ask` may change what that was told
+/// of the settings. It is called under the stack's lock.
+pub fn ask_for_syns(whose: Whose, ask: Ask) {
+    let _ = FOR_SYN.set((whose, ask));
 }
 
 impl Host<'_> {
@@ -56,9 +68,9 @@ impl Host<'_> {
     /// A SYN comes to the listener.
     pub(super) fn renew_settings(&mut self, listener: u32) {
         let l = &mut self.sh.sockets[listener];
-        if let Some(ask) = FOR_SYN.get()
+        if let Some((whose, ask)) = FOR_SYN.get()
             && self.now.since(l.settings_at) >= FRESH
-            && l.owner.pid == sys::process::pid()
+            && (*whose == Whose::All || l.owner.pid == sys::process::pid())
         {
             l.settings_at = self.now;
             ask(&mut l.sysctl);
