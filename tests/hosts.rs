@@ -271,7 +271,7 @@ fn ping() {
 /// Echoes that come and go in fragments, and how many datagrams of a burst are answered
 /// (`icmp_ratelimit`).
 #[test]
-fn large_pings_and_the_limit_of_icmp() {
+fn large_pings_and_icmp_limits() {
     let ping = |size: u32, address: &str| {
         Step::shell(&format!(
             "ping -n -q -c 3 -i 0.2 -W 2 -s {size} {address} | grep -o '[0-9]* received'"
@@ -285,10 +285,7 @@ fn large_pings_and_the_limit_of_icmp() {
         ping(40_000, TESTED),
         Step::c("hosts_icmp").args(TESTED).at_peer(),
     ];
-    harness::check(
-        "large_pings_and_the_limit_of_icmp",
-        &Scenario::two_hosts(steps),
-    );
+    harness::check("large_pings_and_icmp_limits", &Scenario::two_hosts(steps));
 }
 
 /// MSS 1460 at MTU 1500.

@@ -20,6 +20,9 @@ fn with_data(value: i64, data: impl FnOnce() -> Vec<u8>) -> Reply {
     r
 }
 
+/// The programs that scripts start, beside this one too, are not to keep its sockets.
+const CLOEXEC: i32 = libc::SOCK_CLOEXEC;
+
 /// Make the call, in the calling thread.
 pub(super) fn perform(request: &Request) -> Reply {
     match request {
@@ -29,7 +32,7 @@ pub(super) fn perform(request: &Request) -> Reply {
             protocol,
         } => {
             // SAFETY: no pointers.
-            reply(unsafe { libc::socket(*domain, *kind, *protocol) }.into())
+            reply(unsafe { libc::socket(*domain, *kind | CLOEXEC, *protocol) }.into())
         }
         Request::Bind { fd, addr } => {
             // SAFETY: the bytes live during the call.
@@ -44,7 +47,7 @@ pub(super) fn perform(request: &Request) -> Reply {
         Request::Accept { fd, flags } => {
             named(|addr, len| {
                 // SAFETY: `named` gives room for any address.
-                unsafe { libc::accept4(*fd, addr, len, *flags) }.into()
+                unsafe { libc::accept4(*fd, addr, len, *flags | CLOEXEC) }.into()
             })
         }
         Request::SockName { fd } => named(|addr, len| {
