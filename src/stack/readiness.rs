@@ -98,12 +98,7 @@ impl Socket {
     /// sk_stream_is_writable: a third of the buffer is free.
     pub(super) fn writable(&self) -> bool {
         let used = self.wmem_queued();
-        let unsent = if self.open {
-            let in_flight = self.tcb.snd_nxt() - self.tcb.snd_una();
-            self.tx.bytes.saturating_sub(in_flight)
-        } else {
-            0
-        };
+        let unsent = if self.open { self.unsent() } else { 0 };
         self.options.sndbuf.saturating_sub(used) >= used / 2
             && (unsent == 0 || u64::from(unsent) * 2 < u64::from(self.notsent_lowat()))
     }
