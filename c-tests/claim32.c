@@ -82,7 +82,8 @@ int main(void)
     close(p.l);
     MUST(shutdown(p.c, SHUT_WR));
     await(p.s, POLLRDHUP, 1000);
-    both("client shut down", p);
+    wait_state("client shut down: client", p.c, S_FIN_WAIT2);
+    say_state("server", p.s);
     MUST(shutdown(p.s, SHUT_WR));
     ms(30);
     both("server too", p);

@@ -262,7 +262,7 @@ fn a_black_hole_is_found_out_by_probing() {
     first.line();
     let _held = stack.hold();
     stack.text("impair", "--out --mtu 1200 --black-hole --on tun");
-    let mut again = Vec::new();
+    let mut lost = Vec::new();
     for (probing, port) in [(1, "9011"), (2, "9012")] {
         let path = "/proc/sys/net/ipv4/tcp_mtu_probing";
         here.enter(|| std::fs::write(path, format!("{probing}")).expect(path));
@@ -276,13 +276,13 @@ fn a_black_hole_is_found_out_by_probing() {
         });
         assert_eq!(server.line(), "ready");
         let before = stack.count("out", "too_big");
-        let got = stack.text("run", &format!("-- {transfer} client {PEER} {port} 300000"));
-        again.push(sent_again(&got));
+        stack.text("run", &format!("-- {transfer} client {PEER} {port} 300000"));
         server.finish();
-        assert!(stack.count("out", "too_big") > before);
+        lost.push(stack.count("out", "too_big") - before);
     }
-    // The whole first window, and again and again; a probe or two.
-    assert!(again[0] >= 10 && again[1] <= 8, "{again:?}");
+    // The whole first window, and again and again; a probe or two. What TCP sent again would also
+    // tell how busy this machine is.
+    assert!(lost[0] >= 10 && (1..=8).contains(&lost[1]), "{lost:?}");
 }
 
 /// Each packet of a capture: its bytes, and its comment.
