@@ -12,6 +12,8 @@ use utcp_stack::wire::Sum;
 /// What Linux and this stack hold at most: packets, and separate stretches of one.
 const PACKETS: usize = 16;
 const STRETCHES: usize = 32;
+/// Pieces begin at multiples of so many bytes.
+const UNIT: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
@@ -20,10 +22,12 @@ struct Key {
     id: u8,
 }
 
-/// A packet as the model knows it.
+/// A packet as the model knows it. Only the last piece may end within a unit of eight bytes, and
+/// then the end is known.
 struct Incomplete {
     key: Key,
     until: Instant,
+    /// Which units are there.
     covered: Vec<bool>,
     total: usize,
     honest: bool,
@@ -54,9 +58,9 @@ impl Model {
             .covered
             .iter()
             .rposition(|c| *c)
-            .map_or(0, |last| last + 1);
+            .map_or(0, |last| (last + 1) * UNIT);
         let ends = if piece.last {
-            (p.total == 0 || p.total == piece.end) && reached <= piece.end
+            p.total == piece.end || p.total == 0 && reached <= piece.end
         } else {
             p.total == 0 || piece.end <= p.total
         };
@@ -67,7 +71,7 @@ impl Model {
         if piece.last {
             p.total = piece.end;
         }
-        let place = &mut p.covered[piece.start..piece.end];
+        let place = &mut p.covered[piece.start / UNIT..piece.end.div_ceil(UNIT)];
         if place.iter().all(|c| *c) {
             return false;
         }
@@ -78,7 +82,7 @@ impl Model {
             self.packets.remove(at);
             return false;
         }
-        let complete = p.total != 0 && p.covered[..p.total].iter().all(|c| *c);
+        let complete = p.total != 0 && p.covered[..p.total.div_ceil(UNIT)].iter().all(|c| *c);
         if !complete {
             return false;
         }
@@ -95,7 +99,7 @@ impl Model {
         self.packets.push(Incomplete {
             key,
             until: now + Duration::from_secs(if key.v6 { 60 } else { 30 }),
-            covered: vec![false; 65_536],
+            covered: vec![false; 65_536 / UNIT],
             total: 0,
             honest: true,
         });

@@ -410,12 +410,22 @@ impl Host<'_> {
 
 /// The entries of a table that are not empty: its place, and the head of its list.
 fn heads(table: &[u32]) -> impl Iterator<Item = (usize, u32)> {
-    // Most of it is empty, and comparing is fast.
-    const EMPTY: [u32; 512] = [0; 512];
-    let parts = table.chunks(EMPTY.len()).enumerate();
+    // Most of it is empty, and comparing is fast: a large part, then the small ones within it.
+    const LARGE: usize = 1 << 14;
+    const SMALL: usize = 1 << 8;
+    let large = used(0, table, LARGE);
+    large
+        .flat_map(|(at, part)| used(at, part, SMALL))
+        .flat_map(|(at, part)| {
+            let places = part.iter().enumerate().filter(|(_, head)| **head != 0);
+            places.map(move |(i, head)| (at + i, *head))
+        })
+}
+
+/// The parts of `size` entries, and where they begin, that are not empty.
+fn used(at: usize, table: &[u32], size: usize) -> impl Iterator<Item = (usize, &[u32])> {
+    const EMPTY: [u32; 1 << 14] = [0; 1 << 14];
+    let parts = table.chunks(size).enumerate();
     let used = parts.filter(|(_, part)| *part != &EMPTY[..part.len()]);
-    used.flat_map(|(n, part)| {
-        let places = part.iter().enumerate().filter(|(_, head)| **head != 0);
-        places.map(move |(i, head)| (n * EMPTY.len() + i, *head))
-    })
+    used.map(move |(n, part)| (at + n * size, part))
 }
