@@ -6,7 +6,7 @@ static void try(const char *what, const char *ip, int port)
     int s = MUST(socket(strchr(ip, ':') ? AF_INET6 : AF_INET, SOCK_STREAM, 0));
     long t = now_ms();
     int r = connect_raw(s, ip, port);
-    say("%s: %s, at once: %s", what, r ? ename(errno) : "connected", within(t, 0, 150));
+    say("%s: %s, with the first SYN: %s", what, r ? ename(errno) : "connected", within(t, 0, 900));
     say_state("  after", s);
     say_error("  after", s);
     close(s);

@@ -20,7 +20,7 @@ int main(void)
     say_send("first client", c[0], "queued before accept");
     say_send("second client", c[1], "gone");
     close(c[1]);
-    ms(100); /* the FIN's ACK may be delayed by 40 ms */
+    wait_rows(9006, S_FIN_WAIT2, 1); /* the FIN's ACK may be delayed */
     say_table("nobody has accepted", 9006);
     for (int i = 0; i < 3; i++) {
         int s = MUST(accept(l, NULL, NULL));

@@ -27,7 +27,7 @@ int main(void)
     say("one accepted: of the three late ones %d are in until a SYN is repeated", connected(c + 6, 3));
     struct pollfd p[3] = {{c[6], POLLOUT, 0}, {c[7], POLLOUT, 0}, {c[8], POLLOUT, 0}};
     say("then one gets in: %s", poll(p, 3, 3000) > 0 ? "yes" : "no");
-    say("about a second after the first SYN: %s", within(t[6], 950, 1400));
+    say("about a second after the first SYN: %s", within(t[6], 950, 1900));
     /* All have repeated it by now, and none a second time. Who came first is a matter of timers; that it was one is the claim. */
     while (now_ms() - t[8] < 1300) ms(5);
     say("one and no more: %d", connected(c + 6, 3));

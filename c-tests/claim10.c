@@ -21,7 +21,7 @@ static void once(const char *ip, int port, int buf)
         k.tcpi_rcv_wscale, k.tcpi_options, k.tcpi_snd_cwnd);
     ms(60);
     reset_close(c);
-    ms(20);
+    await(s, POLLERR, 10000);
     close(s);
     close(l);
 }

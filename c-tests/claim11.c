@@ -42,7 +42,7 @@ static void after_time_wait(void)
         int c = life("127.0.0.1", 1, i), s = serve(l, i);
         late += info_of(c).tcpi_total_retrans > 0;
         close(s);
-        await(c, POLLRDHUP, 1000);
+        await(c, POLLRDHUP, 10000);
         close(c);
         if (wait_rows(9111, S_TIME_WAIT, 1) != 1) say("no TIME_WAIT after life %d", i);
     }

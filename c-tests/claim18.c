@@ -65,7 +65,7 @@ int main(void)
     struct pair p = pair_at(9018);
     int l6 = listener_at("::", 9019, 5), c6 = dial(9019);
     MUST(write(p.c, "unread by the server", 20));
-    ms(50);
+    wait_acked(p.c);
     rows("/proc/net/tcp", 9018);
     rows("/proc/net/tcp", 9019);
     rows("/proc/net/tcp6", 9019);
@@ -77,7 +77,7 @@ int main(void)
     netstat("netstat -nap 2>/dev/null", 9018);
     netstat("netstat -ntl 2>/dev/null", 9019);
     close(p.c);
-    ms(80);
+    wait_rows(9018, S_FIN_WAIT2, 1);
     rows("/proc/net/tcp", 9018);
     return 0;
 }

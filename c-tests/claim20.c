@@ -6,7 +6,7 @@ int main(void)
     struct pair p = pair_at(9020);
     char b[128];
     R(send(p.c, "0123456789abcdefghijklmnopqrst", 30, 0));
-    await(p.s, POLLIN, 1000);
+    await(p.s, POLLIN, 10000);
     for (int i = 0; i < 4; i++) R(recv(p.s, b, 10, MSG_DONTWAIT));
     for (int i = 0; i < 5; i++) MUST(send(p.c, "xy", 2, 0));
     for (int i = 0; i < 100 && inq(p.s) < 10; i++) ms(5);
@@ -14,17 +14,21 @@ int main(void)
     R(recv(p.s, b, 100, 0));
 
     pid_t pid;
+    int go[2];
+    MUST(pipe(go));
     if (child(&pid)) {
         close(p.s);
         for (int i = 0; i < 4; i++) {
             ms(60);
             MUST(send(p.c, "piece", 5, 0));
+            if (!i) MUST(read(go[0], b, 1)); /* until the first was read alone */
         }
         close(p.c);
         exit(0);
     }
     close(p.c);
     R(recv(p.s, b, 20, 0));
+    MUST(write(go[1], "", 1));
     R(recv(p.s, b, 15, MSG_WAITALL));
     R(recv(p.s, b, 20, MSG_WAITALL));
     say_exit("sender", pid);
@@ -58,7 +62,7 @@ int main(void)
 
     p = pair_at(9121);
     MUST(send(p.c, "peeked", 6, 0));
-    await(p.s, POLLIN, 1000);
+    await(p.s, POLLIN, 10000);
     R(recv(p.s, b, 3, MSG_PEEK));
     R(recv(p.s, b, 100, MSG_PEEK));
     say("%.6s", b);

@@ -13,18 +13,19 @@ int main(void)
     MUST(connect_raw(c, "127.0.0.1", 9021));
     int s = MUST(accept(l, NULL, NULL));
     OK(write(c, "small", 5));
-    ms(60);
+    wait_acked(c);
     say("acknowledged at once: Send-Q %d, peer's Recv-Q %d", outq(c), inq(s));
     nonblocking(c);
     static unsigned char b[1 << 20], d[1 << 20];
     fill(b, sizeof b, 0);
     size_t sent = 0, got = 0;
     long n;
-    for (int i = 0; i < 4; i++) {
+    for (size_t before = 1; sent != before; ms(60)) {
+        before = sent;
         while ((n = write(c, b + sent, 4096)) > 0) sent += (size_t)n;
-        ms(60);
     }
     n = read(s, d, 5);
+    for (int i = 0; i < 2000 && (size_t)(outq(c) + inq(s)) != sent; i++) ms(5);
     say("window full: Send-Q + Recv-Q is what was sent: %s, Send-Q not empty: %s, some of it never sent: %s",
         (size_t)(outq(c) + inq(s)) == sent ? "yes" : "no", outq(c) > 0 ? "yes" : "no", outq_unsent(c) > 0 ? "yes" : "no");
     struct row r[8];
@@ -42,7 +43,7 @@ int main(void)
         if (now > last) shrinks = 0;
         last = now;
     }
-    ms(60);
+    wait_acked(c);
     say("after the peer read all: Send-Q %d, it only shrank: %s, the bytes are right: %s", outq(c), shrinks ? "yes" : "no",
         got == sent && fits(d, got, 0) ? "yes" : "no");
     return 0;

@@ -6,9 +6,9 @@ int main(void)
     struct pair p = pair_at(9022);
     signal(SIGPIPE, SIG_IGN);
     R(send(p.c, "nobody will read this", 21, 0));
-    ms(30);
+    await(p.s, POLLIN, 10000);
     close(p.s); /* with data unread: RST */
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     say("the error comes after the success");
     say_events("client", p.c);
     R(send(p.c, "x", 1, 0));
@@ -18,10 +18,10 @@ int main(void)
 
     p = pair_at(9023);
     close(p.s);
-    await(p.c, POLLRDHUP, 1000);
+    await(p.c, POLLRDHUP, 10000);
     say("to a peer that has closed");
     R(send(p.c, "x", 1, 0));
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     R(send(p.c, "x", 1, 0));
     say_error("client", p.c);
     close(p.c);
@@ -32,6 +32,7 @@ int main(void)
     char b[] = "first";
     MUST(send(p.c, b, 5, 0));
     memcpy(b, "XXXXX", 5);
+    await(p.s, POLLIN, 10000);
     say_recv("server", p.s);
     say("and the sender may be gone before the data is read");
     pid_t pid;

@@ -30,7 +30,7 @@ int main(int argc, char **argv)
             OK(connect_raw(c, sink, 9025));
             about("client", c);
             R(send(c, b, sizeof b, 0));
-            ms(100);
+            wait_acked(c);
             struct tcp_info i = info_of(c);
             say("segments with data: %s, all acknowledged: %s", i.tcpi_data_segs_out >= sizeof b / i.tcpi_snd_mss ? "as many as needed" : "too few",
                 outq(c) == 0 ? "yes" : "no");

@@ -7,7 +7,7 @@ static void one(const char *title, int how)
     say("-- %s", title);
     signal(SIGPIPE, SIG_IGN);
     reset_close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     say_state("client", p.c);
     say_events("client", p.c);
     char b[4];
@@ -49,14 +49,14 @@ int main(void)
     pid_t pid;
     if (child(&pid)) {
         close(p.c);
-        ms(100);
+        wait_asleep(getppid());
         reset_close(p.s);
         _exit(0);
     }
     close(p.s);
-    say_exit("resetter", pid);
     char b[4];
     R(read(p.c, b, 4));
+    say_exit("resetter", pid);
     R(read(p.c, b, 4));
     say("-- SIGPIPE kills by default");
     p = pair_at(9029);
@@ -68,7 +68,7 @@ int main(void)
     }
     waitpid(pid, NULL, 0);
     reset_close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     if (child(&pid)) {
         signal(SIGPIPE, SIG_DFL);
         R(write(p.c, "x", 1));

@@ -69,7 +69,7 @@ int main(void)
     MUST(shutdown(p.c, SHUT_WR));
     ms(60);
     both("shut down", p);
-    for (int i = 0; i < 100 && state_of(p.c) != S_FIN_WAIT2; i++) {
+    for (int i = 0; i < 2000 && state_of(p.c) != S_FIN_WAIT2; i++) {
         nonblocking(p.s);
         drain(p.s);
         ms(5);
@@ -81,7 +81,7 @@ int main(void)
     p = stuffed(9135, 0, 1);
     close(p.l);
     MUST(shutdown(p.c, SHUT_WR));
-    await(p.s, POLLRDHUP, 1000);
+    await(p.s, POLLRDHUP, 10000);
     wait_state("client shut down: client", p.c, S_FIN_WAIT2);
     say_state("server", p.s);
     MUST(shutdown(p.s, SHUT_WR));
@@ -102,17 +102,16 @@ int main(void)
     p = stuffed(9136, 1, 0);
     MUST(shutdown(p.c, SHUT_WR));
     MUST(shutdown(p.s, SHUT_WR));
-    ms(60);
-    both("both shut down", p);
+    wait_state("both shut down: server", p.s, S_FIN_WAIT2);
+    say_state("client", p.c);
     say_table("table", 9136);
-    for (int i = 0; i < 100 && state_of(p.s) != S_CLOSE; i++) {
+    for (int i = 0; i < 2000 && state_of(p.s) != S_CLOSE; i++) {
         nonblocking(p.s);
         drain(p.s);
         ms(5);
     }
     both("read", p);
-    ms(60);
-    say("TIME_WAIT %d", count_rows(9136, S_TIME_WAIT));
+    say("TIME_WAIT %d", wait_rows(9136, S_TIME_WAIT, 2));
     close_pair(p);
 
     say("-- closed descriptors");

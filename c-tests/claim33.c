@@ -46,7 +46,7 @@ int main(void)
     say_state("its peer", at_once.s);
     ms(600);
     say_send("data for a closed one", late.s, "late");
-    await(late.s, POLLERR, 1000);
+    await(late.s, POLLERR, 10000);
     say_events("is answered by RST", late.s);
     say("FIN_WAIT2 %d", count_rows(9137, S_FIN_WAIT2));
     ms(1700);
@@ -57,10 +57,10 @@ int main(void)
     say_state("the other side of the closed one", closed.s);
     say_table("its row", 9136);
     say_send("it may still send", closed.s, "x");
-    await(closed.s, POLLERR, 1000);
+    await(closed.s, POLLERR, 10000);
     say_events("and hears a RST", closed.s);
     say_send("shutdown alone: the other side sends", shut.s, "still works");
-    await(shut.c, POLLIN, 1000);
+    await(shut.c, POLLIN, 10000);
     say_recv("received", shut.c);
     return 0;
 }

@@ -20,14 +20,14 @@ int main(void)
     say_recv("server", p.s);
     say_state("reading the end doesn't change it", p.s);
     say_send("server", p.s, "and it may send");
-    await(p.c, POLLIN, 1000);
+    await(p.c, POLLIN, 10000);
     say_recv("client", p.c);
     say_state("server", p.s);
     OK(close(p.s));
     wait_rows(9034, S_TIME_WAIT, 1);
     say_table("after close", 9034);
     OK(close(q.s));
-    ms(20);
+    wait_rows(9035, S_LAST_ACK, 0);
     say_table("the other", 9035);
     return 0;
 }

@@ -48,6 +48,7 @@ int main(void)
     say("Client: %ld %.*s", k, (int)strcspn(b, "\n"), b);
     say_name("accepted", s);
     say_peer("accepted", s);
+    await(s, POLLIN, 10000);
     say_recv("accepted", s);
     close(s);
     say("the same with an AF_INET client");

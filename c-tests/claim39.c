@@ -16,7 +16,7 @@ int main(void)
     R(sendto(a, "three", 5, 0, SA(to), sizeof to));
     R(sendto(a, "", 0, 0, SA(to), sizeof to));
     R(sendto(a, "two", 3, 0, SA(to2), sizeof to2));
-    await(b, POLLIN, 1000);
+    await(b, POLLIN, 10000);
     say("FIONREAD %d", inq(b));
     R(recvfrom(b, buf, 100, 0, SA(from), &n));
     say("from %s, length %d, the sender's port: %s", inet_ntoa(from.sin_addr), (int)n, ntohs(from.sin_port) == port_of(a) ? "yes" : "no");
@@ -37,11 +37,11 @@ int main(void)
     OK(connect(a, SA(none), sizeof none));
     say_peer("connected", a);
     R(send(a, "x", 1, 0));
-    await(a, POLLERR, 500);
+    await(a, POLLERR, 10000);
     say_events("connected", a);
     R(send(a, "x", 1, 0));
     R(send(a, "x", 1, 0));
-    await(a, POLLERR, 500);
+    await(a, POLLERR, 10000);
     R(recv(a, buf, 10, MSG_DONTWAIT));
     R(recv(a, buf, 10, MSG_DONTWAIT));
     say("-- a full receive buffer loses datagrams without a word");

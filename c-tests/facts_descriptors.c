@@ -53,7 +53,7 @@ int main(void)
     MUST(write(30, "last one", 8));
     say_recv("peer", p.s);
     close(30);
-    await(p.s, POLLRDHUP, 500);
+    await(p.s, POLLRDHUP, 10000);
     say_recv("peer, all closed", p.s);
     close(p.s);
     close(p.l);
@@ -61,7 +61,7 @@ int main(void)
     say("-- dup2 over a socket closes it");
     p = pair_at(9401);
     MUST(dup2(1, p.c));
-    await(p.s, POLLRDHUP, 500);
+    await(p.s, POLLRDHUP, 10000);
     say_recv("peer", p.s);
     struct stat st;
     MUST(fstat(p.c, &st));
@@ -94,12 +94,12 @@ int main(void)
         say("child read %.*s", (int)n, b);
         _exit(0);
     }
-    await(p.s, POLLIN, 1000);
+    await(p.s, POLLIN, 10000);
     say_recv("parent", p.s);
     MUST(write(p.s, "to the child", 12));
     say_exit("child", pid);
     MUST(write(p.c, "the parent still has it", 23));
-    await(p.s, POLLIN, 1000);
+    await(p.s, POLLIN, 10000);
     say_recv("parent", p.s);
     close_pair(p);
 
@@ -119,7 +119,7 @@ int main(void)
     pass(u[0], p.c);
     close(p.c);
     say_exit("child", pid);
-    await(p.s, POLLRDHUP, 1000);
+    await(p.s, POLLRDHUP, 10000);
     say_recv("peer", p.s);
     say_recv("peer", p.s);
     p.c = dial(9404);
@@ -130,7 +130,7 @@ int main(void)
     say_events("while it is on its way", s);
     int got = passed(u[1]);
     MUST(write(got, "arrived", 7));
-    await(s, POLLIN, 500);
+    await(s, POLLIN, 10000);
     say_recv("peer", s);
     close(got);
     close(s);
@@ -167,12 +167,12 @@ int main(void)
     char *argv[] = {"echo", "spawned", NULL};
     say("posix_spawn %d", posix_spawnp(&pid, "echo", &fa, NULL, argv, environ));
     say_exit("echo", pid);
-    await(p.c, POLLIN, 1000);
+    await(p.c, POLLIN, 10000);
     say_recv("from it", p.c);
     fcntl(p.c, F_SETFD, FD_CLOEXEC);
     snprintf(b, sizeof b, "echo by the shell >&%d", p.s);
     say("system %d", system(b));
-    await(p.c, POLLIN, 1000);
+    await(p.c, POLLIN, 10000);
     say_recv("from it", p.c);
     close_pair(p);
 
@@ -185,26 +185,26 @@ int main(void)
     }
     say_exit("child", pid);
     MUST(write(p.c, "still open", 10));
-    await(p.s, POLLIN, 500);
+    await(p.s, POLLIN, 10000);
     say_recv("peer", p.s);
     close_pair(p);
 
     say("-- close_range and closefrom");
     p = pair_at(9408);
     MUST(close_range((unsigned)p.c, (unsigned)p.c, 0));
-    await(p.s, POLLRDHUP, 500);
+    await(p.s, POLLRDHUP, 10000);
     say_recv("peer", p.s);
     R(write(p.c, "x", 1));
     closefrom(p.l);
     R(write(p.s, "x", 1));
     p = pair_at(9409);
     MUST(write(p.c, "new ones work", 13));
-    await(p.s, POLLIN, 500);
+    await(p.s, POLLIN, 10000);
     say_recv("peer", p.s);
     for (int i = 3; i < 1024; i++) close(i);
     p = pair_at(9410);
     MUST(write(p.c, "and after a loop to 1023", 24));
-    await(p.s, POLLIN, 500);
+    await(p.s, POLLIN, 10000);
     say_recv("peer", p.s);
     say("numbers again: %d %d %d", p.l, p.c, p.s);
     close_pair(p);

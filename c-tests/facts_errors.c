@@ -127,10 +127,10 @@ int main(int argc, char **argv)
     OK(connect(s, SA(self), sizeof self));
     say_state("itself", s);
     say_send("itself", s, "echo");
-    await(s, POLLIN, 500);
+    await(s, POLLIN, 10000);
     say_recv("itself", s);
     OK(shutdown(s, SHUT_WR));
-    ms(20);
+    ms(100);
     say_state("itself, closed", s);
     say_recv("itself", s);
     say_events("itself", s);
@@ -177,7 +177,7 @@ int main(int argc, char **argv)
     OK(send(p.c, NULL, 0, 0));
     OK(send(p.c, (void *)8, 10, 0));
     OK(send(p.c, buf, 10, MSG_OOB | MSG_DONTWAIT));
-    ms(10);
+    await(p.s, POLLPRI, 10000);
     R(recv(p.s, buf, 64, 0));
     R(recv(p.s, buf, 64, MSG_OOB));
     OK(recv(p.s, buf, 64, MSG_OOB));

@@ -120,14 +120,14 @@ int main(void)
     look("client", p.c);
     look("server", p.s);
     MUST(send(p.c, "abc", 3, 0));
-    await(p.s, POLLIN, 1000);
+    await(p.s, POLLIN, 10000);
     look("server, data waiting", p.s);
     MUST(read(p.s, b, 2));
     look("server, one byte left", p.s);
     MUST(read(p.s, b, 2));
     look("server, drained", p.s);
     MUST(send(p.c, "!", 1, MSG_OOB));
-    await(p.s, POLLPRI, 1000);
+    await(p.s, POLLPRI, 10000);
     look("server, urgent byte", p.s);
     say("sockatmark %d", sockatmark(p.s));
     say("recv OOB %d '%c'", (int)recv(p.s, b, 1, MSG_OOB), b[0]);
@@ -135,10 +135,10 @@ int main(void)
     OK(recv(p.s, b, 1, MSG_OOB));
     set_int(p.s, SOL_SOCKET, SO_RCVLOWAT, 10);
     MUST(send(p.c, "12345", 5, 0));
-    ms(20);
+    wait_inq(p.s, 5);
     look("server, 5 bytes, SO_RCVLOWAT 10", p.s);
     MUST(send(p.c, "67890", 5, 0));
-    await(p.s, POLLIN, 1000);
+    await(p.s, POLLIN, 10000);
     look("server, 10 bytes, SO_RCVLOWAT 10", p.s);
     set_int(p.s, SOL_SOCKET, SO_RCVLOWAT, 1);
     say_recv("server", p.s);
@@ -146,11 +146,10 @@ int main(void)
 
     title = "send buffer full";
     p = pair_at(9106);
-    send_until_full(p.c, 65536);
-    ms(50);
+    stuff(p.c, 65536);
     send_until_full(p.c, 1);
     look("client", p.c);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 2000 && outq(p.c) + inq(p.s) > 0; i++) {
         nonblocking(p.s);
         drain(p.s);
         ms(5);
@@ -162,7 +161,7 @@ int main(void)
     p = pair_at(9107);
     OK(shutdown(p.c, SHUT_WR));
     wait_state("client", p.c, S_FIN_WAIT2);
-    await(p.s, POLLRDHUP, 1000);
+    await(p.s, POLLRDHUP, 10000);
     look("client", p.c);
     look("server", p.s);
     say_recv("server", p.s);
@@ -170,11 +169,11 @@ int main(void)
     look("server, end of file read", p.s);
     say_send("client", p.c, "x");
     say_send("server", p.s, "late");
-    await(p.c, POLLIN, 1000);
+    await(p.c, POLLIN, 10000);
     look("client, data waiting", p.c);
     say_recv("client", p.c);
     OK(shutdown(p.s, SHUT_WR));
-    await(p.c, POLLRDHUP, 1000);
+    await(p.c, POLLRDHUP, 10000);
     look("client, both closed", p.c);
     look("server, both closed", p.s);
     say_recv("client", p.c);
@@ -198,7 +197,7 @@ int main(void)
     look("server", p.s);
     say_recv("client", p.c);
     say_send("server", p.s, "still");
-    await(p.c, POLLIN, 1000);
+    await(p.c, POLLIN, 10000);
     ms(20);
     look("client, data came", p.c);
     say_recv("client", p.c);
@@ -212,10 +211,10 @@ int main(void)
     OK(shutdown(p.c, SHUT_RDWR));
     wait_state("client", p.c, S_FIN_WAIT2);
     look("client", p.c);
-    await(p.s, POLLRDHUP, 1000);
+    await(p.s, POLLRDHUP, 10000);
     look("server", p.s);
     say_send("server", p.s, "x");
-    ms(20);
+    ms(100);
     look("client, after data to it", p.c);
     look("server, after its data", p.s);
     say_recv("client", p.c);
@@ -227,10 +226,10 @@ int main(void)
     title = "peer closed";
     p = pair_at(9110);
     close(p.s);
-    await(p.c, POLLRDHUP, 1000);
+    await(p.c, POLLRDHUP, 10000);
     look("client", p.c);
     say_send("client", p.c, "x");
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     look("client, its data answered with RST", p.c);
     say_send("client", p.c, "x");
     look("after", p.c);
@@ -242,7 +241,7 @@ int main(void)
     title = "RST while established";
     p = pair_at(9111);
     reset_close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     look("client", p.c);
     say_recv("client", p.c);
     look("client, error taken", p.c);
@@ -258,9 +257,9 @@ int main(void)
     title = "RST with data unread";
     p = pair_at(9112);
     MUST(send(p.s, "data", 4, 0));
-    await(p.c, POLLIN, 1000);
+    await(p.c, POLLIN, 10000);
     reset_close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     look("client", p.c);
     say_recv("client", p.c);
     say_recv("client", p.c);
@@ -271,7 +270,7 @@ int main(void)
     title = "RST: send first";
     p = pair_at(9113);
     reset_close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     say_send("client", p.c, "x");
     look("client, error taken", p.c);
     say_send("client", p.c, "x");
@@ -283,10 +282,10 @@ int main(void)
     p = pair_at(9114);
     MUST(send(p.c, "unread", 6, 0));
     OK(shutdown(p.s, SHUT_WR));
-    await(p.c, POLLRDHUP, 1000);
+    await(p.c, POLLRDHUP, 10000);
     look("client", p.c);
     close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     look("client, after RST", p.c);
     say_error("client", p.c);
     say_recv("client", p.c);
@@ -297,9 +296,9 @@ int main(void)
     title = "RST in FIN_WAIT2";
     p = pair_at(9115);
     OK(shutdown(p.c, SHUT_WR));
-    await(p.s, POLLRDHUP, 1000);
+    await(p.s, POLLRDHUP, 10000);
     reset_close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     look("client", p.c);
     say_recv("client", p.c);
     look("client, after", p.c);
@@ -310,9 +309,9 @@ int main(void)
     title = "closed with data unread";
     p = pair_at(9116);
     MUST(send(p.c, "unread", 6, 0));
-    await(p.s, POLLIN, 1000);
+    await(p.s, POLLIN, 10000);
     close(p.s);
-    await(p.c, POLLERR, 1000);
+    await(p.c, POLLERR, 10000);
     look("client", p.c);
     say_recv("client", p.c);
     say_recv("client", p.c);
@@ -328,7 +327,7 @@ int main(void)
     say_peer("client", p.c);
     say_error("client", p.c);
     say_recv("client", p.c);
-    await(p.s, POLLERR, 1000);
+    await(p.s, POLLERR, 10000);
     look("server", p.s);
     say_recv("server", p.s);
     OK(connect_raw(p.c, "127.0.0.1", 9117));

@@ -135,11 +135,13 @@ static void round_of(int domain)
     OK(send(c, buf, 1000, MSG_ZEROCOPY));
     OK(send(c, buf, 1000, 0));
     take(s, 2000);
+    wait_acked(c);
     usleep(20000);
     message(c, 0, 256, MSG_ERRQUEUE);
     message(c, 0, 256, MSG_ERRQUEUE);
     OK(send(c, buf, 1000, MSG_ZEROCOPY));
     take(s, 1000);
+    wait_acked(c);
     usleep(20000);
     message(c, 0, 20, MSG_ERRQUEUE);
 
@@ -157,10 +159,10 @@ static void round_of(int domain)
     say("%d, %d of %u", both[0] == v, both[1], n);
     OK(write(c, buf, 700));
     take(s, 700);
-    usleep(60000);
+    wait_acked(c);
     OK(write(c, buf, 300));
     take(s, 300);
-    usleep(60000);
+    wait_acked(c);
     for (int i = 0; i < 7; i++) message(c, 0, 256, MSG_ERRQUEUE);
 
     say("-- options");
@@ -199,7 +201,7 @@ static void round_of(int domain)
     say("-- the end");
     shutdown(c, SHUT_WR);
     message(s, 100, 256, 0);
-    usleep(60000);
+    for (int i = 0; i < 2000 && state_of(c) != S_FIN_WAIT2; i++) ms(5);
     info("shut down", c);
     info("its peer", s);
     close(s);

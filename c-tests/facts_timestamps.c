@@ -24,8 +24,8 @@ static const char *age(long long at, int whole)
     if (!whole) return "a part";
     long long d = clock_ns() - at;
     if (!at) return "no time";
-    if (d >= 0 && d < 60000000) return "now";
-    if (d >= 60000000 && d < 1000000000) return "before";
+    if (d >= 0 && d < 600000000) return "now";
+    if (d >= 600000000 && d < 20000000000) return "before";
     snprintf(t, 64, "%lld ns ago", d);
     return t;
 }
@@ -68,8 +68,9 @@ static void receive(const char *what, int fd, size_t n, int flags, size_t room)
 static void sent(struct pair *p, int n)
 {
     char buf[4096] = {0};
+    int before = inq(p->s);
     MUST(send(p->c, buf, (size_t)n, 0));
-    ms(10);
+    wait_inq(p->s, before + n);
 }
 
 static void options(void)
@@ -123,7 +124,7 @@ static void receiving(void)
     MUST(set_int(p.s, IPPROTO_TCP, TCP_INQ, 1));
     MUST(set_int(p.c, IPPROTO_TCP, TCP_NODELAY, 1));
     sent(&p, 5);
-    ms(100);
+    ms(700);
     receive("an old one, a part of it", p.s, 3, 0, 512);
     receive("peeked at", p.s, 3, MSG_PEEK, 512);
     sent(&p, 5);
@@ -139,7 +140,7 @@ static void receiving(void)
     sent(&p, 5);
     MUST(set_int(p.s, SOL_SOCKET, SO_TIMESTAMPNS, 1));
     shutdown(p.c, SHUT_WR);
-    ms(20);
+    await(p.s, POLLRDHUP, 10000);
     receive("the rest", p.s, 10, 0, 512);
     receive("the end", p.s, 10, 0, 512);
     close_pair(p);
@@ -176,10 +177,12 @@ static void sending(void)
     sent(&p, 10);
     receive("not asked for", p.c, 0, MSG_ERRQUEUE, 512);
     send_stamped(p.c, 10, SOF_TIMESTAMPING_TX_ACK);
+    wait_acked(p.c);
     ms(20);
     receive("of one call", p.c, 0, MSG_ERRQUEUE, 512);
     receive("no more", p.c, 0, MSG_ERRQUEUE, 512);
     send_stamped(p.c, 10, SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_SOFTWARE);
+    wait_acked(p.c);
     ms(20);
     for (int i = 0; i < 3; i++) receive("of one call", p.c, 0, MSG_ERRQUEUE, 512);
     sent(&p, 10);
@@ -190,9 +193,11 @@ static void sending(void)
     receive("refused", p.c, 0, MSG_ERRQUEUE, 512);
     MUST(set_int(p.c, SOL_SOCKET, SO_TIMESTAMPING, (int)(base | SOF_TIMESTAMPING_TX_ACK)));
     send_stamped(p.c, 10, SOF_TIMESTAMPING_TX_SOFTWARE);
+    wait_acked(p.c);
     ms(20);
     for (int i = 0; i < 2; i++) receive("instead of the socket's", p.c, 0, MSG_ERRQUEUE, 512);
     sent(&p, 10);
+    wait_acked(p.c);
     ms(20);
     for (int i = 0; i < 2; i++) receive("the socket's", p.c, 0, MSG_ERRQUEUE, 512);
     struct cmsghdr odd[4] = {{.cmsg_len = 3, .cmsg_level = SOL_SOCKET, .cmsg_type = SO_TIMESTAMPING}};

@@ -12,7 +12,7 @@ static void repeated(int port)
 {
     char which[COUNT * 2 + 1] = "";
     int again[COUNT] = {0};
-    for (long end = now_ms() + 1400; now_ms() < end;) {
+    for (long end = now_ms() + 1900; now_ms() < end;) {
         unsigned char b[256];
         long n = recv(raw_in, b, sizeof b, 0);
         if (n < 40) {

@@ -141,7 +141,7 @@ static const char *try_connect(int fd, const char *to, int port)
 {
     fcntl(fd, F_SETFL, O_NONBLOCK);
     if (connect_raw(fd, to, port) && errno != EINPROGRESS) return ename(errno);
-    if (!await(fd, POLLOUT, 300)) return "silence";
+    if (!await(fd, POLLOUT, 800)) return "silence";
     int e = so_error(fd);
     return e ? ename(e) : "done";
 }

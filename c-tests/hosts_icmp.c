@@ -26,7 +26,7 @@ int main(int argc, char **argv)
         while (sendto(u, "x", 1, 0, SA(a), sizeof a) < 0 && errno == ECONNREFUSED) {}
         ms(2);
     }
-    ms(100);
+    ms(400);
     for (;;) {
         char buf[64], control[512];
         struct iovec io = {buf, sizeof buf};

@@ -20,9 +20,9 @@ static void serve(int l)
     }
     if (!strcmp(word, "answer")) MUST(write(s, "a short answer", 14));
     n = read(s, b, sizeof b);
-    say("then read %ld", n);
     if (!strcmp(word, "late")) ms(200);
-    close(s);
+    close(s); /* within the 40 ms after which an ACK is due, so that nothing is said before */
+    say("then read %ld", n);
 }
 
 static void visit(const char *ip, int port, const char *word)

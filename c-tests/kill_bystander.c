@@ -5,7 +5,9 @@
  *   kill_bystander ping PORT     sends a message, waits in poll for it to come back, and again
  *   kill_bystander pong PORT     sends everything back; waits in epoll
  *
- * Each says "ready" when it is, and at the end how many bytes there were and their sum. */
+ * Their exit status is 3 if the connection was reset.
+ * Each says "ready" when it is, goes on for a while after it was told to end, and says at the end
+ * how many bytes there were and their sum. */
 #include "net.h"
 #include <sys/epoll.h>
 
@@ -24,10 +26,13 @@ static void count(const unsigned char *p, size_t n)
     total += n;
     while (n--) sum = (sum ^ *p++) * 1099511628211u;
 }
-static int told_to_stop(void)
+/* Told to stop, and so many bytes more have come through. */
+static int done_with(uint64_t more)
 {
+    static uint64_t until;
     struct pollfd in = {.fd = 0, .events = POLLIN};
-    return poll(&in, 1, 0) == 1;
+    if (!until && poll(&in, 1, 0) == 1) until = total + more;
+    return until && total >= until;
 }
 static void report(const char *what)
 {
@@ -37,6 +42,11 @@ static void ready(void)
 {
     puts("ready");
     fflush(stdout);
+}
+static void gone(const char *what)
+{
+    if (errno == ECONNRESET) exit(3);
+    die(what);
 }
 static void patient(int s)
 {
@@ -64,18 +74,18 @@ static int connected(const char *port)
 static void source(const char *port)
 {
     int s = connected(port);
-    while (!told_to_stop()) {
+    while (!done_with(2000000)) {
         size_t len = 1 + random() % sizeof buf, done = 0;
         for (size_t i = 0; i < len; i++) buf[i] = next_byte();
         count(buf, len);
         while (done < len) {
             ssize_t n = send(s, buf + done, len - done, 0);
-            if (n < 0) die("send");
+            if (n < 0) gone("send");
             done += n;
         }
     }
-    if (shutdown(s, SHUT_WR)) die("shutdown");
-    if (recv(s, buf, 1, 0) != 0) die("recv at the end");
+    if (shutdown(s, SHUT_WR)) gone("shutdown");
+    if (recv(s, buf, 1, 0) != 0) gone("recv at the end");
     report("transferred");
 }
 static void sink(const char *port)
@@ -83,7 +93,7 @@ static void sink(const char *port)
     int s = accepted(port);
     for (;;) {
         ssize_t n = recv(s, buf, 1 + random() % sizeof buf, 0);
-        if (n < 0) die("recv");
+        if (n < 0) gone("recv");
         if (n == 0) break;
         for (ssize_t i = 0; i < n; i++) {
             if (buf[i] == next_byte()) continue;
@@ -98,16 +108,16 @@ static void sink(const char *port)
 static void ping(const char *port)
 {
     int s = connected(port);
-    while (!told_to_stop()) {
+    while (!done_with(2000)) {
         unsigned char message[100], answer[100];
         size_t len = 1 + random() % sizeof message, got = 0;
         for (size_t i = 0; i < len; i++) message[i] = next_byte();
-        if (send(s, message, len, 0) != (ssize_t)len) die("send");
+        if (send(s, message, len, 0) != (ssize_t)len) gone("send");
         while (got < len) {
             struct pollfd in = {.fd = s, .events = POLLIN};
             if (poll(&in, 1, PATIENCE) != 1) die("poll");
             ssize_t n = recv(s, answer + got, len - got, 0);
-            if (n <= 0) die("recv");
+            if (n <= 0) gone("recv");
             got += n;
         }
         if (memcmp(message, answer, len)) {
@@ -126,10 +136,10 @@ static void pong(const char *port)
     for (;;) {
         if (epoll_wait(e, &event, 1, PATIENCE) != 1) die("epoll_wait");
         ssize_t n = recv(s, buf, sizeof buf, 0);
-        if (n < 0) die("recv");
+        if (n < 0) gone("recv");
         if (n == 0) break;
         count(buf, n);
-        if (send(s, buf, n, 0) != n) die("send");
+        if (send(s, buf, n, 0) != n) gone("send");
     }
     report("echoed");
 }

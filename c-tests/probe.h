@@ -136,10 +136,10 @@ MAYBE struct tcp_info info_of(int fd)
 MAYBE int state_of(int fd) { return info_of(fd).tcpi_state; }
 MAYBE void say_state(const char *who, int fd) { say("%s: %s", who, state_name(state_of(fd))); }
 
-/* Waits up to two seconds for the state, then says what it is. */
+/* Waits up to ten seconds for the state, then says what it is. */
 MAYBE void wait_state(const char *who, int fd, int want)
 {
-    for (int i = 0; i < 400 && state_of(fd) != want; i++) ms(5);
+    for (int i = 0; i < 2000 && state_of(fd) != want; i++) ms(5);
     say_state(who, fd);
 }
 
@@ -169,7 +169,7 @@ MAYBE int events_of(int fd)
 MAYBE void say_events(const char *who, int fd) { say("%s: poll %s", who, events_name(events_of(fd))); }
 MAYBE void wait_events(const char *who, int fd, int want)
 {
-    for (int i = 0; i < 400 && (events_of(fd) & want) != want; i++) ms(5);
+    for (int i = 0; i < 2000 && (events_of(fd) & want) != want; i++) ms(5);
     say_events(who, fd);
 }
 /* Waits for events silently; 1 if they came. */
@@ -197,6 +197,16 @@ MAYBE int set_int(int fd, int level, int opt, int v) { return setsockopt(fd, lev
 MAYBE int inq(int fd) { int n = -1; ioctl(fd, FIONREAD, &n); return n; }
 MAYBE int outq(int fd) { int n = -1; ioctl(fd, SIOCOUTQ, &n); return n; }
 MAYBE int outq_unsent(int fd) { int n = -1; ioctl(fd, SIOCOUTQNSD, &n); return n; }
+/* Waits until all that was sent is acknowledged, which a delayed ACK does after 40 ms or, on a busy machine, much later. */
+MAYBE void wait_acked(int fd)
+{
+    for (int i = 0; i < 2000 && outq(fd) > 0; i++) ms(5);
+}
+/* Waits until so many bytes can be read. */
+MAYBE void wait_inq(int fd, int want)
+{
+    for (int i = 0; i < 2000 && inq(fd) < want; i++) ms(5);
+}
 
 /* --- addresses ---------------------------------------------------------------------------- */
 
@@ -378,7 +388,36 @@ MAYBE long send_until_full(int fd, size_t chunk)
     return sum;
 }
 
+/* Sends until there is no room and none comes while ACKs, which may be delayed, are due; how much. */
+MAYBE long stuff(int fd, size_t chunk)
+{
+    long sum = 0;
+    for (int pauses = 0; pauses < 10; pauses++) {
+        long more = send_until_full(fd, chunk);
+        sum += more;
+        if (more) pauses = 0;
+        if (pauses && !info_of(fd).tcpi_unacked) break;
+        ms(60);
+    }
+    return sum;
+}
+
 /* --- processes ---------------------------------------------------------------------------- */
+
+/* Waits until the process or thread sleeps, and does so for a while: it has come to the call that waits. */
+MAYBE void wait_asleep(pid_t id)
+{
+    char path[64], line[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)id);
+    for (int i = 0, asleep = 0; i < 2000 && asleep < 10; i++) {
+        FILE *f = fopen(path, "r");
+        if (f && !fgets(line, sizeof line, f)) line[0] = 0;
+        char *end = f ? strrchr(line, ')') : NULL;
+        asleep = end && end[1] == ' ' && end[2] == 'S' ? asleep + 1 : 0;
+        if (f) fclose(f);
+        ms(5);
+    }
+}
 
 /* if (child(&pid)) { ...; exit(0); } */
 MAYBE int child(pid_t *pid)
@@ -482,10 +521,10 @@ MAYBE int count_rows(int port, int state)
     for (int i = 0; i < n; i++) k += rows[i].state == state;
     return k;
 }
-/* Waits up to two seconds until `want` sockets touching the port are in the state. */
+/* Waits up to ten seconds until `want` sockets touching the port are in the state. */
 MAYBE int wait_rows(int port, int state, int want)
 {
-    for (int i = 0; i < 400 && count_rows(port, state) != want; i++) ms(5);
+    for (int i = 0; i < 2000 && count_rows(port, state) != want; i++) ms(5);
     return count_rows(port, state);
 }
 

@@ -39,7 +39,7 @@ static void bad_pointers(void)
         R(sendto(p.s, at, 4, MSG_DONTWAIT, NULL, 0));
         R(recv(p.c, at, 4, 0));
         MUST(write(p.s, "data", 4));
-        await(p.c, POLLIN, 500);
+        await(p.c, POLLIN, 10000);
         R(recv(p.c, at, 4, 0));
         R(read(p.c, at, 4));
         R(recv(p.c, at, 4, MSG_PEEK));
@@ -50,7 +50,7 @@ static void bad_pointers(void)
         R(recvfrom(p.c, at, 4, 0, NULL, NULL));
         R(recv(p.c, good, 8, 0));
         MUST(write(p.s, "tail", 4));
-        await(p.c, POLLIN, 500);
+        await(p.c, POLLIN, 10000);
         R(recv(p.c, at, 4, MSG_TRUNC));
         if (at) {
             socklen_t n = 16;
@@ -65,21 +65,21 @@ static void bad_pointers(void)
     }
     say("-- only for reading");
     MUST(write(p.s, "data", 4));
-    await(p.c, POLLIN, 500);
+    await(p.c, POLLIN, 10000);
     R(recv(p.c, readonly, 4, 0));
     R(recv(p.c, good, 8, 0));
     R(send(p.s, readonly, 4, 0));
-    await(p.c, POLLIN, 500);
+    await(p.c, POLLIN, 10000);
     R(recv(p.c, good, 8, 0));
     say("-- the second page is not there");
     R(send(p.s, none - 4, 8, 0));
     MUST(write(p.s, "datadata", 8));
-    await(p.c, POLLIN, 500);
+    await(p.c, POLLIN, 10000);
     R(recv(p.c, none - 4, 8, 0));
     R(recv(p.c, good, 16, 0));
     say("-- at the end of the stream and without a connection");
     shutdown(p.s, SHUT_WR);
-    await(p.c, POLLIN, 500);
+    await(p.c, POLLIN, 10000);
     R(recv(p.c, none, 4, 0));
     int s = MUST(socket(AF_INET, SOCK_STREAM, 0));
     R(recv(s, none, 4, 0));
@@ -135,7 +135,7 @@ static void several(void)
     char b[4][8];
     memset(b, 0, sizeof b);
     for (int i = 0; i < 4; i++) v[i] = (struct iovec){b[i], i == 3 ? 8 : 3};
-    ms(20);
+    wait_inq(p.s, 15);
     R(recvmmsg(p.s, m, 3, MSG_WAITFORONE, NULL));
     say("lengths %u %u %u: %.3s %.3s %.3s %.8s", m[0].msg_len, m[1].msg_len, m[2].msg_len, b[0], b[1], b[2], b[3]);
     struct timespec t = {0, 0};
@@ -146,7 +146,7 @@ static void several(void)
     struct iovec w[3] = {{"a", 1}, {"", 0}, {"bcdef", 5}}, r[3] = {{b[0], 2}, {b[1], 1}, {b[2], 8}};
     R(pwritev(p.c, w, 3, 0));
     R(pwritev2(p.c, w, 3, -1, 0));
-    await(p.s, POLLIN, 500);
+    await(p.s, POLLIN, 10000);
     R(preadv(p.s, r, 3, 0));
     R(preadv2(p.s, r, 3, -1, RWF_NOWAIT));
     say("%.2s %.1s %.3s", b[0], b[1], b[2]);

@@ -71,9 +71,9 @@ static void *sleeps(void *arg)
     struct epoll_event e[4];
     long began = now_ms();
     static __thread char text[64];
-    w->n = epoll_wait(w->set, e, 4, 4000);
+    w->n = epoll_wait(w->set, e, 4, 20000);
     w->events = w->n == 1 ? e[0].events : 0;
-    snprintf(text, sizeof text, "%s", within(began, 0, 2000));
+    snprintf(text, sizeof text, "%s", within(began, 0, 15000));
     w->late = strdup(text);
     return NULL;
 }
@@ -172,7 +172,7 @@ static void forks(int l)
         int st;
         if (child(&pid)) {
             struct epoll_event e[2];
-            alarm(5);
+            alarm(20);
             int own = set_of(c, EPOLLIN);
             exit(epoll_wait(own, e, 2, 0) == 1 ? 0 : 1);
         }
@@ -344,7 +344,7 @@ static void places(int l)
 int main(void)
 {
     int l = listener_at("127.0.0.1", PORT, 128);
-    alarm(38);
+    alarm(80);
     first(l);
     threads(l);
     processes(l);

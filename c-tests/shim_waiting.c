@@ -49,14 +49,14 @@ static void epolls(void)
     OK(add(ep, a, EPOLLIN | EPOLLRDHUP, 1));
     say_set("idle", ep, 30);
     MUST(send(b, "xy", 2, 0));
-    say_set("data", ep, 2000);
-    say_set("data still", ep, 2000);
+    say_set("data", ep, 10000);
+    say_set("data still", ep, 10000);
     char buf[64];
     MUST(recv(a, buf, 64, 0));
     say_set("read", ep, 30);
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT, .data = {.u32 = 2}};
     OK(epoll_ctl(ep, EPOLL_CTL_MOD, a, &ev));
-    say_set("writable", ep, 2000);
+    say_set("writable", ep, 10000);
     OK(add(ep, a, EPOLLIN, 1));
     OK(epoll_ctl(ep, EPOLL_CTL_DEL, a, NULL));
     say_set("removed", ep, 30);
@@ -65,11 +65,11 @@ static void epolls(void)
     say("-- edge");
     OK(add(ep, a, EPOLLIN | EPOLLET, 3));
     MUST(send(b, "1", 1, 0));
-    say_set("first", ep, 2000);
+    say_set("first", ep, 10000);
     say_set("no new edge", ep, 30);
     MUST(recv(a, buf, 64, 0));
     MUST(send(b, "2", 1, 0));
-    say_set("second", ep, 2000);
+    say_set("second", ep, 10000);
     MUST(recv(a, buf, 64, 0));
     OK(epoll_ctl(ep, EPOLL_CTL_DEL, a, NULL));
 
@@ -78,8 +78,8 @@ static void epolls(void)
     int outer = MUST(epoll_create1(0));
     OK(add(outer, ep, EPOLLIN, 5));
     MUST(send(b, "3", 1, 0));
-    say_set("outer", outer, 2000);
-    say_set("inner", ep, 2000);
+    say_set("outer", outer, 10000);
+    say_set("inner", ep, 10000);
     say_set("inner again", ep, 30);
     MUST(recv(a, buf, 64, 0));
     struct pollfd p = {outer, POLLIN, 0};
@@ -87,7 +87,7 @@ static void epolls(void)
     ev.events = EPOLLIN | EPOLLONESHOT;
     OK(epoll_ctl(ep, EPOLL_CTL_MOD, a, &ev));
     MUST(send(b, "4", 1, 0));
-    say("poll of the outer set: %d", poll(&p, 1, 2000));
+    say("poll of the outer set: %d", poll(&p, 1, 10000));
     MUST(recv(a, buf, 64, 0));
 
     say("-- the end");
@@ -95,7 +95,7 @@ static void epolls(void)
     ev.data.u32 = 6;
     OK(epoll_ctl(ep, EPOLL_CTL_MOD, a, &ev));
     MUST(shutdown(b, SHUT_WR));
-    say_set("FIN", ep, 2000);
+    say_set("FIN", ep, 10000);
     close(b);
     close(a);
     say_set("closed", ep, 30);
@@ -104,7 +104,7 @@ static void epolls(void)
     int l = MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
     struct sockaddr_in at = in4("127.0.0.1", 9201);
     OK(add(ep, l, EPOLLIN, 7));
-    say_set("fresh", ep, 2000);
+    say_set("fresh", ep, 10000);
     OK(epoll_ctl(ep, EPOLL_CTL_DEL, l, NULL));
     MUST(setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &(int){1}, 4));
     MUST(bind(l, SA(at), sizeof at));
@@ -116,7 +116,7 @@ static void epolls(void)
     if (r) MUST(errno == EINPROGRESS ? 0 : -1);
     OK(add(ep, c, EPOLLOUT, 8));
     ms(50);
-    say_set("both", ep, 2000);
+    say_set("both", ep, 10000);
     int s = MUST(accept4(l, NULL, NULL, SOCK_NONBLOCK));
     say_error("client", c);
     say("accepted O_NONBLOCK: %d", !!(fcntl(s, F_GETFL) & O_NONBLOCK));
@@ -124,7 +124,7 @@ static void epolls(void)
     close(c);
     OK(add(ep, s, EPOLLIN, 9));
     ms(50);
-    say_set("closed by peer", ep, 2000);
+    say_set("closed by peer", ep, 10000);
     close(s);
     close(l);
     close(ep);
@@ -143,12 +143,12 @@ static void mixed(void)
     R(poll(p, 4, 20));
     say("%s", events_name(p[3].revents));
     MUST(write(pipe_[1], "x", 1));
-    R(poll(p, 3, 2000));
+    R(poll(p, 3, 10000));
     say("socket %s", events_name(p[0].revents));
     say("pipe %s", events_name(p[1].revents));
     MUST(write(b, "x", 1));
     ms(20);
-    R(poll(p, 3, 2000));
+    R(poll(p, 3, 10000));
     say("socket %s", events_name(p[0].revents));
     say("pipe %s", events_name(p[1].revents));
     say("-- select");
@@ -191,7 +191,7 @@ static pthread_t target;
 static int victim;
 static void *disturb(void *how)
 {
-    ms(60);
+    wait_asleep(getpid()); /* the first thread, in the call */
     switch (*(char *)how) {
     case 's': pthread_kill(target, SIGUSR1); break;
     case 'd': MUST(send(victim, "late", 4, 0)); break;
@@ -215,25 +215,25 @@ static void signals(void)
     say("-- a handler without SA_RESTART");
     WITH('s', R(recv(a, buf, 64, 0)));
     struct pollfd p = {a, POLLIN, 0};
-    WITH('s', R(poll(&p, 1, 3000)));
+    WITH('s', R(poll(&p, 1, 10000)));
     int ep = MUST(epoll_create1(0));
     OK(add(ep, a, EPOLLIN, 1));
     struct epoll_event ev;
-    WITH('s', R(epoll_wait(ep, &ev, 1, 3000)));
+    WITH('s', R(epoll_wait(ep, &ev, 1, 10000)));
     say("handlers ran: %d", (int)caught);
     say("-- with SA_RESTART");
     sa.sa_flags = SA_RESTART;
     sigaction(SIGUSR1, &sa, NULL);
     WITH('k', R(recv(a, buf, 64, 0)));
-    WITH('s', R(poll(&p, 1, 3000)));
-    struct timeval tv = {3, 0};
+    WITH('s', R(poll(&p, 1, 10000)));
+    struct timeval tv = {20, 0};
     setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
     WITH('s', R(recv(a, buf, 64, 0)));
     tv = (struct timeval){0, 50000};
     setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
     long t = now_ms();
     R(recv(a, buf, 64, 0));
-    say("after the time limit: %s", within(t, 45, 300));
+    say("after the time limit: %s", within(t, 45, 5000));
     tv = (struct timeval){0, 0};
     setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
     say("-- MSG_WAITALL with a signal after some bytes");
@@ -260,10 +260,21 @@ static void signals(void)
     close(a), close(b), close(ep);
 }
 
+static volatile pid_t blocked;
+/* Begins a thread; returns when it waits. */
+static void begin(pthread_t *t, void *(*f)(void *), int *fd)
+{
+    blocked = 0;
+    MUST(pthread_create(t, NULL, f, fd) ? -1 : 0);
+    while (!blocked) ms(1);
+    wait_asleep(blocked);
+}
+
 static void *blocked_recv(void *arg)
 {
     char buf[8];
     int fd = *(int *)arg;
+    blocked = gettid();
     long n = recv(fd, buf, 8, 0);
     say("blocked recv = %ld %s", n, n < 0 ? ename(errno) : "");
     return NULL;
@@ -272,6 +283,7 @@ static void *blocked_recv(void *arg)
 static void *blocked_forever(void *arg)
 {
     char buf[8];
+    blocked = gettid();
     recv(*(int *)arg, buf, 8, 0);
     say("not cancelled");
     return NULL;
@@ -280,6 +292,7 @@ static void *blocked_forever(void *arg)
 static void *blocked_read(void *arg)
 {
     char buf[8];
+    blocked = gettid();
     read(*(int *)arg, buf, 8);
     say("not cancelled");
     return NULL;
@@ -287,6 +300,7 @@ static void *blocked_read(void *arg)
 
 static void *blocked_accept(void *arg)
 {
+    blocked = gettid();
     accept(*(int *)arg, NULL, NULL);
     say("not cancelled");
     return NULL;
@@ -295,6 +309,7 @@ static void *blocked_accept(void *arg)
 static void *blocked_poll(void *arg)
 {
     struct pollfd p = {*(int *)arg, POLLIN, 0};
+    blocked = gettid();
     poll(&p, 1, -1);
     say("not cancelled");
     return NULL;
@@ -304,6 +319,7 @@ static void *disabled(void *arg)
 {
     char buf[8];
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    blocked = gettid();
     say("cancellation disabled: recv = %d", (int)recv(*(int *)arg, buf, 8, 0));
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
     pthread_testcancel();
@@ -315,8 +331,7 @@ static void cancel(const char *what, void *(*f)(void *), int fd, int wake)
 {
     pthread_t t;
     void *result = NULL;
-    pthread_create(&t, NULL, f, &fd);
-    ms(60);
+    begin(&t, f, &fd);
     int r = pthread_cancel(t);
     ms(30);
     if (wake >= 0) MUST(send(wake, "x", 1, 0));
@@ -330,8 +345,7 @@ static void threads(void)
     pthread_t t;
     pair(&a, &b);
     say("-- close while a thread is blocked: it goes on, and so does the connection");
-    pthread_create(&t, NULL, blocked_recv, &a);
-    ms(60);
+    begin(&t, blocked_recv, &a);
     close(a);
     ms(60);
     say_events("peer", b);
@@ -341,8 +355,7 @@ static void threads(void)
     close(b);
     say("-- shutdown while a thread is blocked");
     pair(&a, &b);
-    pthread_create(&t, NULL, blocked_recv, &a);
-    ms(60);
+    begin(&t, blocked_recv, &a);
     int r = shutdown(a, SHUT_RDWR);
     pthread_join(t, NULL);
     say("shutdown = %d", r);

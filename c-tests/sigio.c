@@ -37,7 +37,7 @@ int main(int argc, char **argv)
     printf("owner is this process: %s, O_ASYNC %d\n", fcntl(sock, F_GETOWN) == getpid() ? "yes" : "no", (fcntl(sock, F_GETFL) & O_ASYNC) != 0);
     for (int i = 0; i < 3; i++) {
         if (send(other, "signal", 6, 0) != 6) die("send");
-        for (int k = 0; k < 200 && bytes < (i + 1) * 6; k++) usleep(5000);
+        for (int k = 0; k < 2000 && bytes < (i + 1) * 6; k++) usleep(5000);
     }
     printf("%d bytes read in the handler, signals: %s\n", bytes, signals >= 1 ? "some" : "none");
     return 0;

@@ -17,7 +17,7 @@ static void on_other(int n)
 
 static void expect(const char *what, int want)
 {
-    for (int i = 0; i < 2000 && urgent < want; i++) usleep(1000);
+    for (int i = 0; i < 2000 && urgent < want; i++) usleep(5000);
     /* No more than that. */
     usleep(20000);
     say("%s: %d", what, urgent);

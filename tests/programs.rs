@@ -97,7 +97,7 @@ fn echo_select_times_out() {
     check(
         "echo_select_times_out",
         [
-            Step::c("echo_select").args("900 9004 9005").background(),
+            Step::c("echo_select").args("5000 9004 9005").background(),
             client("127.0.0.1 9004 one"),
             client("127.0.0.1 9005 two 50"),
             client("127.0.0.1 9005 three"),

@@ -8,7 +8,7 @@ use harness::{Scenario, Step, build, library};
 use std::process::{Command, Stdio};
 
 fn check(test: &str, program: &'static str) {
-    harness::check(test, &Scenario::alone([Step::c(program)]).limit(40));
+    harness::check(test, &Scenario::alone([Step::c(program)]).limit(90));
 }
 
 #[test]

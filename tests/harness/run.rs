@@ -6,7 +6,7 @@ use super::{build, capture};
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -99,8 +99,8 @@ impl Step {
     pub fn background(self) -> Step {
         self.background_once("ready")
     }
-    /// The next step starts while it runs: once it has printed the line, or a moment later if
-    /// the line is empty (for programs that say nothing).
+    /// The next step starts while it runs: once it has printed the line, or if the line is empty
+    /// (for programs that say nothing) once it has begun to wait for something.
     pub fn background_once(mut self, line: &'static str) -> Step {
         self.background = true;
         self.ready = Some(line);
@@ -175,7 +175,7 @@ impl Scenario {
         Scenario {
             steps: steps.into(),
             two_hosts: false,
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(120),
             on_the_kernel: false,
             segments: false,
             inspect: None,
@@ -299,6 +299,8 @@ pub fn run(test: &str, scenario: &Scenario, side: &Side) -> Outcome {
             None => step.command(),
         };
         command.envs(step.env.iter().map(|(k, v)| (*k, v.as_str())));
+        // A file's name that the steps of this run have to themselves.
+        command.env("TEST_RUN", build::scratch(&stack));
         if let (Side::Library(path), false) = (side, step.at_peer) {
             command.env("LD_PRELOAD", path).env("UTCP_STACK", &stack);
             if scenario.no_gateway {
@@ -360,7 +362,17 @@ struct Running {
     child: Child,
     stdout: Arc<(Mutex<Text>, Condvar)>,
     stderr: Arc<(Mutex<Text>, Condvar)>,
+    /// What it is yet to read from its standard input, and from when on.
+    stdin: Option<(ChildStdin, &'static str, Instant)>,
     deadline: Instant,
+}
+
+/// The process sleeps: how often it was taken from its processor so far, else nothing.
+fn asleep(pid: u32) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = |start: &str| status.lines().find(|l| l.starts_with(start));
+    line("State:")?.contains('S').then_some(())?;
+    Some(format!("{:?}", (line("voluntary"), line("nonvoluntary"))))
 }
 
 fn collect(mut from: impl Read + Send + 'static) -> Arc<(Mutex<Text>, Condvar)> {
@@ -398,13 +410,9 @@ impl Running {
         let mut child = command
             .spawn()
             .unwrap_or_else(|e| panic!("can't run {program}: {e}"));
-        if let (Some(text), Some(mut pipe)) = (step.stdin, child.stdin.take()) {
-            // Later than it starts to wait, so that the waiting is tested.
-            std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(1500));
-                let _ = std::io::Write::write_all(&mut pipe, text.as_bytes());
-            });
-        }
+        let stdin = step.stdin.zip(child.stdin.take());
+        // Later than it starts to wait, so that the waiting is tested.
+        let soon = Instant::now() + Duration::from_millis(1500);
         let stdout = collect(child.stdout.take().expect("piped"));
         let stderr = collect(child.stderr.take().expect("piped"));
         Running {
@@ -412,17 +420,29 @@ impl Running {
             child,
             stdout,
             stderr,
+            stdin: stdin.map(|(text, pipe)| (pipe, text, soon)),
             deadline: Instant::now() + limit,
         }
     }
 
-    /// Waits until the line was printed, at most five seconds; if it is empty, a moment.
+    /// Waits until the line was printed, at most thirty seconds; if it is empty, until the program
+    /// has slept for a while.
     fn await_line(&mut self, line: &str) {
+        let until = Instant::now() + Duration::from_secs(30);
         if line.is_empty() {
-            std::thread::sleep(Duration::from_millis(400));
+            let (mut was, mut same) = (None, 0);
+            while same < 10 && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(20));
+                let is = asleep(self.child.id());
+                same = if is.is_some() && is == was {
+                    same + 1
+                } else {
+                    0
+                };
+                was = is;
+            }
             return;
         }
-        let until = Instant::now() + Duration::from_secs(5);
         let mut text = self.stdout.0.lock().unwrap_or_else(|e| e.into_inner());
         while !text.closed
             && !String::from_utf8_lossy(&text.bytes)
@@ -451,6 +471,11 @@ impl Running {
 
     /// Waits for its end, or ends it when its time is up.
     fn finish(mut self) -> Result {
+        if let Some((mut pipe, text, at)) = self.stdin.take() {
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            // It may have ended already.
+            let _ = std::io::Write::write_all(&mut pipe, text.as_bytes());
+        }
         let status: Option<ExitStatus> = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break Some(status),

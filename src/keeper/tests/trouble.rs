@@ -30,7 +30,7 @@ fn the_role_changes_hands() {
         let start = Instant::now();
         let kernel = std::net::TcpStream::connect_timeout(
             &"198.18.0.2:80".parse().unwrap(),
-            Duration::from_secs(5),
+            Duration::from_secs(20),
         );
         assert!(kernel.is_ok(), "{kernel:?}");
         println!("a stopped driver was replaced after {:?}", start.elapsed());
@@ -41,7 +41,7 @@ fn the_role_changes_hands() {
         let start = Instant::now();
         child.kill();
         eventually("it drives", || is(KeeperMode::Driving));
-        assert!(start.elapsed() < Duration::from_millis(200));
+        assert!(start.elapsed() < Duration::from_millis(1500));
         eventually("everything is closed", || member.sockets() == 0);
         eventually("the waiter is given back", || {
             member.runtime.enter().sh.waiters.in_use() == 0

@@ -1,9 +1,9 @@
 //! The command as its users meet it: exit statuses, output, what it leaves alone.
 
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 /// The command, in a network namespace of its own where that can be had: a stack that it starts
 /// may make a device. A user who isn't root is root of a user namespace there.
@@ -205,19 +205,22 @@ fn a_traced_run_ends_as_the_program_ends() {
 #[test]
 fn a_traced_run_passes_signals_on() {
     let stack = own_stack();
-    let script = "trap 'echo got it; exit 9' TERM; while :; do sleep 0.05; done";
+    let script = "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
     let mut command = utcp(&["run", "--stack", &stack, "--trace", "sh", "-c", script]);
-    let child = command
+    let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    out.read_line(&mut said).unwrap();
     // SAFETY: our own child, not waited for yet.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    out.read_to_string(&mut said).unwrap();
     let got = child.wait_with_output().unwrap();
     assert_eq!(got.status.code(), Some(9), "{}", text(&got.stderr));
-    assert_eq!(text(&got.stdout), "got it\n");
+    assert_eq!(said, "ready\ngot it\n");
 }
 
 #[test]
