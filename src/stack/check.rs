@@ -424,7 +424,7 @@ fn heads(table: &[u32]) -> impl Iterator<Item = (usize, u32)> {
 
 /// The parts of `size` entries, and where they begin, that are not empty.
 fn used(at: usize, table: &[u32], size: usize) -> impl Iterator<Item = (usize, &[u32])> {
-    const EMPTY: [u32; 1 << 14] = [0; 1 << 14];
+    static EMPTY: [u32; 1 << 14] = [0; 1 << 14];
     let parts = table.chunks(size).enumerate();
     let used = parts.filter(|(_, part)| *part != &EMPTY[..part.len()]);
     used.map(move |(n, part)| (at + n * size, part))
