@@ -24,7 +24,9 @@ static uint32_t iss, irs;              /* our and their initial sequence numbers
 static uint32_t their_ts;
 static int relative;                   /* irs is known */
 
-struct seg { int flags, len, win; uint32_t seq, ack; unsigned char opt[40]; int optlen; char data[64]; };
+static int raw_anywhere;               /* segments to any address are this pair's */
+
+struct seg { int flags, len, win; uint32_t seq, ack; unsigned char opt[40]; int optlen; char data[64]; unsigned char ip[60]; int iplen; };
 
 MAYBE uint32_t be32(const unsigned char *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
 MAYBE void put32(unsigned char *p, uint32_t v) { p[0] = (unsigned char)(v >> 24); p[1] = (unsigned char)(v >> 16); p[2] = (unsigned char)(v >> 8); p[3] = (unsigned char)v; }
@@ -123,7 +125,7 @@ MAYBE int raw_recv(struct seg *s, int timeout)
         int ihl = (b[0] & 15) * 4;
         unsigned char *t = b + ihl;
         struct sockaddr_in from = in4(RAW_HOST, 0), me = in4(RAW_ME, 0);
-        if (b[9] != IPPROTO_TCP || memcmp(b + 12, &from.sin_addr, 4) || memcmp(b + 16, &me.sin_addr, 4)) continue;
+        if (b[9] != IPPROTO_TCP || memcmp(b + 12, &from.sin_addr, 4) || (!raw_anywhere && memcmp(b + 16, &me.sin_addr, 4))) continue;
         if ((t[0] << 8 | t[1]) != raw_dport || (t[2] << 8 | t[3]) != raw_sport) continue;
         int off = (t[12] >> 4) * 4, total = b[2] << 8 | b[3];
         memset(s, 0, sizeof *s);
@@ -134,6 +136,8 @@ MAYBE int raw_recv(struct seg *s, int timeout)
         s->optlen = off - 20;
         memcpy(s->opt, t + 20, (size_t)s->optlen);
         s->len = total - ihl - off;
+        s->iplen = ihl;
+        memcpy(s->ip, b, (size_t)ihl);
         memcpy(s->data, t + off, (size_t)(s->len < 63 ? s->len : 63));
         return 1;
     }

@@ -95,7 +95,7 @@ impl Link {
         let (src, dst) = (IpAddr::V4(STACK), IpAddr::V4(dst));
         let (n, ip) = wire::emit_tcp(src, dst, segment, &[payload], 0, 64, 0, checksum, &mut out);
         let hdr = if self.tun.offload() {
-            VnetHdr::tcp(n, ip, len as u32, MSS as u16, false)
+            VnetHdr::tcp(n, ip, src.is_ipv4(), len as u32, MSS as u16, false)
         } else {
             VnetHdr::PLAIN
         };

@@ -79,6 +79,18 @@ fn fragments() {
     harness::check("fragments", &Scenario::two_hosts(steps));
 }
 
+/// IP options of SYNs and of sockets (RFC 791, section 3.1), as they are on the wire.
+// RFC 1122 S3.2.1.8-1, S3.2.1.8-2, S3.2.1.8-4
+// RFC 9293 MUST-51, MUST-52, MUST-53
+#[test]
+fn ip_options() {
+    let steps = [
+        Step::c("hosts_ipoptions").background(),
+        Step::c("hosts_ipoptions").args("peer").at_peer(),
+    ];
+    harness::check("ip_options", &Scenario::two_hosts(steps));
+}
+
 fn sink(test: &str, address: &str) {
     let steps = [
         Step::c("claim25").args("sink 2").at_peer().background(),

@@ -82,6 +82,11 @@ fn ip_options() {
 }
 
 #[test]
+fn ip_options_that_are_sent() {
+    check("ip_options_that_are_sent", "facts_ipoptions_sent");
+}
+
+#[test]
 fn timestamps() {
     check("timestamps", "facts_timestamps");
 }

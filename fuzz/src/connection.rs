@@ -15,12 +15,22 @@ use utcp_stack::link::VnetHdr;
 use utcp_stack::stack::{Family, Host, How, Opt, Owner, Ready, RecvFlags, SendFlags, SockId};
 use utcp_stack::tcp::{Flags, Options, Segment, SeqNum, State, Sysctl};
 use utcp_stack::time::Duration;
+use utcp_stack::wire::IpOptions;
 
 const OURS: Ipv4Addr = v4(1);
 const PEER: Ipv4Addr = v4(2);
 const OURS6: Ipv6Addr = v6(1);
 const PEER6: Ipv6Addr = v6(2);
 const PORT: u16 = 80;
+
+/// Lists that the program sets.
+const IP_OPTIONS: [&[u8]; 5] = [
+    &[],
+    &[1; 40],
+    &[7, 7, 4, 0, 0, 0, 0],
+    &[68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+    &[131, 7, 4, 10, 0, 0, 9],
+];
 
 /// Sockets that the program has at most.
 const MOST: usize = 40;
@@ -107,6 +117,11 @@ impl World {
         let sysctl = self.rig.sysctl;
         let c = self.rig.with(|h| {
             let c = h.create(Family::V6, Owner::default(), &sysctl).ok()?;
+            if how & 0x40 != 0 {
+                let list = IP_OPTIONS[usize::from(how) % IP_OPTIONS.len()];
+                let list = IpOptions::given(list, true).expect("a list in order");
+                let _ = h.set_ip_options(c, &list);
+            }
             if how & 0x80 != 0 {
                 // Both might open.
                 let own = Endpoint::new(Addr::ANY6, 1000 + u16::from(how));
@@ -180,6 +195,11 @@ impl World {
             }
             14 => {
                 let _ = h.recv_urgent(id, what & 0x10 != 0);
+            }
+            _ if what & 0x10 != 0 => {
+                let list = IP_OPTIONS[usize::from(what >> 5) % IP_OPTIONS.len()];
+                let list = IpOptions::given(list, true).expect("a list in order");
+                let _ = h.set_ip_options(id, &list);
             }
             _ => {
                 let _ = (h.has_far(id, Ready::OUT), h.watch(id));

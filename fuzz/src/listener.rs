@@ -3,12 +3,12 @@
 //! end nothing may be left.
 
 use crate::input::Input;
-use crate::rig::{Rig, icmp_error, tcp_packet, v4, v6};
+use crate::rig::{Rig, icmp_error, tcp_packet, tcp_packet_with, v4, v6};
 use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use utcp_stack::addr::{Addr, Endpoint};
-use utcp_stack::stack::{Family, How, Opt, Owner, RecvFlags, SendFlags, SockId};
+use utcp_stack::stack::{Family, How, IpSettings, Opt, Owner, RecvFlags, SendFlags, SockId};
 use utcp_stack::tcp::{Cookie, Flags, Options, Segment, SeqNum, State, Sysctl};
 use utcp_stack::time::Duration;
 use utcp_stack::wire::{self, Packet};
@@ -56,6 +56,11 @@ pub fn run(data: &[u8]) {
         backlog: 0,
     };
     world.rig.wire.outward = Some(Vec::new());
+    let ip = IpSettings {
+        accept_source_route: 1,
+        ..IpSettings::default()
+    };
+    world.rig.with(|h| h.set_ip_settings(&ip));
     world.listen(&mut input);
     for _ in 0..400 {
         if input.is_over() {
@@ -191,7 +196,14 @@ impl World {
             ..Segment::default()
         };
         let data = [7; 20];
-        self.arrives(src, dst, &segment, &data[..input.one_of(&[0, 0, 0, 20])]);
+        let data = &data[..input.one_of(&[0, 0, 0, 20])];
+        let options = match set & 128 {
+            0 => &[],
+            _ => input.bytes(usize::from(set) % 41),
+        };
+        let packet = tcp_packet_with(src, dst, options, &segment, data);
+        self.rig.arrives(packet);
+        self.rig.receive();
     }
 
     /// A segment of an attempt, right or not quite.

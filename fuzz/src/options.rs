@@ -5,7 +5,7 @@ use crate::input::Input;
 use crate::rig::{fill_in, v4, v6};
 use etherparse::{LaxSlicedPacket, TcpOptionElement, TcpOptionsIterator, TransportSlice};
 use utcp_stack::tcp::{Options, SeqNum};
-use utcp_stack::wire::{self, Packet, Sum};
+use utcp_stack::wire::{self, IpOptions, Mark, Packet, Sum};
 
 const SYN: u8 = 2;
 const ACK: u8 = 16;
@@ -124,7 +124,42 @@ fn compare(packet: &[u8]) {
 
 fn ipv4_options(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(40)];
-    compare(&ipv4(bytes, &segment(&[], ACK)));
+    let packet = ipv4(bytes, &segment(&[], ACK));
+    compare(&packet);
+    if let Ok(list) = IpOptions::given(bytes, true) {
+        pass_on(list, false);
+    }
+    // TCP's checksum may be of another address, where there is a source route.
+    if let Ok(Packet::Tcp { ip_options, .. }) = wire::parse(&packet, true) {
+        pass_on(IpOptions::received(ip_options), true);
+    }
+}
+
+/// What hosts on the way do with a list that is in order leaves it in order, but for a count of hosts
+/// that found no room, which may be full then.
+fn pass_on(mut list: IpOptions, received: bool) {
+    let mark = Mark {
+        address: v4(1),
+        time: 7,
+        elsewhere: &|a| a != v4(1),
+        received,
+    };
+    if !received {
+        list.towards(v4(2));
+    }
+    list.record(&mark);
+    let packet = ipv4(list.as_bytes(), &segment(&[], ACK));
+    assert!(
+        received || wire::parse(&packet, true).is_ok(),
+        "{list:?} is sent"
+    );
+    if let Some(mut answer) = list.echo(v4(2)) {
+        if let Ok(same) = IpOptions::given(answer.as_bytes(), true) {
+            assert_eq!(same, answer, "the answer to {list:?}");
+        }
+        answer.towards(v4(2));
+        answer.record(&mark);
+    }
 }
 
 /// A chain of extension headers, each of any kind and length, then TCP.

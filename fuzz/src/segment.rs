@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use utcp_stack::tcp::{Options, Segment};
-use utcp_stack::wire::{self, Checksum, MAX_HEADERS, Packet, Sum};
+use utcp_stack::wire::{self, Checksum, IpOptions, MAX_HEADERS, Packet, Sum};
 
 /// The first byte says how much of the rest is made valid: nothing; the checksums; or all of
 /// the IP header, so that the rest is TCP's.
@@ -40,11 +40,12 @@ fn look_at(packet: &[u8], parsed: Packet<'_>) {
             segment,
             payload,
             tos,
+            ip_options,
         } => {
             let bytes = packet.get(payload..payload + segment.len as usize);
             let bytes = bytes.expect("a payload inside the packet");
             assert!(segment.options.sack_len <= 4);
-            send_again(src, dst, &segment, bytes, tos);
+            send_again((src, dst), ip_options, &segment, bytes, tos);
         }
         Packet::Echo { src, dst, body } => {
             assert!(body.len() <= packet.len());
@@ -61,7 +62,13 @@ fn look_at(packet: &[u8], parsed: Packet<'_>) {
 }
 
 /// Emit what was parsed; it must parse to the same.
-fn send_again(src: IpAddr, dst: IpAddr, segment: &Segment, payload: &[u8], tos: u8) {
+fn send_again(
+    (src, dst): (IpAddr, IpAddr),
+    ip_options: &[u8],
+    segment: &Segment,
+    payload: &[u8],
+    tos: u8,
+) {
     // Options as we align them may take more room than those that came: the blocks give way.
     let without_sack = Options {
         sack: Default::default(),
@@ -76,11 +83,19 @@ fn send_again(src: IpAddr, dst: IpAddr, segment: &Segment, payload: &[u8], tos: 
         ..*segment
     };
     let mut headers = [0; MAX_HEADERS];
-    let full = Checksum::Full;
-    let (len, _) = wire::emit_tcp(src, dst, &sent, &[payload], tos, 64, 1, full, &mut headers);
+    let (full, parts) = (Checksum::Full, [payload]);
+    let list = IpOptions::received(ip_options);
+    let out = &mut headers;
+    let (len, _) = wire::emit_tcp_with(src, dst, &list, &sent, &parts, tos, 64, 1, full, out);
     let packet = [&headers[..len], payload].concat();
     match wire::parse(&packet, false) {
-        Ok(Packet::Tcp { segment, .. }) => assert_eq!(segment, sent),
+        Ok(Packet::Tcp {
+            segment,
+            ip_options: same,
+            ..
+        }) => {
+            assert_eq!((segment, same), (sent, ip_options));
+        }
         other => panic!("{sent:?} parses as {other:?}"),
     }
 }

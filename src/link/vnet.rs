@@ -47,12 +47,13 @@ impl VnetHdr {
     };
 
     /// For a TCP segment whose checksum is partial, to be cut to `mss` if `payload_len` exceeds
-    /// it. `headers_len` and `ip_len` are what `wire::emit_tcp` returned; `mss` is payload bytes
-    /// per packet; `cwr` whether the segment has CWR set.
+    /// it. `headers_len` and `ip_len` are what `wire::emit_tcp` returned; `v4` whether it is IPv4;
+    /// `mss` is payload bytes per packet; `cwr` whether the segment has CWR set.
     #[inline]
     pub fn tcp(
         headers_len: usize,
         ip_len: usize,
+        v4: bool,
         payload_len: u32,
         mss: u16,
         cwr: bool,
@@ -67,7 +68,7 @@ impl VnetHdr {
         };
         if payload_len > u32::from(mss) {
             hdr.gso_size = mss;
-            hdr.gso_type = if ip_len == 20 {
+            hdr.gso_type = if v4 {
                 VnetHdr::GSO_TCPV4
             } else {
                 VnetHdr::GSO_TCPV6

@@ -19,6 +19,7 @@ use utcp_stack::stack::{Family, Opt};
 use utcp_stack::sys::{Errno, syscall};
 use utcp_stack::tcp::State;
 use utcp_stack::tcp::congestion::Algorithm;
+use utcp_stack::wire::{IpOptions, MAX_IP_OPTIONS, Refused};
 
 const NO_SUCH: Errno = Errno(libc::ENOPROTOOPT);
 const INVALID: Errno = Errno(libc::EINVAL);
@@ -26,8 +27,6 @@ const INVALID: Errno = Errno(libc::EINVAL);
 // Linux's numbers that the libc crate lacks.
 const SO_BINDTOIFINDEX: c_int = 62;
 const IP_RETOPTS: c_int = 7;
-/// The longest list of IP options.
-const MAX_IP_OPTIONS: usize = 40;
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
 const TCP_FASTOPEN_KEY: c_int = 33;
@@ -188,7 +187,7 @@ pub fn set(
     match level {
         libc::SOL_SOCKET => set_socket(s, name, given)?,
         libc::SOL_TCP => set_tcp(s, name, given)?,
-        libc::SOL_IP if name == libc::IP_OPTIONS => set_ip_options(given)?,
+        libc::SOL_IP if name == libc::IP_OPTIONS => set_ip_options(s, given)?,
         libc::SOL_IP => {
             let opt = ip_opt(name).ok_or(NO_SUCH)?;
             set_opt(s, opt, given.int_or_byte()?.into())?;
@@ -222,8 +221,9 @@ pub fn get(
         _ if absent.is_some() => out.int(absent.unwrap_or(0)),
         libc::SOL_SOCKET => get_socket(s, family, name, &mut out)?,
         libc::SOL_TCP => get_tcp(s, name, &mut out)?,
-        // There never are any.
-        libc::SOL_IP if name == libc::IP_OPTIONS => {}
+        libc::SOL_IP if name == libc::IP_OPTIONS => {
+            out.put(s.enter()?.ip_options(s.id).map_err(errno::of)?.as_bytes());
+        }
         libc::SOL_IP if name == libc::IP_MTU => out.int(path_mtu(s)?),
         libc::SOL_IP => {
             let v = get_opt(s, ip_opt(name).ok_or(NO_SUCH)?)?;
@@ -386,15 +386,18 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
     }
 }
 
-/// IP_OPTIONS: to have none is all that can be asked for.
-fn set_ip_options(given: Value) -> Result<()> {
+/// IP_OPTIONS.
+fn set_ip_options(s: Sock, given: Value) -> Result<()> {
     let mut list = [0u8; MAX_IP_OPTIONS];
     let place = list.get_mut(..given.len as usize).ok_or(INVALID)?;
     memory::read_bytes(given.at.cast(), place)?;
-    match place {
-        [] => Ok(()),
-        _ => Err(NO_SUCH),
-    }
+    let privileged = crate::kernel::has_capability(CAP_NET_RAW);
+    let list = IpOptions::given(place, privileged).map_err(|refused| match refused {
+        Refused::Invalid => INVALID,
+        Refused::Forbidden => Errno(libc::EPERM),
+    })?;
+    let mut host = s.enter()?;
+    host.set_ip_options(s.id, &list).map_err(errno::of)
 }
 
 /// CAP_NET_ADMIN or CAP_NET_RAW: may set priorities and marks.

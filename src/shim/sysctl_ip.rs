@@ -10,6 +10,19 @@ pub fn read() -> IpSettings {
         c"/proc/sys/net/ipv4/ip_no_pmtu_disc",
         &mut s.ip_no_pmtu_disc,
     );
+    // A device's own setting is what `default` was when it was made; both must be set.
+    let mut device = 0u8;
+    one(
+        c"/proc/sys/net/ipv4/conf/all/accept_source_route",
+        &mut s.accept_source_route,
+    );
+    if s.accept_source_route != 0 {
+        one(
+            c"/proc/sys/net/ipv4/conf/default/accept_source_route",
+            &mut device,
+        );
+        s.accept_source_route = device;
+    }
     one(c"/proc/sys/net/ipv4/route/min_pmtu", &mut s.min_pmtu);
     one(c"/proc/sys/net/ipv4/route/mtu_expires", &mut s.mtu_expires);
     one(c"/proc/sys/net/ipv6/route/mtu_expires", &mut s.mtu_expires6);

@@ -62,6 +62,10 @@ impl Host<'_> {
         self.check_waiting(&mut f);
         for (index, s) in self.sh.sockets.iter_in_use() {
             self.check_socket(index, s, &mut f);
+            if s.open && s.tcb.state != State::Closed && s.remote.addr.is_v4() {
+                let what = format_args!("IP options of {}", Name(index, s));
+                f.same(what, s.tcb.ip_options(), s.ip_options.len());
+            }
         }
         let mut tallies = super::Tallies::default();
         for (index, s) in self.sh.sockets.iter_in_use() {

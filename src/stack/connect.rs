@@ -1,6 +1,7 @@
 //! connect(2): which address a connection comes from, its SYN, and back to a fresh socket.
 
 use super::devices::Way;
+use super::ip_options::hop_of_connect;
 use super::queue::pools;
 use super::{Error, Family, Host, Result, SockId};
 use crate::addr::{Addr, Endpoint};
@@ -44,21 +45,23 @@ impl Host<'_> {
         if family == Family::V6 && v6only && to.addr.is_v4() {
             return Err(Error::NetUnreachable);
         }
+        let hop = hop_of_connect(&s.ip_options, to.addr)?;
         let to = Endpoint::new(self.connect_addr(to.addr), to.port);
+        let next = hop.unwrap_or(to.addr);
         // RFC 9293 MUST-43, MUST-44
         // RFC 1122 S3.3.4.2-1
         let source = if addr_locked {
             local.addr
         } else {
-            self.source_on(bound, to.addr)?
+            self.source_on(bound, next)?
         };
         if source.is_v4() != to.addr.is_v4() {
             return Err(Error::NetUnreachable);
         }
         if addr_locked {
-            self.source_on(bound, to.addr)?;
+            self.source_on(bound, next)?;
         }
-        if source.is_loopback() && self.way(bound, to.addr) == Way::Tun {
+        if source.is_loopback() && self.way(bound, next) == Way::Tun {
             return Err(Error::Invalid);
         }
         let has_port = s.has_port;
@@ -74,13 +77,14 @@ impl Host<'_> {
         let local = Endpoint::new(source, port);
         let iss = self.isn(local, to);
         let path = {
-            let s = self.sh.sockets[index];
-            self.path(&s, local, to)
+            let s = &self.sh.sockets[index];
+            self.path(s, &s.ip_options, local, to)
         };
         let now = self.now;
         let s = &mut self.sh.sockets[index];
         s.local = local;
         s.remote = to;
+        s.first_hop = hop;
         s.tcb = Tcb::connect(now, iss, path, s.tcp_options, &s.sysctl);
         if !to.addr.is_v4() {
             s.tcb.set_default_mss(DEFAULT_MSS_V6);
@@ -182,6 +186,7 @@ impl Host<'_> {
         s.remote = Endpoint::new(any, 0);
         (s.open, s.connecting, s.listening, s.was_connected) = (false, false, false, false);
         s.deferred = None;
+        s.first_hop = None;
         self.sh.listening_changed(index);
         let s = &mut self.sh.sockets[index];
         (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);

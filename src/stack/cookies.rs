@@ -2,9 +2,9 @@
 //! answers without remembering.
 
 use super::Host;
+use super::ip_options::Incoming;
 use super::listen::tuple;
 use super::queue::Queue;
-use crate::addr::Endpoint;
 use crate::tcp::{Flags, Segment, SeqNum, State, Tcb, cookie};
 use crate::time::Duration;
 
@@ -16,13 +16,16 @@ const DEFAULT_MSS: u16 = 536;
 impl Host<'_> {
     /// Answer a SYN with a cookie.
     // RFC 4987 S3.6-1
-    pub(super) fn send_cookie(
-        &mut self,
-        listener: u32,
-        local: Endpoint,
-        remote: Endpoint,
-        syn: &Segment,
-    ) {
+    pub(super) fn send_cookie(&mut self, listener: u32, came: &Incoming<'_>) {
+        let Incoming {
+            local,
+            remote,
+            seg: syn,
+            ..
+        } = *came;
+        let Some(list) = self.list_of_child(listener, came) else {
+            return;
+        };
         let now = self.now;
         self.sh.sockets[listener].cookie_sent = now;
         self.sh.counters.syncookies_sent += 1;
@@ -41,7 +44,7 @@ impl Host<'_> {
             mss,
             v6,
         );
-        let path = self.path(l, local, remote);
+        let path = self.path(l, &list, local, remote);
         // What a child would have sent.
         let mut tcb = Tcb::accept(now, iss, path, l.tcp_options, &l.sysctl, syn);
         let (scale, sack) = tcb.agreed();
@@ -52,7 +55,7 @@ impl Host<'_> {
             let time = clock.wrapping_sub(path.ts_offset);
             *clock = cookie::stamp(time, scale, sack).wrapping_add(path.ts_offset);
         }
-        self.send_stray(local, remote, answer.segment);
+        self.send_stray(local, remote, answer.segment, &list);
     }
 
     /// An ACK for a listener: if it brings a cookie back, the connection is there. False: it is
@@ -60,11 +63,12 @@ impl Host<'_> {
     pub(super) fn cookie_comes_back(
         &mut self,
         listener: u32,
-        local: Endpoint,
-        remote: Endpoint,
-        seg: &Segment,
+        came: &Incoming<'_>,
         payload: &mut Queue,
     ) -> bool {
+        let Incoming {
+            local, remote, seg, ..
+        } = *came;
         let l = &self.sh.sockets[listener];
         let sent = l.cookie_sent;
         if seg.flags.has(Flags::SYN)
@@ -88,7 +92,10 @@ impl Host<'_> {
             self.sh.counters.listen_drops += 1;
             return true;
         }
-        let offset = self.path(l, local, remote).ts_offset;
+        let Some(list) = self.list_of_child(listener, came) else {
+            return true;
+        };
+        let offset = self.path(l, &list, local, remote).ts_offset;
         let echoed = seg
             .options
             .timestamps
@@ -101,14 +108,15 @@ impl Host<'_> {
             len: 0,
             ..*seg
         };
-        let Some(child) = self.new_child(listener, local, remote, &syn, iss) else {
+        let opens = Incoming { seg: &syn, ..*came };
+        let Some(child) = self.new_child(listener, &opens, &list, iss) else {
             self.sh.counters.no_buffers += 1;
             return true;
         };
         self.sh.sockets[child].tcb.cookie_came_back();
         self.trace_state(child, State::Listen, State::SynReceived);
         // It does not wait for data either (TCP_DEFER_ACCEPT): nobody would send the SYN+ACK again.
-        self.take_segment(child, seg, payload);
+        self.take_segment(child, came, payload);
         true
     }
 }

@@ -7,7 +7,7 @@
 
 use super::buffers::{BufId, LARGE};
 use super::held::{Holding, Load};
-use super::output::Looped;
+use super::output::{IpFields, Looped};
 use super::queue::{Queue, pools};
 use super::{Host, Shared};
 use crate::addr::Endpoint;
@@ -124,7 +124,6 @@ impl Host<'_> {
     }
 
     /// A segment for the device, while somebody attends to those.
-    #[allow(clippy::too_many_arguments)]
     #[cold]
     pub(super) fn send_attended(
         &mut self,
@@ -132,30 +131,25 @@ impl Host<'_> {
         remote: Endpoint,
         segment: &Segment,
         queue: Queue,
-        offset: u32,
-        mss: u16,
-        tos: u8,
-        ttl: u8,
-        whole: bool,
+        (offset, mss): (u32, u16),
+        ip: &IpFields<'_>,
     ) {
         // Cutting completes the checksum, and a device with offload does.
         let partial = self.sh.config.offload;
         self.sh.ip_id = self.sh.ip_id.wrapping_add(1);
         let id = self.sh.ip_id;
-        let packet = self.packet(
-            local, remote, segment, &queue, offset, tos, ttl, id, partial,
-        );
+        let packet = self.packet(local, remote, segment, (&queue, offset), ip, (id, partial));
         let Some((buf, len, ip_len)) = packet else {
             self.sh.counters.no_buffers += 1;
             return;
         };
-        if !whole {
+        if !ip.whole {
             wire::allow_fragments(self.sh.buffers.bytes_mut(buf));
         }
         let vnet = if partial {
             let headers = len - segment.len as usize;
             let cwr = segment.flags.has(Flags::CWR);
-            VnetHdr::tcp(headers, ip_len, segment.len, mss, cwr)
+            VnetHdr::tcp(headers, ip_len, remote.addr.is_v4(), segment.len, mss, cwr)
         } else {
             VnetHdr::PLAIN
         };
@@ -200,7 +194,8 @@ impl Host<'_> {
     #[cold]
     pub(super) fn loop_attended(&mut self, mut l: Looped) {
         let headers = if l.src.is_v4() { 40 } else { 60 };
-        let len = headers + wire::options_len(&l.segment.options) + l.segment.len as usize;
+        let options = wire::options_len(&l.segment.options) + l.options.as_bytes().len();
+        let len = headers + options + l.segment.len as usize;
         let f = l.segment.flags;
         let carries = l.segment.len > 0
             || [Flags::SYN, Flags::FIN, Flags::RST]
@@ -260,7 +255,9 @@ impl Host<'_> {
             ..l.segment
         };
         let none = Queue::default();
-        if let Some((buf, len, _)) = self.packet(local, remote, &bare, &none, 0, 0, 64, 0, false) {
+        let ip = looped_fields(l);
+        let packet = self.packet(local, remote, &bare, (&none, 0), &ip, (0, false));
+        if let Some((buf, len, _)) = packet {
             let mtu = self.sh.links.lo.profile().mtu;
             self.too_big(Way::Out, buf, len, mtu);
             self.sh.buffers.release(buf);
@@ -450,21 +447,22 @@ impl Host<'_> {
     }
 
     /// A whole packet in a buffer: which, its length, that of its IP header. The payload is
-    /// `queue`'s from `offset` on.
-    #[allow(clippy::too_many_arguments)]
+    /// `queue`'s from `offset` on. `id` is IPv4's identification; `partial`: the checksum is left
+    /// to others.
     fn packet(
         &mut self,
         local: Endpoint,
         remote: Endpoint,
         segment: &Segment,
-        queue: &Queue,
-        offset: u32,
-        tos: u8,
-        ttl: u8,
-        id: u16,
-        partial: bool,
+        (queue, offset): (&Queue, u32),
+        ip: &IpFields<'_>,
+        (id, partial): (u16, bool),
     ) -> Option<(BufId, usize, usize)> {
-        let ip_len = if remote.addr.is_v4() { 20 } else { 40 };
+        let ip_len = if remote.addr.is_v4() {
+            20 + ip.options.as_bytes().len()
+        } else {
+            40
+        };
         let headers = ip_len + 20 + wire::options_len(&segment.options);
         let len = headers + segment.len as usize;
         if len > LARGE {
@@ -504,13 +502,14 @@ impl Host<'_> {
         let bytes = self.sh.buffers.bytes_mut(buf);
         let (head, rest) = bytes.split_at_mut(headers);
         let payload: &[u8] = &rest[..segment.len as usize];
-        let (written, _) = wire::emit_tcp(
+        let (written, _) = wire::emit_tcp_with(
             src,
             dst,
+            ip.options,
             segment,
             &[payload],
-            tos,
-            ttl,
+            ip.tos,
+            ip.ttl,
             id,
             checksum,
             &mut out,
@@ -562,7 +561,8 @@ impl Host<'_> {
         }
         let src = Endpoint::new(l.src, l.segment.src_port);
         let dst = Endpoint::new(l.dst, l.segment.dst_port);
-        let packet = self.packet(src, dst, &l.segment, &l.payload, 0, 0, 64, 0, false);
+        let ip = looped_fields(l);
+        let packet = self.packet(src, dst, &l.segment, (&l.payload, 0), &ip, (0, false));
         let Some((buf, len, _)) = packet else { return };
         let record = Record {
             time: real.0,
@@ -593,6 +593,16 @@ impl Host<'_> {
             s = Some(parent);
         }
         s.map_or(0, |s| s.owner.pid)
+    }
+}
+
+/// The IP header that a looped segment would have.
+fn looped_fields(l: &Looped) -> IpFields<'_> {
+    IpFields {
+        tos: 0,
+        ttl: 64,
+        whole: true,
+        options: &l.options,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::arrivals::Arrivals;
 use super::buffers::{BufId, LARGE, SMALL};
 use super::impair::attention;
+use super::ip_options::Incoming;
 use super::queue::{Pools, Queue, pools};
 use super::{Host, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
@@ -10,7 +11,7 @@ use crate::link::VnetHdr;
 use crate::tcp::{Flags, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
 use crate::time::Instant;
 use crate::trace::Direction;
-use crate::wire::{self, IcmpError, Malformed, Packet};
+use crate::wire::{self, IPV4_HEADER, IcmpError, IpOptions, Malformed, Packet};
 
 /// Payload up to this size is copied out of the buffer that the device wrote it to.
 const COPY_BREAK: u32 = SMALL as u32;
@@ -27,6 +28,8 @@ enum Arrived {
         dst: Addr,
         segment: Segment,
         payload: usize,
+        /// So many bytes of IP options are in the header.
+        options: usize,
     },
     Icmp {
         local: Endpoint,
@@ -98,13 +101,37 @@ impl Host<'_> {
                 dst,
                 segment,
                 payload,
+                options,
             }) => {
+                let heard;
+                let (dst, options) = if options == 0 {
+                    (dst, &IpOptions::NONE)
+                } else {
+                    let at = place.0 + IPV4_HEADER;
+                    let list = self.sh.buffers.bytes(buf).get(at..at + options);
+                    match self.hear_options(dst, list.unwrap_or_default()) {
+                        Some((dst, list)) => {
+                            heard = list;
+                            (dst, &heard)
+                        }
+                        None => {
+                            self.sh.counters.in_errs += 1;
+                            return;
+                        }
+                    }
+                };
                 self.sh.counters.in_segs += 1;
                 let remote = Endpoint::new(src, segment.src_port);
                 let local = Endpoint::new(dst, segment.dst_port);
                 let payload = self.take_payload(buf, payload, &segment, local, remote);
                 self.trace_segment(0, Direction::In, remote, local, &segment, false);
-                self.segment_arrives(src, dst, &segment, payload);
+                let came = Incoming {
+                    local,
+                    remote,
+                    seg: &segment,
+                    options,
+                };
+                self.segment_arrives(&came, payload);
             }
             Some(Arrived::Icmp {
                 local,
@@ -147,6 +174,7 @@ impl Host<'_> {
                 dst,
                 segment,
                 payload,
+                ip_options,
                 ..
             } => {
                 let dst = Addr::from(dst);
@@ -159,6 +187,7 @@ impl Host<'_> {
                     dst,
                     segment,
                     payload: start + payload,
+                    options: ip_options.len(),
                 })
             }
             Packet::Echo { src, dst, body } => {
@@ -280,32 +309,31 @@ impl Host<'_> {
     }
 
     /// A segment for this host. Takes over `payload`.
-    pub(super) fn segment_arrives(&mut self, src: Addr, dst: Addr, seg: &Segment, payload: Queue) {
-        let local = Endpoint::new(dst, seg.dst_port);
-        let remote = Endpoint::new(src, seg.src_port);
+    pub(super) fn segment_arrives(&mut self, came: &Incoming<'_>, payload: Queue) {
         let mut payload = payload;
-        if let Some(index) = self.connection_that_hears(local, remote) {
-            self.connection_segment(index, seg, &mut payload);
+        if let Some(index) = self.connection_that_hears(came.local, came.remote) {
+            self.connection_segment(index, came, &mut payload);
         } else {
-            self.new_segment(local, remote, seg, SeqNum(0), &mut payload);
+            self.new_segment(came, SeqNum(0), &mut payload);
         }
         payload.clear(&mut pools!(self.sh));
     }
 
-    pub(super) fn connection_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
+    fn connection_segment(&mut self, index: u32, came: &Incoming<'_>, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let half_open = s.embryonic && s.tcb.state == State::SynReceived && !s.is_early();
-        if half_open && self.handshake_must_wait(index, seg) {
+        if half_open && self.handshake_must_wait(index, came.seg) {
             return;
         }
-        self.take_segment(index, seg, payload);
+        self.take_segment(index, came, payload);
     }
 
     /// A segment for a connection that may go on.
-    pub(super) fn take_segment(&mut self, index: u32, seg: &Segment, payload: &mut Queue) {
-        let s = &self.sh.sockets[index];
-        let (local, remote) = (s.local, s.remote);
+    pub(super) fn take_segment(&mut self, index: u32, came: &Incoming<'_>, payload: &mut Queue) {
         self.touch(index);
+        if self.sh.sockets[index].tcb.state == State::TimeWait {
+            self.answers_in_kind(index, came);
+        }
         let Shared {
             sockets,
             chunks,
@@ -324,13 +352,13 @@ impl Host<'_> {
             pools,
             (arrivals, self.now),
         );
-        let outcome = s.tcb.on_segment(self.now, seg, &mut receiver, sent);
+        let outcome = s.tcb.on_segment(self.now, came.seg, &mut receiver, sent);
         if let Some(reset) = outcome.reset {
-            self.send_stray(local, remote, reset);
+            self.send_answer(came, reset);
         }
         if let Some(least) = outcome.reopen {
             self.free(index);
-            self.new_segment(local, remote, seg, least, payload);
+            self.new_segment(came, least, payload);
             return;
         }
         self.settle(index, old, outcome);
@@ -354,18 +382,11 @@ impl Host<'_> {
     }
 
     /// A segment for which there is no connection.
-    fn new_segment(
-        &mut self,
-        local: Endpoint,
-        remote: Endpoint,
-        seg: &Segment,
-        least_iss: SeqNum,
-        payload: &mut Queue,
-    ) {
-        if let Some(listener) = self.sh.find_listener(local, remote) {
-            self.listener_segment(listener, local, remote, seg, least_iss, payload);
-        } else if let Some(reset) = reset_for(seg) {
-            self.send_stray(local, remote, reset);
+    fn new_segment(&mut self, came: &Incoming<'_>, least_iss: SeqNum, payload: &mut Queue) {
+        if let Some(listener) = self.sh.find_listener(came.local, came.remote) {
+            self.listener_segment(listener, came, least_iss, payload);
+        } else if let Some(reset) = reset_for(came.seg) {
+            self.send_answer(came, reset);
         }
     }
 

@@ -11,6 +11,8 @@ pub struct IpSettings {
     /// 0: "fragmentation needed" is believed, and new sockets want DF; 1: it means `min_pmtu`;
     /// 2: it is ignored; 3: as 0, for protocols that check what is quoted.
     pub ip_no_pmtu_disc: u8,
+    /// net.ipv4.conf.*: packets with source routes are taken.
+    pub accept_source_route: u8,
     pub icmp_echo_ignore_all: u8,
     /// net.ipv6.icmp.echo_ignore_all.
     pub echo_ignore_all6: u8,
@@ -36,6 +38,7 @@ impl Default for IpSettings {
         IpSettings {
             told: false,
             ip_no_pmtu_disc: 0,
+            accept_source_route: 0,
             icmp_echo_ignore_all: 0,
             echo_ignore_all6: 0,
             min_pmtu: 552,

@@ -1,12 +1,14 @@
 //! Listening sockets: SYN and accept queues with Linux's arithmetic.
 
 use super::fastopen::Fast;
+use super::ip_options::{Incoming, first_hop};
 use super::queue::Queue;
 use super::{Error, Host, Result, SockId, Socket};
 use crate::addr::Endpoint;
 use crate::tcp::{
     Flags, Path, Segment, SeqNum, State, Tcb, initial_seq, reset_for, timestamp_offset,
 };
+use crate::wire::IpOptions;
 
 impl Host<'_> {
     /// listen(2).
@@ -107,20 +109,21 @@ impl Host<'_> {
     pub(super) fn listener_segment(
         &mut self,
         listener: u32,
-        local: Endpoint,
-        remote: Endpoint,
-        seg: &Segment,
+        came: &Incoming<'_>,
         least_iss: SeqNum,
         payload: &mut Queue,
     ) {
+        let Incoming {
+            local, remote, seg, ..
+        } = *came;
         if seg.flags.has(Flags::RST) {
             return;
         }
         if seg.flags.has(Flags::ACK) {
-            if !self.cookie_comes_back(listener, local, remote, seg, payload)
+            if !self.cookie_comes_back(listener, came, payload)
                 && let Some(reset) = reset_for(seg)
             {
-                self.send_stray(local, remote, reset);
+                self.send_answer(came, reset);
             }
             return;
         }
@@ -143,7 +146,7 @@ impl Host<'_> {
             return;
         }
         if cookie {
-            self.send_cookie(listener, local, remote, seg);
+            self.send_cookie(listener, came);
             return;
         }
         // Without cookies the last quarter is for peers that are known.
@@ -159,7 +162,11 @@ impl Host<'_> {
             iss
         };
         let fast = self.fast_open_asked(listener, local, remote, seg);
-        let Some(child) = self.new_child(listener, local, remote, seg, iss) else {
+        let Some(list) = self.list_of_child(listener, came) else {
+            self.sh.counters.listen_drops += 1;
+            return;
+        };
+        let Some(child) = self.new_child(listener, came, &list, iss) else {
             self.sh.counters.no_buffers += 1;
             return;
         };
@@ -182,15 +189,17 @@ impl Host<'_> {
     pub(super) fn new_child(
         &mut self,
         listener: u32,
-        local: Endpoint,
-        remote: Endpoint,
-        seg: &Segment,
+        came: &Incoming<'_>,
+        list: &IpOptions,
         iss: SeqNum,
     ) -> Option<u32> {
+        let Incoming {
+            local, remote, seg, ..
+        } = *came;
         let child = self.alloc_socket()?;
         self.touch(listener);
         let l = self.sh.sockets[listener];
-        let path = self.path(&l, local, remote);
+        let path = self.path(&l, list, local, remote);
         let mut tcb = Tcb::accept(self.now, iss, path, l.tcp_options, &l.sysctl, seg);
         if !remote.addr.is_v4() && seg.options.mss.is_none() {
             tcb.set_default_mss(super::connect::DEFAULT_MSS_V6);
@@ -210,6 +219,8 @@ impl Host<'_> {
                 priority: 0,
                 ..l.options
             },
+            ip_options: *list,
+            first_hop: first_hop(list),
             tcp_options: l.tcp_options,
             sysctl: l.sysctl,
             tcb,
@@ -377,13 +388,20 @@ impl Host<'_> {
     }
 
     /// What a connection of `s` needs to know of its path.
-    pub(super) fn path(&self, s: &Socket, local: Endpoint, remote: Endpoint) -> Path {
+    pub(super) fn path(
+        &self,
+        s: &Socket,
+        list: &IpOptions,
+        local: Endpoint,
+        remote: Endpoint,
+    ) -> Path {
         let mut both = [0u8; 32];
         both[..16].copy_from_slice(&local.addr.0);
         both[16..].copy_from_slice(&remote.addr.0);
         Path {
             mss: self.path_mss(local.addr, remote.addr),
             header: if remote.addr.is_v4() { 40 } else { 60 },
+            ip_options: if remote.addr.is_v4() { list.len() } else { 0 },
             rcv_buf: s.options.rcvbuf,
             rcv_buf_locked: s.options.rcvbuf_locked,
             ts_offset: timestamp_offset(&self.sh.secret, &both),

@@ -13,6 +13,7 @@
 //! | `ports.rs` | who may bind what; the tables of ports and connections |
 //! | `devices.rs` | the devices, and who is bound to one |
 //! | `input.rs`, `output.rs` | packets in, segments out, the loopback |
+//! | `ip_options.rs` | IPv4's options: IP_OPTIONS, source routes |
 //! | `impair.rs`, `held.rs` | modelled links, and what is under way on them; captures |
 //! | `queue.rs`, `buffers.rs`, `arrivals.rs` | payload, and when it came |
 //! | `ready.rs`, `readiness.rs`, `wait.rs` | what poll would say, who waits for it |
@@ -43,6 +44,7 @@ mod icmp;
 mod impair;
 mod input;
 mod ip;
+mod ip_options;
 mod listen;
 pub mod options;
 mod output;

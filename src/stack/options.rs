@@ -340,6 +340,7 @@ impl Host<'_> {
             Opt::Cork => t.cork.into(),
             Opt::MaxSeg => match s.state() {
                 State::Closed | State::Listen if t.maxseg != 0 => t.maxseg.into(),
+                State::Closed | State::Listen if s.idle_mss != 0 => s.idle_mss.into(),
                 State::Closed | State::Listen => 536,
                 _ => s.tcb.mss().into(),
             },

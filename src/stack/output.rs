@@ -3,6 +3,7 @@
 use super::buffers::BufId;
 use super::devices::Way;
 use super::impair::attention;
+use super::ip_options::{Incoming, first_hop};
 use super::queue::{Queue, pools};
 use super::recover::in_this_order;
 use super::{Host, Shared};
@@ -10,7 +11,7 @@ use crate::addr::{Addr, Endpoint};
 use crate::link::{self, Sent, VnetHdr};
 use crate::tcp::{Events, Flags, Outcome, Segment, State, Transmit};
 use crate::trace::{Direction, Event, What};
-use crate::wire;
+use crate::wire::{self, IpOptions};
 
 /// MTU of the loopback, as Linux's `lo` has it.
 pub const LOOPBACK_MTU: u32 = 65536;
@@ -19,6 +20,17 @@ const LOOP_SLOTS: usize = 256;
 /// The most parts of payload in one write to the device. Every part but the first and the
 /// last fills its buffer, so 64 KiB are never more than 34.
 const MAX_PARTS: usize = link::MAX_PARTS - 1;
+
+/// What a packet's IP header says, beside the addresses.
+pub(super) struct IpFields<'a> {
+    pub(super) tos: u8,
+    /// TTL or hop limit.
+    pub(super) ttl: u8,
+    /// Routers may not cut it.
+    pub(super) whole: bool,
+    /// IPv4's.
+    pub(super) options: &'a IpOptions,
+}
 
 /// A segment on its way between two sockets of this host; its payload shares the sender's
 /// buffers.
@@ -29,6 +41,8 @@ pub struct Looped {
     pub(super) dst: Addr,
     pub(super) segment: Segment,
     pub(super) payload: Queue,
+    /// IPv4's options, as they would be in a packet.
+    pub(super) options: IpOptions,
     /// It was lost: its payload with the recovery after a death.
     lost: bool,
 }
@@ -151,7 +165,8 @@ impl Host<'_> {
         let (local, remote) = (s.local, s.remote);
         self.follow_path(index);
         let s = &self.sh.sockets[index];
-        let way = self.way(s.options.bound_if, remote.addr);
+        let next = Endpoint::new(s.next_hop(), remote.port);
+        let way = self.way(s.options.bound_if, next.addr);
         let max_payload = if way == Way::Tun && self.sh.config.offload {
             let mss = u32::from(s.tcb.mss()).max(1);
             (65535 - wire::MAX_HEADERS as u32) / mss * mss
@@ -171,7 +186,7 @@ impl Host<'_> {
             let Some(tx) = tcb.poll_transmit(self.now, max_payload, sent) else {
                 break;
             };
-            self.transmit(index, local, remote, &tx, way);
+            self.transmit(index, local, next, &tx, way);
         }
         if self.sh.sockets[index].tcb.state == State::Closed {
             self.forget_sent(index);
@@ -198,6 +213,7 @@ impl Host<'_> {
         }
     }
 
+    /// Send a segment to `remote`, or to the first hop of its source route.
     fn transmit(&mut self, index: u32, local: Endpoint, remote: Endpoint, tx: &Transmit, way: Way) {
         let mut segment = tx.segment;
         segment.src_port = local.port;
@@ -218,8 +234,14 @@ impl Host<'_> {
         if segment.len > 0 && !tx.retransmit {
             self.stamps_sent(index, segment.seq, segment.len);
         }
-        let tx_queue = self.sh.sockets[index].tx;
-        if way == Way::Nowhere {
+        let s = &self.sh.sockets[index];
+        let (tx_queue, list) = (s.tx, &s.ip_options);
+        let options = if list.is_empty() {
+            IpOptions::NONE
+        } else {
+            self.list_to_send(list, local.addr, s.remote.addr)
+        };
+        if way == Way::Nowhere || self.strict_route_fails(list, remote.addr, way) {
             self.sh.counters.loop_drops += 1;
         } else if way == Way::Loop {
             let mut p = pools!(self.sh);
@@ -233,38 +255,37 @@ impl Host<'_> {
                 dst: remote.addr,
                 segment,
                 payload,
+                options,
                 lost: false,
             };
             self.onto_the_loopback(l);
         } else {
             let o = &self.sh.sockets[index].options;
             let tos = if local.addr.is_v4() { o.tos } else { o.tclass };
-            let tos = tos & !3 | segment.ecn;
             // RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22
             // RFC 1122 S3.2.1.6-1, S3.2.1.7-1, S3.2.1.7-3
-            let ttl = self.sh.sockets[index].hops();
-            let whole = self.forbids_fragments(index);
-            self.send_to_device(
-                local, remote, &segment, tx_queue, tx.offset, tx.mss, tos, ttl, whole,
-            );
+            let ip = IpFields {
+                tos: tos & !3 | segment.ecn,
+                ttl: self.sh.sockets[index].hops(),
+                whole: self.forbids_fragments(index),
+                options: &options,
+            };
+            self.send_to_device(local, remote, &segment, tx_queue, (tx.offset, tx.mss), &ip);
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// The payload is `queue`'s from an offset on, to be cut to a size.
     fn send_to_device(
         &mut self,
         local: Endpoint,
         remote: Endpoint,
         segment: &Segment,
         queue: Queue,
-        offset: u32,
-        mss: u16,
-        tos: u8,
-        ttl: u8,
-        whole: bool,
+        (offset, mss): (u32, u16),
+        ip: &IpFields<'_>,
     ) {
         if self.sh.attention & attention::OUT != 0 {
-            return self.send_attended(local, remote, segment, queue, offset, mss, tos, ttl, whole);
+            return self.send_attended(local, remote, segment, queue, (offset, mss), ip);
         }
         let offload = self.sh.config.offload;
         self.sh.ip_id = self.sh.ip_id.wrapping_add(1);
@@ -309,23 +330,25 @@ impl Host<'_> {
             wire::Checksum::Full
         };
         let (src, dst) = (local.addr.ip(), remote.addr.ip());
-        let (len, ip_len) = wire::emit_tcp(
+        let (len, ip_len) = wire::emit_tcp_with(
             src,
             dst,
+            ip.options,
             segment,
             &parts[1..count],
-            tos,
-            ttl,
+            ip.tos,
+            ip.ttl,
             id,
             checksum,
             &mut headers,
         );
-        if !whole {
+        if !ip.whole {
             wire::allow_fragments(&mut headers);
         }
         parts[0] = &headers[..len];
         let vnet = if offload {
-            VnetHdr::tcp(len, ip_len, segment.len, mss, segment.flags.has(Flags::CWR))
+            let cwr = segment.flags.has(Flags::CWR);
+            VnetHdr::tcp(len, ip_len, dst.is_ipv4(), segment.len, mss, cwr)
         } else {
             VnetHdr::PLAIN
         };
@@ -343,12 +366,24 @@ impl Host<'_> {
     }
 
     /// Send a segment that belongs to no connection: a RST, or a SYN+ACK that is not remembered.
-    pub(super) fn send_stray(&mut self, local: Endpoint, remote: Endpoint, mut segment: Segment) {
+    pub(super) fn send_stray(
+        &mut self,
+        local: Endpoint,
+        remote: Endpoint,
+        mut segment: Segment,
+        list: &IpOptions,
+    ) {
         segment.src_port = local.port;
         segment.dst_port = remote.port;
         self.sh.counters.out_segs += 1;
         self.sh.counters.out_rsts += u64::from(segment.flags.has(Flags::RST));
-        if self.is_local(remote.addr) {
+        let next = first_hop(list).unwrap_or(remote.addr);
+        let options = if list.is_empty() {
+            IpOptions::NONE
+        } else {
+            self.list_to_send(list, local.addr, remote.addr)
+        };
+        if self.is_local(next) {
             self.trace_segment(0, Direction::Loop, local, remote, &segment, false);
             if self.sh.looped.is_full() {
                 self.sh.counters.loop_drops += 1;
@@ -356,14 +391,38 @@ impl Host<'_> {
             }
             self.onto_the_loopback(Looped {
                 src: local.addr,
-                dst: remote.addr,
+                dst: next,
                 segment,
+                options,
                 ..Looped::default()
             });
         } else {
             self.trace_segment(0, Direction::Out, local, remote, &segment, false);
-            self.send_to_device(local, remote, &segment, Queue::default(), 0, 0, 0, 64, true);
+            let ip = IpFields {
+                tos: 0,
+                ttl: 64,
+                whole: true,
+                options: &options,
+            };
+            let next = Endpoint::new(next, remote.port);
+            self.send_to_device(local, next, &segment, Queue::default(), (0, 0), &ip);
         }
+    }
+
+    fn looped_arrives(&mut self, mut l: Looped) {
+        if !l.options.is_empty() {
+            match self.hear_options(l.dst, l.options.as_bytes()) {
+                Some((dst, list)) => (l.dst, l.options) = (dst, list),
+                None => return l.payload.clear(&mut pools!(self.sh)),
+            }
+        }
+        let came = Incoming {
+            local: Endpoint::new(l.dst, l.segment.dst_port),
+            remote: Endpoint::new(l.src, l.segment.src_port),
+            seg: &l.segment,
+            options: &l.options,
+        };
+        self.segment_arrives(&came, l.payload);
     }
 
     /// Hand every segment on the loopback to its receiver, those included that this provokes.
@@ -372,7 +431,7 @@ impl Host<'_> {
         loop {
             while let Some(l) = self.sh.looped.first() {
                 if !l.lost {
-                    self.segment_arrives(l.src, l.dst, &l.segment, l.payload);
+                    self.looped_arrives(l);
                 }
                 self.sh.looped.drop_first();
                 self.settled(touched);

@@ -300,7 +300,8 @@ impl Host<'_> {
             flags: Flags::RST.with(Flags::ACK),
             ..Segment::default()
         };
-        self.send_stray(local, remote, segment);
+        let none = crate::wire::IpOptions::NONE;
+        self.send_stray(local, remote, segment, &none);
         self.deliver_looped();
     }
 

@@ -183,6 +183,12 @@ pub struct Socket {
     pub soft_error: Option<TcpError>,
     /// SOL_SOCKET and IP options.
     pub options: SocketOptions,
+    /// IP_OPTIONS, as a program would give them.
+    pub ip_options: crate::wire::IpOptions,
+    /// Where its packets go, if there was a source route when the connection was opened.
+    pub first_hop: Option<Addr>,
+    /// What TCP_MAXSEG tells while there is no connection; 0: the usual.
+    pub idle_mss: u16,
     /// SOL_TCP options, until `tcb` has them.
     pub tcp_options: TcpOptions,
     /// The host's settings when it was made.

@@ -10,6 +10,7 @@ mod fragments;
 mod icmp;
 mod impaired;
 mod instructions;
+mod ip_options;
 mod kills;
 mod memory;
 mod net;

@@ -426,6 +426,8 @@ pub struct Path {
     pub mss: u16,
     /// Bytes of the IP and bare TCP headers: 40, or 60 for IPv6.
     pub header: u8,
+    /// Bytes of IPv4's options in each packet.
+    pub ip_options: u16,
     /// Bytes of receive buffer (SO_RCVBUF as stored, i.e. doubled).
     pub rcv_buf: u32,
     /// The program set SO_RCVBUF: no autotuning.

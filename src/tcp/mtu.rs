@@ -58,12 +58,14 @@ impl Tcb {
     /// The payload of segments of `size` (Linux: `tcp_mtu_to_mss`).
     pub(super) fn size_to_mss(&self, size: u32) -> u32 {
         let floor = self.sysctl.tcp_min_snd_mss.max(super::open::LEAST_MSS);
-        size.min(self.mss_clamp.into()).max(floor.into()) - self.timestamps_len()
+        let most = size.min(self.mss_clamp.into());
+        let bare = most.saturating_sub(self.ip_options.into());
+        bare.max(floor.into()) - self.timestamps_len()
     }
 
     /// The size of segments with a payload of `mss` (Linux: `tcp_mss_to_mtu`).
     fn mss_to_size(&self, mss: u32) -> u32 {
-        mss + self.timestamps_len()
+        mss + self.timestamps_len() + u32::from(self.ip_options)
     }
 
     /// The connection opens (Linux: `tcp_mtup_init`).

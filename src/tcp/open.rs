@@ -71,6 +71,7 @@ impl Tcb {
         let Path {
             mss,
             header,
+            ip_options,
             rcv_buf,
             rcv_buf_locked,
             ts_offset,
@@ -97,6 +98,7 @@ impl Tcb {
             rcv_wscale: 0,
             syn_wscale: 0,
             path_mss: mss,
+            ip_options,
             mss_clamp: DEFAULT_MSS,
             advmss,
             snd_mss: mss.min(DEFAULT_MSS),
@@ -250,7 +252,8 @@ impl Tcb {
     // RFC 9293 MUST-16
     pub(super) fn sync_mss(&mut self) {
         let floor = self.sysctl.tcp_min_snd_mss.max(LEAST_MSS);
-        let mut mss = self.path_mss.min(self.mss_clamp).max(floor);
+        let mss = self.path_mss.min(self.mss_clamp);
+        let mut mss = mss.saturating_sub(self.ip_options).max(floor);
         if self.ts_ok {
             mss -= TIMESTAMPS_LEN;
         }

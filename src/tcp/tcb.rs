@@ -52,6 +52,8 @@ pub struct Tcb {
     pub(super) syn_wscale: u8,
     /// What the path allows a segment to carry, without options.
     pub(super) path_mss: u16,
+    /// What IPv4's options take of that (Linux: `icsk_ext_hdr_len`).
+    pub(super) ip_options: u16,
     /// What the peer's SYN allows, without options.
     pub(super) mss_clamp: u16,
     /// What our SYN says; less timestamps once they are agreed.
@@ -199,6 +201,7 @@ impl Tcb {
         let path = super::Path {
             mss: super::window::DEFAULT_MSS,
             header: 40,
+            ip_options: 0,
             rcv_buf: 0,
             rcv_buf_locked: false,
             ts_offset: 0,
@@ -344,6 +347,18 @@ impl Tcb {
     /// What the path allows a segment to carry, without options.
     pub fn path_mss(&self) -> u16 {
         self.path_mss
+    }
+
+    /// Bytes of IPv4's options in each packet.
+    pub fn ip_options(&self) -> u16 {
+        self.ip_options
+    }
+
+    /// A list of IPv4 options takes the place of another; in bytes. (On a connection of IPv6, Linux
+    /// counts only those that are set while it lasts, and takes off what it has not counted.)
+    pub fn change_ip_options(&mut self, old: u16, new: u16) {
+        self.ip_options = self.ip_options.wrapping_sub(old).wrapping_add(new);
+        self.sync_mss();
     }
 
     /// What our SYN says of the segments that we take: the path's MSS, or TCP_MAXSEG.

@@ -116,7 +116,11 @@ fn fill_tcp_checksum(out: &mut [u8], ip_len: usize) -> Option<()> {
     let mut sum = Sum::new();
     let body = out.len() - ip_len;
     if out[0] >> 4 == 4 {
-        sum.add_pseudo_header(out.get(12..16)?, out.get(16..20)?, TCP, body);
+        let options = out.get(IPV4_HEADER..ip_len)?;
+        match super::ip_options::destination(options) {
+            None => sum.add_pseudo_header(out.get(12..16)?, out.get(16..20)?, TCP, body),
+            Some(to) => sum.add_pseudo_header(out.get(12..16)?, &to.octets(), TCP, body),
+        }
     } else {
         sum.add_pseudo_header(out.get(8..24)?, out.get(24..40)?, TCP, body);
     }

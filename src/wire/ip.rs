@@ -1,11 +1,11 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers, down to the transport header.
 
-use super::{Malformed, Sum, be16};
+use super::{Malformed, Sum, be16, ip_options};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::{Ipv6FragmentHeaderSlice, Ipv6RawExtHeaderSlice};
 
 /// An IPv4 header without options.
-pub(super) const IPV4_HEADER: usize = 20;
+pub const IPV4_HEADER: usize = 20;
 /// An IPv6 header without extension headers.
 pub(super) const IPV6_HEADER: usize = 40;
 
@@ -25,6 +25,8 @@ pub(super) struct Ip<'a> {
     pub(super) dst: IpAddr,
     /// IPv4 TOS or IPv6 traffic class.
     pub(super) tos: u8,
+    /// IPv4's, which are in order.
+    pub(super) options: &'a [u8],
     /// What `body` is.
     pub(super) proto: u8,
     /// Where `body` starts in the packet.
@@ -80,37 +82,19 @@ fn parse_v4(packet: &[u8]) -> Result<Ip<'_>, Malformed> {
     if src.is_multicast() || src.is_broadcast() {
         return Err(Malformed::BadHeader);
     }
-    if header_len > IPV4_HEADER {
-        check_v4_options(header.get(IPV4_HEADER..).unwrap_or_default())?;
+    let options = header.get(IPV4_HEADER..).unwrap_or_default();
+    if !options.is_empty() {
+        ip_options::check_received(options)?;
     }
     Ok(Ip {
         src: src.into(),
         dst: dst.into(),
         tos: h[1],
+        options,
         proto: h[9],
         start: header_len,
         body,
     })
-}
-
-/// Options are passed over, but must be well-formed, and source routes are refused (RFC 7126,
-/// sections 4.3 and 4.4; Linux's `accept_source_route` is 0).
-// RFC 9293 MUST-50
-// RFC 1122 S3.2.1.8-3
-fn check_v4_options(mut rest: &[u8]) -> Result<(), Malformed> {
-    const END: u8 = 0;
-    const NOP: u8 = 1;
-    const LOOSE_SOURCE_ROUTE: u8 = 131;
-    const STRICT_SOURCE_ROUTE: u8 = 137;
-    loop {
-        rest = match *rest {
-            [] | [END, ..] => return Ok(()),
-            [NOP, ref after @ ..] => after,
-            [LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE, ..] => return Err(Malformed::BadHeader),
-            [_, len, ..] if len >= 2 => rest.get(usize::from(len)..).ok_or(Malformed::BadHeader)?,
-            _ => return Err(Malformed::BadHeader),
-        };
-    }
 }
 
 #[inline]
@@ -143,6 +127,7 @@ fn parse_v6(packet: &[u8]) -> Result<Ip<'_>, Malformed> {
         src: src.into(),
         dst: dst.into(),
         tos: h[0] << 4 | h[1] >> 4,
+        options: &[],
         proto,
         start: IPV6_HEADER + payload.len() - body.len(),
         body,
@@ -281,6 +266,26 @@ pub(super) fn emit_v4(
     sum.add(&h);
     [h[10], h[11]] = sum.checksum().to_be_bytes();
     *out = h;
+}
+
+/// The header has options behind what [`emit_v4`] wrote, which took them for content.
+pub(super) fn has_options(header: &mut [u8]) {
+    let words = header.len() / 4;
+    if let Some(first) = header.first_mut() {
+        *first = 0x40 | words as u8;
+        sum_v4(header);
+    }
+}
+
+/// Write the checksum of an IPv4 header.
+pub(super) fn sum_v4(header: &mut [u8]) {
+    if header.len() < IPV4_HEADER {
+        return;
+    }
+    header[10..12].fill(0);
+    let mut sum = Sum::new();
+    sum.add(header);
+    header[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
 }
 
 /// Write an IPv6 header; the flow label is zero.

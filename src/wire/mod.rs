@@ -10,19 +10,22 @@ mod cut;
 pub mod fragment;
 mod icmp;
 mod ip;
+mod ip_options;
 mod tcp;
 #[cfg(test)]
 mod tests;
 
 pub use checksum::Sum;
 pub use cut::{Cut, complete_checksum, is_bare_ack, may_fragment};
+pub use ip::IPV4_HEADER;
+pub use ip_options::{IpOptions, MAX_IP_OPTIONS, Mark, Refused};
 pub use tcp::CHECKSUM_AT;
 
 use crate::tcp::Segment;
 use core::net::IpAddr;
 
-/// The longest IP plus TCP header this stack emits: IPv6 (40) and TCP (60).
-pub const MAX_HEADERS: usize = 100;
+/// The longest IP plus TCP header this stack emits: IPv4 with options (60) and TCP (60).
+pub const MAX_HEADERS: usize = 120;
 
 /// What a packet turned out to be. Slices point into the packet.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub enum Packet<'a> {
         payload: usize,
         /// The IPv4 TOS or IPv6 traffic class.
         tos: u8,
+        /// IPv4's options, which are in order.
+        ip_options: &'a [u8],
     },
     /// An echo request, to be answered with the same identifier, sequence number and data.
     Echo {
@@ -143,7 +148,8 @@ fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malforme
     let (segment, header_len) = tcp::parse(ip.body)?;
     if !verified {
         let mut sum = Sum::new();
-        add_pseudo_header(&mut sum, ip.src, ip.dst, ip.body.len());
+        let dst = final_destination(ip.dst, ip.options);
+        add_pseudo_header(&mut sum, ip.src, dst, ip.body.len());
         sum.add(ip.body);
         if sum.fold() != 0xffff {
             return Err(Malformed::Checksum);
@@ -158,7 +164,17 @@ fn parse_tcp<'a>(ip: &ip::Ip<'a>, verified: bool) -> Result<Packet<'a>, Malforme
         },
         payload: ip.start + header_len,
         tos: ip.tos,
+        ip_options: ip.options,
     })
+}
+
+/// Where a packet to `dst` goes in the end, by the source route in its options.
+#[inline]
+fn final_destination(dst: IpAddr, options: &[u8]) -> IpAddr {
+    if options.is_empty() {
+        return dst;
+    }
+    ip_options::destination(options).map_or(dst, IpAddr::V4)
 }
 
 fn add_pseudo_header(sum: &mut Sum, src: IpAddr, dst: IpAddr, len: usize) {
@@ -202,8 +218,30 @@ pub fn emit_tcp(
     checksum: Checksum,
     out: &mut [u8; MAX_HEADERS],
 ) -> (usize, usize) {
+    let none = &IpOptions::NONE;
+    emit_tcp_with(
+        src, dst, none, segment, payload, tos, ttl, id, checksum, out,
+    )
+}
+
+/// The same with IPv4 options; they count for IPv4 only.
+#[allow(clippy::too_many_arguments)]
+#[inline]
+pub fn emit_tcp_with(
+    src: IpAddr,
+    dst: IpAddr,
+    options: &IpOptions,
+    segment: &Segment,
+    payload: &[&[u8]],
+    tos: u8,
+    ttl: u8,
+    id: u16,
+    checksum: Checksum,
+    out: &mut [u8; MAX_HEADERS],
+) -> (usize, usize) {
+    let options = options.as_bytes();
     let ip_len = match (src, dst) {
-        (IpAddr::V4(_), IpAddr::V4(_)) => ip::IPV4_HEADER,
+        (IpAddr::V4(_), IpAddr::V4(_)) => ip::IPV4_HEADER + options.len(),
         (IpAddr::V6(_), IpAddr::V6(_)) => ip::IPV6_HEADER,
         _ => {
             debug_assert!(false, "addresses of different families");
@@ -218,7 +256,7 @@ pub fn emit_tcp(
     let body_len = payload.iter().fold(tcp_len, |len, part| len + part.len());
 
     let mut sum = Sum::new();
-    add_pseudo_header(&mut sum, src, dst, body_len);
+    add_pseudo_header(&mut sum, src, final_destination(dst, options), body_len);
     // RFC 9293 MUST-2
     let sum = match checksum {
         Checksum::Partial => sum.fold(),
@@ -234,8 +272,12 @@ pub fn emit_tcp(
 
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            if let Some(h) = ip_out.first_chunk_mut() {
-                ip::emit_v4(h, (src, dst), ip::TCP, tos, ttl, id, body_len);
+            if let Some((h, rest)) = ip_out.split_first_chunk_mut() {
+                ip::emit_v4(h, (src, dst), ip::TCP, tos, ttl, id, rest.len() + body_len);
+                if !options.is_empty() {
+                    rest.copy_from_slice(options);
+                    ip::has_options(ip_out);
+                }
             }
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
@@ -287,17 +329,16 @@ pub fn make_echo_reply(src: IpAddr, dst: IpAddr, id: u16, packet: &mut [u8]) -> 
 
 /// Take DF out of an IPv4 header: routers may cut the packet.
 pub fn allow_fragments(packet: &mut [u8]) {
-    let Some(h) = packet.first_chunk_mut::<{ ip::IPV4_HEADER }>() else {
+    let Some(&[first, _, _, _, _, _, flags]) = packet.first_chunk() else {
         return;
     };
-    if h[0] >> 4 != 4 || h[6] & 0x40 == 0 {
-        return;
+    let header = packet.get_mut(..usize::from(first & 15) * 4);
+    if let Some(h) = header.filter(|h| first >> 4 == 4 && h.len() >= ip::IPV4_HEADER)
+        && flags & 0x40 != 0
+    {
+        h[6] &= !0x40;
+        ip::sum_v4(h);
     }
-    h[6] &= !0x40;
-    [h[10], h[11]] = [0, 0];
-    let mut sum = Sum::new();
-    sum.add(h);
-    [h[10], h[11]] = sum.checksum().to_be_bytes();
 }
 
 /// Write "time exceeded in reassembly" from `src` to `dst`, quoting the first piece; returns its

@@ -1,5 +1,6 @@
 //! Layouts, refusals and ICMP, by example; round trips and hostile bytes are in `properties`.
 
+mod ip_options;
 mod properties;
 
 use super::*;
@@ -390,9 +391,10 @@ fn ipv4_options() {
         }
     }
     for bad in [
-        [131, 4, 4, 0],
-        [137, 4, 4, 0],
+        [131, 3, 3, 0],
         [7, 0, 0, 0],
+        [7, 2, 0, 0],
+        [148, 2, 0, 0],
         [7, 9, 0, 0],
         [1, 1, 1, 7],
     ] {

@@ -69,7 +69,7 @@ fn send(tun: &mut Tun, src: IpAddr, dst: IpAddr, segment: &Segment, payload: &[u
     };
     let (len, ip_len) = wire::emit_tcp(src, dst, segment, &[payload], 0, 64, 1, checksum, &mut out);
     let hdr = if tun.offload() {
-        VnetHdr::tcp(len, ip_len, payload.len() as u32, mss, false)
+        VnetHdr::tcp(len, ip_len, src.is_ipv4(), payload.len() as u32, mss, false)
     } else {
         VnetHdr::PLAIN
     };

@@ -41,6 +41,7 @@ fn syn_of_a_small_locked_buffer() {
         rcv_buf: 8192,
         rcv_buf_locked: true,
         header: 40,
+        ip_options: 0,
         ..path()
     };
     let syn = syn_of(p);

@@ -274,6 +274,7 @@ pub fn path() -> Path {
         rcv_buf: 131_072,
         rcv_buf_locked: false,
         header: 40,
+        ip_options: 0,
         ts_offset: 0x1234_5678,
     }
 }

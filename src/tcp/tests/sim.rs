@@ -195,6 +195,7 @@ impl Sim {
             rcv_buf: rcv_buf.unwrap_or(32 << 20),
             rcv_buf_locked: rcv_buf.is_none(),
             header: 40,
+            ip_options: 0,
             ts_offset: 77,
         }
     }

@@ -77,7 +77,7 @@ proptest! {
         let packet = [&out[..len], &flat].concat();
         let want = Segment { len: flat.len() as u32, ecn: tos & 3, ..segment };
         match parse(&packet, false) {
-            Ok(Packet::Tcp { src: s, dst: d, segment, payload, tos: t }) => {
+            Ok(Packet::Tcp { src: s, dst: d, segment, payload, tos: t, ip_options: [] }) => {
                 prop_assert_eq!((s, d, t), (src, dst, tos));
                 prop_assert_eq!(segment, want);
                 prop_assert_eq!(&packet[payload..], &flat[..]);
