@@ -32,6 +32,16 @@ fn waiting_fortified() {
 }
 
 #[test]
+fn blocking() {
+    check("blocking", "shim_blocking");
+}
+
+#[test]
+fn blocking_fortified() {
+    check("blocking_fortified", "shim_blocking+fortify");
+}
+
+#[test]
 fn stdio() {
     check("stdio", "shim_stdio");
 }

@@ -1,9 +1,10 @@
 //! Blocking calls.
 
-use super::{KEEPER, KeeperMode, Runtime, signals, waiter};
+use super::signals::{self, Due, Watch};
+use super::{KEEPER, KeeperMode, Runtime, Scratch, waiter};
 use crate::stack::{Host, SockId};
-use crate::sys::process::{block_signals, set_mask};
-use crate::sys::{self, bell, syscall};
+use crate::sys::process::{Signals, block_signals, set_mask};
+use crate::sys::{self, Errno, bell, syscall};
 use crate::time::{Duration, Instant};
 use core::sync::atomic::Ordering;
 
@@ -14,8 +15,11 @@ pub enum Woken<R> {
     Ready(R),
     /// The time limit passed.
     TimedOut,
-    /// A signal handler ran, and the call is to give EINTR.
-    Interrupted,
+    /// A signal is due that has a handler. See [`Runtime::block_masked`].
+    Interrupted {
+        /// It has SA_RESTART.
+        restart: bool,
+    },
 }
 
 /// What a blocking call waits for.
@@ -29,9 +33,6 @@ pub struct Wait<'a> {
     pub timeout: Option<Duration>,
     /// The signal mask while waiting (ppoll, pselect, epoll_pwait), as the kernel's sigset.
     pub sigmask: Option<u64>,
-    /// Whether SA_RESTART counts: recv, send, accept, connect without a time limit; never poll
-    /// and its kin.
-    pub restartable: bool,
 }
 
 /// Descriptors of the library's own in the set that is polled.
@@ -46,6 +47,22 @@ impl Runtime {
     pub fn block<R>(
         &self,
         wait: Wait<'_>,
+        attempt: impl FnMut(&mut Host<'_>, &[libc::pollfd]) -> Option<R>,
+    ) -> Woken<R> {
+        let restore = block_signals();
+        let woken = self.block_masked(wait, restore, attempt);
+        set_mask(restore);
+        woken
+    }
+
+    /// [`Runtime::block`] for a thread that has blocked all signals, and whose mask is else
+    /// `mask`. No handler runs in here: if one is due the call is over ([`Woken::Interrupted`]),
+    /// and it runs when the caller sets the mask. A handler may never return (siglongjmp), so
+    /// the call lets go of all that it holds before.
+    pub fn block_masked<R>(
+        &self,
+        wait: Wait<'_>,
+        mask: Signals,
         mut attempt: impl FnMut(&mut Host<'_>, &[libc::pollfd]) -> Option<R>,
     ) -> Woken<R> {
         let Wait {
@@ -53,26 +70,28 @@ impl Runtime {
             fds,
             timeout,
             sigmask,
-            restartable,
         } = wait;
-        let restore = block_signals();
-        let blocked = sigmask.map_or(restore, crate::sys::process::Signals);
+        let blocked = sigmask.map_or(mask, Signals);
         if !fds.is_empty() {
             poll_now(fds);
         }
         let first = attempt(&mut self.enter_masked(None), fds);
         if let Some(r) = first {
-            set_mask(restore);
             return Woken::Ready(r);
         }
-        let ended = if timeout == Some(Duration::ZERO) {
-            Woken::TimedOut
-        } else {
+        if timeout != Some(Duration::ZERO) {
             let end = timeout.map_or(Instant::NEVER, |t| sys::now() + t);
-            self.sleep_until(sockets, fds, end, blocked, restartable, &mut attempt)
-        };
-        set_mask(restore);
-        ended
+            return self.sleep_until(sockets, fds, end, blocked, &mut attempt);
+        }
+        // A mask lets signals through even where there is no waiting.
+        if sigmask.is_some() {
+            match signals::due(blocked) {
+                Due::Nothing => {}
+                Due::NoHandler => signals::pass(blocked),
+                Due::Handler { restart } => return Woken::Interrupted { restart },
+            }
+        }
+        Woken::TimedOut
     }
 
     fn sleep_until<R>(
@@ -80,20 +99,21 @@ impl Runtime {
         sockets: &[SockId],
         fds: &mut [libc::pollfd],
         end: Instant,
-        blocked: crate::sys::process::Signals,
-        restartable: bool,
+        blocked: Signals,
         attempt: &mut impl FnMut(&mut Host<'_>, &[libc::pollfd]) -> Option<R>,
     ) -> Woken<R> {
         // Without a waiter (the table is full) or a signalfd the thread looks again every
         // millisecond: slow, but right.
         let waiter = waiter::obtain(self);
-        let signal_fd = signals::watch(blocked);
+        let watch = Watch::over(blocked);
+        let signal_fd = watch.fd();
         let id = waiter.map_or(0, |w| w.0);
         let mut registered = false;
         let mut keeper = self.keeper_fd();
         loop {
             let (device_deadline, has_device) = {
                 let mut s = self.enter_masked(None);
+                waiter::give_back(&mut s);
                 if !registered && id != 0 {
                     for socket in sockets {
                         s.wait_on(*socket, id);
@@ -105,15 +125,11 @@ impl Runtime {
                     s.sleeps(id, false);
                 }
                 if let Some(r) = attempt(&mut s, fds) {
-                    for socket in sockets {
-                        s.unwait(*socket, id);
-                    }
+                    leave(&mut s, sockets, id);
                     break Woken::Ready(r);
                 }
                 if s.sh.pace.real(s.now) >= end {
-                    for socket in sockets {
-                        s.unwait(*socket, id);
-                    }
+                    leave(&mut s, sockets, id);
                     break Woken::TimedOut;
                 }
                 if !fds.is_empty() && id != 0 {
@@ -147,13 +163,21 @@ impl Runtime {
             {
                 bell::silence(bell);
             }
-            if (rang[1] || signal_fd.is_none()) && signals::take(blocked, restartable) {
-                let mut s = self.enter_masked(None);
-                let last = attempt(&mut s, fds);
-                for socket in sockets {
-                    s.unwait(*socket, id);
+            if !rang[1] && signal_fd.is_some() {
+                continue;
+            }
+            match signals::due(blocked) {
+                Due::Nothing => {}
+                Due::NoHandler => signals::pass(blocked),
+                Due::Handler { restart } => {
+                    let mut s = self.enter_masked(None);
+                    let last = attempt(&mut s, fds);
+                    if !fds.is_empty() && id != 0 {
+                        s.sleeps(id, false);
+                    }
+                    leave(&mut s, sockets, id);
+                    break last.map_or(Woken::Interrupted { restart }, Woken::Ready);
                 }
-                break last.map_or(Woken::Interrupted, Woken::Ready);
             }
         }
     }
@@ -215,13 +239,16 @@ impl Runtime {
     }
 }
 
+/// Waiter `id` waits for the sockets no longer.
+fn leave(host: &mut Host<'_>, sockets: &[SockId], id: u16) {
+    for socket in sockets {
+        host.unwait(*socket, id);
+    }
+}
+
 /// See what is ready now.
 fn poll_now(fds: &mut [libc::pollfd]) {
-    let zero = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll_raw(fds, Some(&zero));
+    let _ = poll_raw(fds, Some(Duration::ZERO));
 }
 
 /// Poll the library's own descriptors and the program's until `until`; tells which of the own
@@ -231,42 +258,39 @@ fn poll_all(
     fds: &mut [libc::pollfd],
     until: Instant,
 ) -> [bool; OWN_FDS] {
-    let blank = libc::pollfd {
-        fd: -1,
-        events: 0,
+    let entry = |(fd, events)| libc::pollfd {
+        fd,
+        events,
         revents: 0,
     };
-    let mut few = [blank; OWN_FDS + FEW];
-    let mut many = Vec::new();
-    let count = OWN_FDS + fds.len();
-    let set = if count <= few.len() {
-        &mut few[..count]
-    } else {
-        many.resize(count, blank);
-        &mut many[..]
-    };
-    for (place, (fd, events)) in set.iter_mut().zip(own) {
-        *place = libc::pollfd {
-            fd,
-            events,
-            revents: 0,
-        };
+    let mut own = own.map(entry);
+    let left = |until: Instant| (until != Instant::NEVER).then(|| until.since(sys::now()));
+    let together = Scratch::<_, { OWN_FDS + FEW }>::new(OWN_FDS + fds.len()).and_then(|mut set| {
+        own.iter().chain(fds.iter()).for_each(|f| set.push(*f));
+        poll_raw(&mut set, left(until))?;
+        let (ours, theirs) = set.split_at(OWN_FDS);
+        own.copy_from_slice(ours);
+        fds.copy_from_slice(theirs);
+        Ok(())
+    });
+    if together.is_err() && !fds.is_empty() {
+        // No memory; or the program's alone are as many as RLIMIT_NOFILE lets poll take. Look at
+        // them every millisecond: slow, but right.
+        let soon = until.min(sys::now() + Duration::from_millis(1));
+        let _ = poll_raw(&mut own, left(soon));
+        poll_now(fds);
     }
-    set[OWN_FDS..].copy_from_slice(fds);
-    let left = until.since(sys::now());
-    let limit = libc::timespec {
-        tv_sec: left.as_secs() as i64,
-        tv_nsec: i64::from(left.subsec_nanos()),
-    };
-    poll_raw(set, (until != Instant::NEVER).then_some(&limit));
-    fds.copy_from_slice(&set[OWN_FDS..]);
-    core::array::from_fn(|i| set[i].revents != 0)
+    own.map(|f| f.revents != 0)
 }
 
-fn poll_raw(fds: &mut [libc::pollfd], timeout: Option<&libc::timespec>) {
+/// ppoll(2); when it fails nothing is ready.
+fn poll_raw(fds: &mut [libc::pollfd], limit: Option<Duration>) -> sys::Result<()> {
+    let mut limit = limit.map(|left| libc::timespec {
+        tv_sec: left.as_secs() as i64,
+        tv_nsec: i64::from(left.subsec_nanos()),
+    });
     // The kernel writes the time left back.
-    let mut copy = timeout.copied();
-    let limit = copy
+    let limit = limit
         .as_mut()
         .map_or(core::ptr::null_mut(), core::ptr::from_mut);
     // SAFETY: the array and the time are valid for the call; no signal mask is given.
@@ -287,5 +311,10 @@ fn poll_raw(fds: &mut [libc::pollfd], timeout: Option<&libc::timespec>) {
         for fd in fds {
             fd.revents = 0;
         }
+    }
+    match got {
+        // Only SIGSTOP can be what interrupted it.
+        Err(Errno(libc::EINTR)) => Ok(()),
+        other => other.map(drop),
     }
 }

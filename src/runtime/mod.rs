@@ -11,11 +11,13 @@
 mod block;
 mod keeper_link;
 pub mod own;
+mod scratch;
 mod signals;
 mod tracing;
 mod waiter;
 
 pub use block::{Wait, Woken};
+pub use scratch::Scratch;
 pub use tracing::Tracer;
 
 use crate::arena::{Arena, Guard};

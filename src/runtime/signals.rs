@@ -8,63 +8,106 @@
 use super::high;
 use crate::sys::process::{Signals, block_signals, set_mask};
 use crate::sys::signals::{Action, action, pending, signalfd};
+use crate::sys::{self, Fd};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// signalfds by the mask they report; threads mostly have the same.
 static MASKS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 static FDS: [AtomicI32; 8] = [const { AtomicI32::new(-1) }; 8];
 
-/// A signalfd that reports what `blocked` lets through; `None` when there is no descriptor left.
-pub(super) fn watch(blocked: Signals) -> Option<i32> {
-    // Never zero, so that zero can mean "free".
-    let mask = !blocked.0 | 1 << (libc::SIGKILL - 1);
-    for (m, fd) in MASKS.iter().zip(&FDS) {
-        let have = m.load(Ordering::Acquire);
-        if have == mask {
-            let fd = fd.load(Ordering::Acquire);
-            if fd >= 0 {
-                return Some(fd);
-            }
-        }
-        if have == 0
-            && m.compare_exchange(0, mask, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        {
-            let made = signalfd(Signals(mask)).and_then(high).ok()?.into_raw();
-            fd.store(made, Ordering::Release);
-            return Some(made);
-        }
-    }
-    // More than eight different masks: one for this call, replacing the last.
-    let made = signalfd(Signals(mask)).and_then(high).ok()?.into_raw();
-    let last = MASKS.len() - 1;
-    MASKS[last].store(mask, Ordering::Release);
-    let old = FDS[last].swap(made, Ordering::AcqRel);
-    if old >= 0 {
-        super::own::remove(old);
-        let _ = crate::sys::close(old);
-    }
-    Some(made)
+/// A signalfd that reports what a mask lets through.
+pub(super) enum Watch {
+    /// Kept for all threads with this mask.
+    Kept(i32),
+    /// There are more masks than are kept: for this wait alone.
+    Own(Fd),
+    /// No descriptor is left.
+    Without,
 }
 
-/// Let pending signals through that `blocked` does not block; true if the call they interrupt is
-/// to give EINTR.
-pub(super) fn take(blocked: Signals, restartable: bool) -> bool {
-    let due = pending().0 & !blocked.0;
-    if due == 0 {
-        return false;
+impl Watch {
+    /// For a thread that sleeps with the mask `blocked`.
+    pub(super) fn over(blocked: Signals) -> Watch {
+        // Never zero, so that zero can mean "free".
+        let mask = !blocked.0 | 1 << (libc::SIGKILL - 1);
+        for (m, fd) in MASKS.iter().zip(&FDS) {
+            let have = m.load(Ordering::Acquire);
+            if have == mask {
+                let fd = fd.load(Ordering::Acquire);
+                if fd >= 0 {
+                    return Watch::Kept(fd);
+                }
+            }
+            if have == 0
+                && m.compare_exchange(0, mask, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+            {
+                let Ok(made) = make(mask) else {
+                    m.store(0, Ordering::Release);
+                    return Watch::Without;
+                };
+                let made = made.into_raw();
+                fd.store(made, Ordering::Release);
+                return Watch::Kept(made);
+            }
+        }
+        make(mask).map_or(Watch::Without, Watch::Own)
     }
-    // The kernel takes the lowest number first; that one's flags decide about the call.
-    let mut interrupts = false;
-    for signal in 1..=64 {
-        if due >> (signal - 1) & 1 == 1
-            && let Action::Handler { restart } = action(signal)
-        {
-            interrupts = !(restart && restartable);
-            break;
+
+    /// The descriptor to poll.
+    pub(super) fn fd(&self) -> Option<i32> {
+        match self {
+            Watch::Kept(fd) => Some(*fd),
+            Watch::Own(fd) => Some(fd.raw()),
+            Watch::Without => None,
         }
     }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Watch::Own(fd) = self {
+            super::own::remove(fd.raw());
+        }
+    }
+}
+
+fn make(mask: u64) -> sys::Result<Fd> {
+    signalfd(Signals(mask)).and_then(high)
+}
+
+/// What there is to be let through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// No signal.
+    Nothing,
+    /// Signals that no handler is for.
+    NoHandler,
+    /// One that has a handler, with SA_RESTART or without.
+    Handler {
+        /// SA_RESTART.
+        restart: bool,
+    },
+}
+
+/// What is pending that `blocked` does not block.
+pub(super) fn due(blocked: Signals) -> Due {
+    let due = pending().0 & !blocked.0;
+    if due == 0 {
+        return Due::Nothing;
+    }
+    // The kernel takes the lowest number first; that one's flags decide about the call.
+    (1..=64)
+        .filter(|signal| due >> (signal - 1) & 1 == 1)
+        .find_map(|signal| match action(signal) {
+            Action::Handler { restart } => Some(Due::Handler { restart }),
+            Action::NoHandler => None,
+        })
+        .unwrap_or(Due::NoHandler)
+}
+
+/// Let through what `blocked` does not block and no handler is for.
+pub(super) fn pass(blocked: Signals) {
     set_mask(blocked);
     block_signals();
-    interrupts
 }

@@ -1,12 +1,19 @@
 //! Each thread's waiter: its number in the stack, and its bell.
 
 use super::{Runtime, high};
+use crate::stack::Host;
+use crate::stack::wait::MAX_WAITERS;
 use crate::sys::{self, Fd, bell};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Waiters of threads that ended, for others to use: number in the low half, bell above.
 static IDLE: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+/// Those that more threads had than there are places: the next thread of this process that
+/// waits gives their numbers back, as only it has the lock.
+static GONE: [AtomicU64; MAX_WAITERS / 64 + 1] =
+    [const { AtomicU64::new(0) }; MAX_WAITERS / 64 + 1];
+static ANY_GONE: AtomicBool = AtomicBool::new(false);
 /// How many forks lie between this process and the one that loaded the library.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
@@ -30,14 +37,31 @@ impl Drop for Own {
                 return;
             }
         }
-        // The keeper takes the number back when the process ends.
         super::own::remove(self.bell.get());
         let _ = sys::close(self.bell.get());
+        let id = usize::from(self.id.get());
+        if let Some(word) = GONE.get(id / 64) {
+            word.fetch_or(1 << (id % 64), Ordering::AcqRel);
+            ANY_GONE.store(true, Ordering::Release);
+        }
     }
 }
 
 thread_local! {
     static OWN: Own = const { Own { id: Cell::new(0), bell: Cell::new(-1), forks: Cell::new(0) } };
+}
+
+/// Give back the numbers of this process's threads that ended.
+pub(super) fn give_back(host: &mut Host<'_>) {
+    if ANY_GONE.load(Ordering::Relaxed) && ANY_GONE.swap(false, Ordering::AcqRel) {
+        for (word, first) in GONE.iter().zip((0..).step_by(64)) {
+            let mut bits = word.swap(0, Ordering::AcqRel);
+            while bits != 0 {
+                host.free_idle_waiter(first + bits.trailing_zeros() as u16);
+                bits &= bits - 1;
+            }
+        }
+    }
 }
 
 /// The calling thread's waiter, if it ever waited.
@@ -77,6 +101,7 @@ fn idle() -> Option<(u16, i32)> {
 fn make(runtime: &Runtime) -> Option<(u16, i32)> {
     let id = {
         let mut s = runtime.enter();
+        give_back(&mut s);
         let pid = s.pid;
         s.new_waiter(pid, sys::process::tid())?
     };
@@ -95,6 +120,9 @@ fn make(runtime: &Runtime) -> Option<(u16, i32)> {
 /// In the child of a fork: all waiters are the parent's.
 pub(super) fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    for word in &GONE {
+        word.store(0, Ordering::Relaxed);
+    }
     for place in &IDLE {
         let packed = place.swap(0, Ordering::AcqRel);
         if packed != 0 {

@@ -1,74 +1,166 @@
 //! Threads of this process that are blocked in the stack.
 //!
-//! Three things need to know them. A close of the last descriptor while another thread is
-//! blocked on it: the kernel's socket lives until that thread's call returns, and so does ours,
-//! by a copy of the descriptor that the thread closes then ([`keep_for_blocked`]). A
+//! Signal handlers run when the call has let go of all that it holds ([`deliver`]), as in the
+//! kernel on the way back to the program: a handler may never return, but siglongjmp out of it.
+//!
+//! Three things need to know who is blocked. A close of the last descriptor while another
+//! thread is blocked on it: the kernel's socket lives until that thread's call returns, and so
+//! does ours, by a copy of the descriptor that is closed then ([`keep_for_blocked`]). A
 //! cancellation: pthread_cancel must wake a thread that waits in the stack, which knows nothing
 //! of it ([`cancel`]). And fork: none of them is in the child.
 
+use crate::dispatch::test_cancel;
 use crate::{lifecycle, process};
+use core::cell::Cell;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use utcp_stack::runtime::{Runtime, Wait, Woken, high, own};
 use utcp_stack::stack::{Host, SockId};
+use utcp_stack::sys::process::{Signals, block_signals, set_mask};
 use utcp_stack::sys::{self, io};
+use utcp_stack::time::Duration;
 
-/// A blocked thread.
-struct Place {
-    /// 0: free.
-    thread: AtomicU64,
-    /// The socket that its call is on ([`SockId::number`]); 0 for poll and its kin.
-    socket: AtomicU64,
-    /// pthread_cancel was called for the thread.
-    cancelled: AtomicBool,
-    /// A copy of the socket's descriptor, which was closed meanwhile; -1: none.
-    kept: AtomicI32,
-}
-
-const PLACES: usize = 1024;
-static BLOCKED: [Place; PLACES] = [const {
-    Place {
-        thread: AtomicU64::new(0),
-        socket: AtomicU64::new(0),
-        cancelled: AtomicBool::new(false),
-        kept: AtomicI32::new(-1),
-    }
-}; PLACES];
+/// How many threads are blocked.
+static BLOCKED: AtomicU32 = AtomicU32::new(0);
 
 /// How a blocking call ended.
 pub enum Ended<R> {
-    /// As [`Runtime::block`] says.
+    /// As [`Runtime::block`] says. If it was interrupted the handler has not run yet:
+    /// [`deliver`] is to be called when the call has let go of everything.
     Woken(Woken<R>),
     /// The thread is to be cancelled.
     Cancelled,
 }
 
-/// [`Runtime::block`], with this thread on the list of those blocked. `on` is the socket whose
-/// call this is.
+/// [`Runtime::block`], with this thread counted among those blocked.
 pub fn block<R>(
-    runtime: &Runtime,
-    on: Option<SockId>,
+    runtime: &'static Runtime,
     wait: Wait<'_>,
     mut attempt: impl FnMut(&mut Host<'_>, &[libc::pollfd]) -> Option<R>,
 ) -> Ended<R> {
-    let place = enter(on);
     let cancellable = cancellable();
-    let cancelled = || cancellable && place.is_some_and(|p| p.cancelled.load(Ordering::Acquire));
-    let woken = runtime.block(wait, |host, fds| {
-        if cancelled() {
+    let attempt = |host: &mut Host<'_>, fds: &[libc::pollfd]| {
+        if cancellable && is_cancelled() {
             return Some(None);
         }
         attempt(host, fds).map(Some)
-    });
-    if let Some(place) = place {
-        leave(place);
+    };
+    // A call that goes on after a signal ended a part of it does not wait again.
+    let over = is_due();
+    let wait = match over {
+        true => Wait {
+            timeout: Some(Duration::ZERO),
+            sigmask: None,
+            ..wait
+        },
+        false => wait,
+    };
+    let sigmask = wait.sigmask;
+    let after = block_signals();
+    BLOCKED.fetch_add(1, Ordering::SeqCst);
+    let woken = runtime.block_masked(wait, after, attempt);
+    BLOCKED.fetch_sub(1, Ordering::SeqCst);
+    let woken = match woken {
+        Woken::TimedOut if over => Woken::Interrupted { restart: false },
+        other => other,
+    };
+    match woken {
+        _ if over => {}
+        Woken::Interrupted { .. } => {
+            DUE.set(Some((sigmask.map_or(after, Signals), after)));
+            DUE_THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        _ => {
+            set_mask(after);
+        }
     }
+    release_kept(runtime);
     match woken {
         Woken::Ready(Some(r)) => Ended::Woken(Woken::Ready(r)),
         Woken::Ready(None) => Ended::Cancelled,
         Woken::TimedOut => Ended::Woken(Woken::TimedOut),
-        Woken::Interrupted => Ended::Woken(Woken::Interrupted),
+        Woken::Interrupted { restart } => Ended::Woken(Woken::Interrupted { restart }),
     }
+}
+
+// --- Signals
+
+thread_local! {
+    /// Signals interrupted this thread's call: the mask with which their handlers run, and the
+    /// one after that.
+    static DUE: Cell<Option<(Signals, Signals)>> = const { Cell::new(None) };
+}
+
+/// How many threads have such.
+static DUE_THREADS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a signal has interrupted this thread's call.
+pub fn is_due() -> bool {
+    DUE_THREADS.load(Ordering::Relaxed) != 0 && DUE.get().is_some()
+}
+
+/// Run the handlers of the signals that interrupted this thread's call, if any did. They may
+/// never return: the callers keep nothing to be dropped.
+#[inline]
+pub fn deliver() {
+    if DUE_THREADS.load(Ordering::Relaxed) != 0 {
+        deliver_now();
+    }
+}
+
+#[cold]
+fn deliver_now() {
+    if let Some((during, after)) = DUE.take() {
+        DUE_THREADS.fetch_sub(1, Ordering::Relaxed);
+        set_mask(during);
+        if during != after {
+            set_mask(after);
+        }
+    }
+}
+
+// --- Cancellation
+
+/// Threads that pthread_cancel was called for, and that did not act on it yet; 0: free. Libc
+/// doesn't tell whether a thread is one.
+static CANCELLED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+/// How many there are.
+static CANCELS: AtomicU32 = AtomicU32::new(0);
+
+fn this_thread() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { libc::pthread_self() }
+}
+
+fn is_cancelled() -> bool {
+    // SeqCst: who cancels looks for blocked threads after it has said whom.
+    CANCELS.load(Ordering::SeqCst) != 0 && {
+        let this = this_thread();
+        CANCELLED.iter().any(|t| t.load(Ordering::Acquire) == this)
+    }
+}
+
+/// A call begins at which a thread can be cancelled: does not return if this one is to be.
+#[inline]
+pub fn cancellation_point() {
+    if CANCELS.load(Ordering::Relaxed) != 0 {
+        act_on_cancellation();
+    }
+}
+
+#[cold]
+fn act_on_cancellation() {
+    let this = this_thread();
+    // libc knows from here on; and what was left by a thread that had this number is over.
+    for place in &CANCELLED {
+        if place
+            .compare_exchange(this, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+        {
+            CANCELS.fetch_sub(1, Ordering::Release);
+        }
+    }
+    test_cancel();
 }
 
 /// Whether this thread can be cancelled now.
@@ -89,89 +181,24 @@ fn cancellable() -> bool {
     old == ENABLE
 }
 
-fn enter(on: Option<SockId>) -> Option<&'static Place> {
-    // SAFETY: no arguments.
-    let this = unsafe { libc::pthread_self() } as u64;
-    let place = BLOCKED.iter().find(|p| {
-        p.thread.load(Ordering::Relaxed) == 0
-            && p.thread
-                .compare_exchange(0, this, Ordering::AcqRel, Ordering::Relaxed)
+/// pthread_cancel was called for `thread`: have it look, if it waits in the stack or is about
+/// to.
+pub fn cancel(runtime: Option<&Runtime>, thread: libc::pthread_t) {
+    let known = CANCELLED
+        .iter()
+        .any(|t| t.load(Ordering::Acquire) == thread);
+    // Without a place (a thousand threads are cancelled at once) it acts at its next call.
+    let placed = !known
+        && CANCELLED.iter().any(|t| {
+            t.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
-    })?;
-    place.cancelled.store(false, Ordering::Release);
-    place
-        .socket
-        .store(on.map_or(0, SockId::number), Ordering::Release);
-    Some(place)
-}
-
-fn leave(place: &Place) {
-    let socket = place.socket.swap(0, Ordering::AcqRel);
-    let kept = place.kept.swap(-1, Ordering::AcqRel);
-    place.thread.store(0, Ordering::Release);
-    if kept < 0 {
-        return;
+        });
+    if placed {
+        CANCELS.fetch_add(1, Ordering::SeqCst);
     }
-    let id = SockId::from_number(socket);
-    if !give(id, kept) {
-        own::remove(kept);
-        let _ = sys::close(kept);
-        if let Some(runtime) = process::attached() {
-            lifecycle::released(runtime, id);
-        }
-    }
-}
-
-/// Descriptor `fd` of socket `id` is about to be closed. If a thread is blocked in a call on it
-/// the socket is to live until that call returns.
-pub fn keep_for_blocked(fd: c_int, id: SockId) {
-    if process::in_vfork_child() || !BLOCKED.iter().any(|p| on_socket(p, id)) {
-        return;
-    }
-    let Ok(copy) = io::dup_from(fd, 3).and_then(high) else {
+    let Some(runtime) = runtime.filter(|_| BLOCKED.load(Ordering::SeqCst) != 0) else {
         return;
     };
-    let copy = copy.into_raw();
-    own::add(copy);
-    if !give(id, copy) {
-        own::remove(copy);
-        let _ = sys::close(copy);
-    }
-}
-
-fn on_socket(place: &Place, id: SockId) -> bool {
-    place.socket.load(Ordering::Acquire) == id.number()
-}
-
-/// Leave a kept descriptor to a thread that is blocked on `id`.
-fn give(id: SockId, kept: c_int) -> bool {
-    BLOCKED.iter().any(|place| {
-        on_socket(place, id)
-            && place
-                .kept
-                .compare_exchange(-1, kept, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            && (on_socket(place, id)
-                // It left in between; unless it saw the descriptor, that is still ours.
-                || place
-                    .kept
-                    .compare_exchange(kept, -1, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_err())
-    })
-}
-
-/// pthread_cancel was called for `thread`: have it look, if it waits in the stack.
-pub fn cancel(runtime: &Runtime, thread: libc::pthread_t) {
-    let mut found = false;
-    for place in &BLOCKED {
-        if place.thread.load(Ordering::Acquire) == thread {
-            place.cancelled.store(true, Ordering::Release);
-            found = true;
-        }
-    }
-    if !found {
-        return;
-    }
     // Which waiter is the thread's is known to the thread alone: wake all of this process.
     let mut ids = [0u16; 1024];
     let mut count = 0;
@@ -192,18 +219,91 @@ pub fn cancel(runtime: &Runtime, thread: libc::pthread_t) {
     }
 }
 
+// --- Closing
+
+/// A copy of a descriptor that was closed while a thread was blocked on its socket.
+struct Kept {
+    /// [`SockId::number`]; 0: free.
+    socket: AtomicU64,
+    fd: AtomicI32,
+}
+
+static KEPT: [Kept; 256] = [const {
+    Kept {
+        socket: AtomicU64::new(0),
+        fd: AtomicI32::new(-1),
+    }
+}; 256];
+/// How many there are.
+static KEPT_COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Descriptor `fd` of socket `id` is about to be closed. If a thread is blocked in a call on it
+/// the socket is to live until that call returns.
+pub fn keep_for_blocked(fd: c_int, id: SockId) {
+    if BLOCKED.load(Ordering::SeqCst) == 0 || process::in_vfork_child() {
+        return;
+    }
+    let Some(runtime) = process::attached() else {
+        return;
+    };
+    if !runtime.enter().is_waited_for(id) {
+        return;
+    }
+    let free = KEPT.iter().find(|k| {
+        k.socket
+            .compare_exchange(0, id.number(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    });
+    let Some(kept) = free else { return };
+    match io::dup_from(fd, 3).and_then(high) {
+        Ok(copy) => {
+            own::add(copy.raw());
+            KEPT_COUNT.fetch_add(1, Ordering::SeqCst);
+            kept.fd.store(copy.into_raw(), Ordering::SeqCst);
+            // The thread may have left before it could see that.
+            release_kept(runtime);
+        }
+        Err(_) => kept.socket.store(0, Ordering::Release),
+    }
+}
+
+/// A thread was blocked, and is no longer: close what was kept for it.
+fn release_kept(runtime: &'static Runtime) {
+    if KEPT_COUNT.load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    for kept in &KEPT {
+        let fd = kept.fd.load(Ordering::SeqCst);
+        if fd < 0 {
+            continue;
+        }
+        let id = SockId::from_number(kept.socket.load(Ordering::Acquire));
+        let ours = !runtime.enter().is_waited_for(id)
+            && kept
+                .fd
+                .compare_exchange(fd, -1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+        if ours {
+            KEPT_COUNT.fetch_sub(1, Ordering::SeqCst);
+            kept.socket.store(0, Ordering::Release);
+            own::remove(fd);
+            let _ = sys::close(fd);
+            lifecycle::released(runtime, id);
+        }
+    }
+}
+
 /// In the child of a fork: the threads are the parent's.
 pub fn forget_all() {
-    for place in &BLOCKED {
-        if place.thread.load(Ordering::Relaxed) != 0 {
-            place.socket.store(0, Ordering::Relaxed);
-            place.cancelled.store(false, Ordering::Relaxed);
-            let kept = place.kept.swap(-1, Ordering::Relaxed);
-            if kept >= 0 {
-                own::remove(kept);
-                let _ = sys::close(kept);
-            }
-            place.thread.store(0, Ordering::Relaxed);
+    BLOCKED.store(0, Ordering::Relaxed);
+    DUE_THREADS.store(0, Ordering::Relaxed);
+    KEPT_COUNT.store(0, Ordering::Relaxed);
+    for kept in &KEPT {
+        kept.socket.store(0, Ordering::Relaxed);
+        let fd = kept.fd.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            own::remove(fd);
+            let _ = sys::close(fd);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::errno::{self, Result, Returned};
-use crate::{fdtable, observe, process, trace};
+use crate::{blocked, fdtable, observe, process, trace};
 use core::ffi::c_int;
 use utcp_stack::runtime::{Runtime, Session};
 use utcp_stack::stack::{Error, SockId};
@@ -48,6 +48,10 @@ const STALE: Errno = Errno(libc::EBADF);
 /// What a cancelled call gives; never seen by the program.
 pub const CANCELLED: Errno = Errno(-1);
 
+/// What a call gives that a handler with SA_RESTART interrupted, and that is to be made again;
+/// never seen by the program.
+pub const RESTART: Errno = Errno(-2);
+
 /// The errno of a stack's error, as [`Result`].
 pub fn failed<T>(e: Error) -> Result<T> {
     Err(errno::of(e))
@@ -56,7 +60,7 @@ pub fn failed<T>(e: Error) -> Result<T> {
 /// Run a call on descriptor `fd`: `stack` if it is one of the stack's sockets, else `kernel`.
 /// `args` prints the arguments: before the call without its value, and after it with.
 ///
-/// A thread can be cancelled inside `kernel`, which unwinds through this function: it must
+/// A thread can be cancelled inside `kernel` and before it waits, a signal handler may jump out, all of which unwinds or leaves this function: it must
 /// hold nothing that has to be dropped.
 #[inline(always)]
 pub fn dispatch<T: Returned>(
@@ -78,11 +82,26 @@ pub fn dispatch<T: Returned>(
     }
 }
 
-/// The result of a call on the stack as the program sees it.
+/// [`dispatch`] for a call that is a cancellation point.
+#[inline(always)]
+pub fn dispatch_cancellable<T: Returned>(
+    name: &'static str,
+    fd: c_int,
+    args: impl Fn(&mut Args, Option<i64>),
+    stack: impl Fn(Sock) -> Result<T>,
+    kernel: impl Fn() -> T,
+) -> T {
+    blocked::cancellation_point();
+    dispatch(name, fd, args, stack, kernel)
+}
+
+/// The result of a call on the stack as the program sees it, after the handlers of the signals
+/// that interrupted it.
 #[inline]
 pub fn end<T: Returned>(result: Result<T>) -> T {
+    blocked::deliver();
     if let Err(CANCELLED) = result {
-        test_cancel();
+        blocked::cancellation_point();
         errno::set(libc::EINTR);
         return T::FAILED;
     }
@@ -111,6 +130,11 @@ fn on_stack<T: Returned>(
         trace::enter(sock, name, args);
     }
     let mut result = stack(sock);
+    while matches!(result, Err(RESTART)) {
+        // The handler may have closed the descriptor.
+        blocked::deliver();
+        result = stack(Sock::at(sock.fd)?);
+    }
     if matches!(result, Err(STALE)) {
         result = again(sock, stack)?;
     }

@@ -66,10 +66,10 @@ pub fn wait(
             sockets: &[],
             fds: &mut fds,
             timeout: timeout.map(|_| end.since(sys::now())),
-            sigmask: mask,
-            restartable: false,
+            // Without waiting no signal is let through (Linux: `ep_poll`).
+            sigmask: mask.filter(|_| timeout != Some(Duration::ZERO)),
         };
-        let ended = blocked::block(rt, None, wait, |host, fds| {
+        let ended = blocked::block(rt, wait, |host, fds| {
             let now = host.sh.notices_came;
             // Another thread may have been the first to use an error queue, while this one slept.
             let noticed = errepoll::is_used() && came.is_none_or(|came| now != came);
@@ -79,7 +79,7 @@ pub fn wait(
         let came = match ended {
             Ended::Woken(Woken::Ready(came)) => came,
             Ended::Woken(Woken::TimedOut) => return Ok(0),
-            Ended::Woken(Woken::Interrupted) => return Err(Errno(libc::EINTR)),
+            Ended::Woken(Woken::Interrupted { .. }) => return Err(Errno(libc::EINTR)),
             Ended::Cancelled => return Err(CANCELLED),
         };
         // Another thread may have been faster, or it was an edge that has gone.

@@ -67,10 +67,23 @@ fn begin(
         let mut host = s.enter()?;
         if host.socket(s.id).is_ok_and(|socket| socket.connecting) {
             // It tells how the connect before it went, as connect would, and then sends.
+            let waits = host.socket(s.id).is_ok_and(|socket| !socket.nonblock)
+                && flags & libc::MSG_DONTWAIT == 0;
+            let limit = host
+                .socket(s.id)
+                .map_or(0, |socket| socket.options.sndtimeo);
             let opened = host.connect_result(s.id);
             ends::lower(&mut host, s.fd, s.id);
             drop(host);
-            opened.map_err(errno::of)?;
+            match opened {
+                // A signal handler with SA_RESTART came in between.
+                Err(Error::Already) if waits => {
+                    wait(s, timeout(limit), Errno(libc::EALREADY), |host| {
+                        connected(host, s)
+                    })??;
+                }
+                other => other.map_err(errno::of)?,
+            }
             return transfer::send(s, data, flags);
         }
     }
@@ -106,13 +119,6 @@ fn begin(
         ends::connect_far(s.rt, s.fd, s.id);
     }
     data.advance(taken);
-    let opened = |host: &mut Host<'_>| match host.connect_result(s.id) {
-        Err(Error::Already) => None,
-        other => {
-            ends::lower(host, s.fd, s.id);
-            Some(other.map_err(errno::of))
-        }
-    };
     if nonblock {
         // However far the handshake is: it is reported later.
         return match taken {
@@ -122,16 +128,29 @@ fn begin(
     }
     let first = {
         let mut host = s.enter()?;
-        opened(&mut host)
+        connected(&mut host, s)
     };
     match first {
         Some(r) => r?,
-        None => wait(s, limit, Errno(libc::EINPROGRESS), opened)??,
+        None => wait(s, limit, Errno(libc::EINPROGRESS), |host| {
+            connected(host, s)
+        })??,
     }
     if data.left() == 0 {
         return ended(s, data.done(), flags);
     }
     transfer::send(s, data, flags)
+}
+
+/// How the handshake ended, if it did.
+fn connected(host: &mut Host<'_>, s: Sock) -> Option<Result<()>> {
+    match host.connect_result(s.id) {
+        Err(Error::Already) => None,
+        other => {
+            ends::lower(host, s.fd, s.id);
+            Some(other.map_err(errno::of))
+        }
+    }
 }
 
 /// All `n` bytes of the call went on the SYN: MSG_ZEROCOPY's completion, timestamps.

@@ -14,7 +14,7 @@
 //! | `sysctl.rs`, `proc_net.rs` | the host's settings and tables |
 //! | `trace.rs`, `observe.rs`, `args.rs` | calls as events |
 //! | `real.rs`, `kernel.rs` | libc's own functions; raw system calls |
-//! | `errno.rs`, `ancillary.rs`, `sockaddr.rs`, `tcp_info.rs`, `vectors.rs`, `memory.rs`, `scratch.rs`, `own.rs` | C's side of things |
+//! | `errno.rs`, `ancillary.rs`, `sockaddr.rs`, `tcp_info.rs`, `vectors.rs`, `memory.rs`, `own.rs`, `reserved.rs` | C's side of things |
 //!
 //! The crate's own system calls never go through the symbols it exports: Rust's std and libc's
 //! wrappers, called from here, would come back to us.
@@ -48,7 +48,7 @@ mod polling;
 mod proc_net;
 mod process;
 mod real;
-mod scratch;
+mod reserved;
 mod sendfile;
 mod sockaddr;
 mod sockopt;

@@ -1,9 +1,10 @@
 //! socket, bind, listen, accept, connect, shutdown, close on the stack.
 
 use crate::blocked::{self, Ended};
-use crate::dispatch::{CANCELLED, Sock, failed};
+use crate::dispatch::{CANCELLED, RESTART, Sock, failed};
 use crate::errno::Result;
 use crate::fdtable::{self, Entry};
+use crate::reserved::Reserved;
 use crate::sockaddr::{self, Given};
 use crate::{attach, ends, errno, kernel, memory, process, sysctl};
 use core::ffi::c_int;
@@ -145,6 +146,7 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
     }
     // The descriptor comes first, as in the kernel: without one the connection stays queued.
     let near = ends::near(flags)?;
+    let mut reserved = None;
     let owner = owner(near.raw());
     let nonblock = flags & libc::SOCK_NONBLOCK != 0;
     let attempt = |host: &mut Host<'_>| match host.accept(s.id, owner) {
@@ -165,7 +167,10 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
     };
     let accepted = match first {
         Some(r) => r,
-        None if waits => wait(s, limit, Errno(libc::EAGAIN), |host| attempt(host))?,
+        None if waits => {
+            reserved = Some(Reserved::new(near.raw(), flags & libc::SOCK_CLOEXEC != 0));
+            wait(s, limit, Errno(libc::EAGAIN), |host| attempt(host))?
+        }
         None => return Err(Errno(libc::EAGAIN)),
     };
     let (child, peer, family) = accepted.map_err(errno::of)?;
@@ -181,6 +186,7 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
         return Err(e);
     }
     ends::connect_far(s.rt, near.raw(), child);
+    drop(reserved);
     let fd = near.into_raw();
     fdtable::set(fd, Entry::Ours(child));
     Ok(fd)
@@ -291,10 +297,14 @@ fn linger(rt: &'static Runtime, id: SockId) {
         timeout: Some(Duration::from_secs(seconds.into())),
         ..Wait::default()
     };
-    let _ = blocked::block(rt, None, wait, |host, _| match host.info(id) {
+    let handlers_wait = blocked::is_due();
+    let _ = blocked::block(rt, wait, |host, _| match host.info(id) {
         Ok((State::FinWait1 | State::Closing | State::LastAck, _)) => None,
         _ => Some(()),
     });
+    if !handlers_wait {
+        blocked::deliver();
+    }
 }
 
 /// A time limit as sockets keep it: microseconds, 0 for none.
@@ -303,7 +313,8 @@ pub fn timeout(micros: u64) -> Option<Duration> {
 }
 
 /// Block in a call on socket `s` until `attempt` gives something. `late` is the errno when
-/// the time is over.
+/// the time is over. The caller lets go of all it has and passes EINTR and [`RESTART`] on to
+/// [`crate::dispatch`], where handlers run.
 pub fn wait<R>(
     s: Sock,
     timeout: Option<Duration>,
@@ -314,14 +325,14 @@ pub fn wait<R>(
     let wait = Wait {
         sockets: &sockets,
         timeout,
-        // sock_intr_errno: with a time limit a call is never restarted.
-        restartable: timeout.is_none(),
         ..Wait::default()
     };
-    match blocked::block(s.rt, Some(s.id), wait, |host, _| attempt(host)) {
+    match blocked::block(s.rt, wait, |host, _| attempt(host)) {
         Ended::Woken(Woken::Ready(r)) => Ok(r),
         Ended::Woken(Woken::TimedOut) => Err(late),
-        Ended::Woken(Woken::Interrupted) => Err(Errno(libc::EINTR)),
+        // sock_intr_errno: with a time limit a call is never restarted.
+        Ended::Woken(Woken::Interrupted { restart: true }) if timeout.is_none() => Err(RESTART),
+        Ended::Woken(Woken::Interrupted { .. }) => Err(Errno(libc::EINTR)),
         Ended::Cancelled => Err(CANCELLED),
     }
 }

@@ -6,13 +6,13 @@ use crate::errno::Result;
 use crate::fdtable::{self, Entry};
 use crate::memory;
 use crate::process;
-use crate::scratch::Scratch;
 use core::ffi::{c_int, c_short};
 use libc::{fd_set, nfds_t, pollfd};
-use utcp_stack::runtime::{Runtime, Wait, Woken};
+use utcp_stack::runtime::{Runtime, Scratch, Wait, Woken};
 use utcp_stack::stack::{Host, Ready, SockId};
-use utcp_stack::sys::Errno;
-use utcp_stack::time::Duration;
+use utcp_stack::sys::process::limit;
+use utcp_stack::sys::{self, Errno};
+use utcp_stack::time::{Duration, Instant};
 
 /// How many descriptors fit without a mapping.
 const FEW: usize = 32;
@@ -25,6 +25,13 @@ struct Item {
     revents: c_short,
     /// Of the stack's sockets.
     id: Option<SockId>,
+}
+
+impl Item {
+    /// It was a socket of the stack, and is it no longer.
+    fn is_stale(&self) -> bool {
+        self.id.is_some() && fdtable::ours(self.fd) != self.id
+    }
 }
 
 type Items = Scratch<Item, FEW>;
@@ -90,6 +97,11 @@ pub unsafe fn poll(
         return None;
     }
     let rt = process::attached()?;
+    // Linux: do_sys_poll. Who asks for a few is within any limit.
+    let most = || limit(libc::RLIMIT_NOFILE).map_or(u64::MAX, |limit| limit.soft);
+    if fds.len() > FEW && fds.len() as u64 > most() {
+        return Some(Err(Errno(libc::EINVAL)));
+    }
     Some(poll_mixed(rt, fds, timeout, mask))
 }
 
@@ -107,47 +119,69 @@ fn poll_mixed(
     for (f, i) in fds.iter_mut().zip(items.iter()) {
         f.revents = if ended.is_ok() { i.revents } else { 0 };
     }
-    ended.map(|n| n as c_int)
+    ended.map(|found| found.count as c_int)
 }
 
-/// Wait until one of the items has something to report, and fill in what; how many have.
+/// What [`wait`] found.
+struct Found {
+    /// How many items have something to report.
+    count: usize,
+    /// When it looked the first time.
+    at_once: bool,
+}
+
+/// Wait until one of the items has something to report, and fill in what.
 fn wait(
     rt: &'static Runtime,
     items: &mut Items,
     timeout: Option<Duration>,
     mask: Option<u64>,
-) -> Result<usize> {
+) -> Result<Found> {
+    let mut looked = 0_usize;
     let mut sockets: Scratch<SockId, FEW> = Scratch::new(items.len())?;
     let mut others: Scratch<pollfd, FEW> = Scratch::new(items.len())?;
+    let waits = timeout != Some(Duration::ZERO);
+    let end = timeout.map_or(Instant::NEVER, |t| match waits {
+        true => sys::now() + t,
+        false => Instant(0),
+    });
+    let mut left = timeout;
     loop {
         let (socks, fds) = sort(items, &mut sockets, &mut others);
         let wait = Wait {
             sockets: socks,
             fds,
-            timeout,
+            timeout: left,
             sigmask: mask,
-            restartable: false,
         };
-        let ended = blocked::block(rt, None, wait, |host, fds| gather(host, items, fds));
-        let count = match ended {
-            Ended::Woken(Woken::Ready(count)) => count,
-            Ended::Woken(Woken::TimedOut) => Ok(0),
-            Ended::Woken(Woken::Interrupted) => return Err(Errno(libc::EINTR)),
-            Ended::Cancelled => return Err(CANCELLED),
+        let ended = blocked::block(rt, wait, |host, fds| {
+            looked = looked.saturating_add(1);
+            gather(host, items, fds)
+        });
+        let found = |count| Found {
+            count,
+            at_once: looked <= 1,
         };
-        match count {
-            Ok(n) => return Ok(n),
-            // A handle was stale: the descriptor is something else now.
-            Err(Stale) => {
-                for i in items.iter_mut() {
-                    *i = item(i.fd, i.events);
-                }
+        match ended {
+            Ended::Woken(Woken::Ready(Ok(n))) => return Ok(found(n)),
+            Ended::Woken(Woken::Ready(Err(Stale))) => {
+                left = timeout.map(|_| end.since(sys::now()));
             }
+            // Another thread may have closed a descriptor, which is seen when poll looks again.
+            Ended::Woken(Woken::TimedOut) if waits && items.iter().any(Item::is_stale) => {
+                left = Some(Duration::ZERO);
+            }
+            Ended::Woken(Woken::TimedOut) => return Ok(found(0)),
+            Ended::Woken(Woken::Interrupted { .. }) => return Err(Errno(libc::EINTR)),
+            Ended::Cancelled => return Err(CANCELLED),
+        }
+        for i in items.iter_mut() {
+            *i = item(i.fd, i.events);
         }
     }
 }
 
-/// A descriptor was closed behind our back.
+/// A descriptor was closed: it is something else now, or nothing.
 struct Stale;
 
 /// The stack's sockets and the kernel's descriptors among the items. The latter keep their
@@ -186,7 +220,13 @@ fn gather(
             Some(id) => match host.socket(id) {
                 Ok(s) if !s.orphan => {
                     let asked = i.events | libc::POLLERR | libc::POLLHUP;
-                    poll_bits(s.ready_now()) & asked
+                    let found = poll_bits(s.ready_now()) & asked;
+                    // Closed by another thread: what happens to it wakes the call, which then
+                    // sees that.
+                    if found != 0 && i.is_stale() {
+                        return Some(Err(Stale));
+                    }
+                    found
                 }
                 _ => {
                     fdtable::forget_socket(i.fd, id);
@@ -210,9 +250,14 @@ pub struct Sets {
 
 /// Kernel: POLLIN_SET, POLLOUT_SET, POLLEX_SET.
 const REPORTED: [c_short; 3] = [
-    libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLHUP | libc::POLLERR,
-    libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND | libc::POLLERR,
-    libc::POLLPRI,
+    libc::POLLIN
+        | libc::POLLRDNORM
+        | libc::POLLRDBAND
+        | libc::POLLHUP
+        | libc::POLLERR
+        | libc::POLLNVAL,
+    libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND | libc::POLLERR | libc::POLLNVAL,
+    libc::POLLPRI | libc::POLLNVAL,
 ];
 
 const BITS: usize = u64::BITS as usize;
@@ -316,8 +361,9 @@ fn select_mixed(
             .fold(0, |all, set| all | REPORTED[set]);
         items.push(item(fd, events));
     });
-    wait(rt, &mut items, timeout, mask)?;
-    if items.iter().any(|i| i.revents & libc::POLLNVAL != 0) {
+    let found = wait(rt, &mut items, timeout, mask)?;
+    // What is closed later is ready in every way.
+    if found.at_once && items.iter().any(|i| i.revents & libc::POLLNVAL != 0) {
         return Err(Errno(libc::EBADF));
     }
     let mut total = 0;

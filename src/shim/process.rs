@@ -1,7 +1,7 @@
 //! This process and its stack: attached when the first socket is made or found, then for good.
 
 use crate::errno::Result;
-use crate::{attach, blocked, ends, errepoll, fars};
+use crate::{attach, blocked, ends, errepoll, fars, reserved};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use once_cell::sync::OnceCell;
@@ -96,6 +96,7 @@ extern "C" fn after_fork() {
 
 extern "C" fn in_fork_child() {
     blocked::forget_all();
+    reserved::in_fork_child();
     fars::in_fork_child();
     if let Some(runtime) = attached() {
         runtime.after_fork_child();

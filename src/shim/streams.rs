@@ -1,7 +1,8 @@
 //! stdio streams on sockets. libc's own read and write inside FILE can't be interposed, so
 //! fdopen gives a stream with functions of ours (fopencookie) that call the stack.
 
-use crate::dispatch::{CANCELLED, Sock};
+use crate::blocked;
+use crate::dispatch::{CANCELLED, RESTART, Sock};
 use crate::errno::{self, Result};
 use crate::lifecycle;
 use crate::transfer;
@@ -107,9 +108,15 @@ pub fn descriptor(stream: *mut FILE) -> Option<c_int> {
 fn call<T: errno::Returned>(cookie: *mut c_void, f: impl Fn(Sock) -> Result<T>) -> T {
     // SAFETY: libc gives back the cookie that `open` made.
     let fd = unsafe { (*cookie.cast::<Cookie>()).fd };
-    let result = match Sock::at(fd) {
-        Some(s) => f(s),
-        None => Err(Errno(libc::EBADF)),
+    let result = loop {
+        let result = match Sock::at(fd) {
+            Some(s) => f(s),
+            None => Err(Errno(libc::EBADF)),
+        };
+        blocked::deliver();
+        if !matches!(result, Err(RESTART)) {
+            break result;
+        }
     };
     errno::returned(match result {
         Err(CANCELLED) => Err(Errno(libc::EINTR)),

@@ -129,6 +129,30 @@ impl Host<'_> {
         }
     }
 
+    /// Give back a waiter of this process that no socket names: its thread ended.
+    pub fn free_idle_waiter(&mut self, waiter: u16) {
+        let pid = self.pid;
+        if let Some(w) = self.sh.waiters.get_mut(u32::from(waiter))
+            && w.pid == pid
+        {
+            *w = Waiter::default();
+            in_this_order();
+            self.sh.waiters.free(u32::from(waiter));
+        }
+    }
+
+    /// Whether a thread of this process sleeps until something happens to `socket`.
+    pub fn is_waited_for(&self, socket: SockId) -> bool {
+        let ours = |waiter: u32| self.sh.waiters.get(waiter).filter(|w| w.pid == self.pid);
+        let Ok(s) = self.socket(socket) else {
+            return false;
+        };
+        let named = |w: &u16| *w != 0 && ours(u32::from(*w)).is_some();
+        let everything = |id: u32| ours(id).is_some_and(|w| w.everything);
+        s.waiters.iter().any(named)
+            || s.waiters_overflow && (1..=self.sh.waiters.high_water()).any(everything)
+    }
+
     /// Give back the waiters of processes that are gone.
     pub fn reap_waiters(&mut self, gone: impl Fn(u32) -> bool) {
         for id in 1..=self.sh.waiters.high_water() {

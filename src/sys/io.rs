@@ -126,6 +126,19 @@ pub fn dup_from(fd: i32, least: i32) -> Result<Fd> {
     .map(|fd| Fd::own(fd as i32))
 }
 
+/// F_SETFD: whether exec closes `fd`.
+pub fn set_cloexec(fd: i32, cloexec: bool) -> Result<()> {
+    let flags = if cloexec { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: no pointers.
+    unsafe {
+        syscall(
+            libc::SYS_fcntl,
+            [fd as usize, libc::F_SETFD as usize, flags as usize, 0, 0, 0],
+        )
+    }
+    .map(drop)
+}
+
 /// Which file this is: the device and inode of fstat(2).
 pub fn identity(fd: i32) -> Result<(u64, u64)> {
     // SAFETY: zero is a valid `stat`.

@@ -2,7 +2,7 @@
 
 use super::alias;
 use crate::args::{Args, MSG};
-use crate::dispatch::{Sock, dispatch};
+use crate::dispatch::{Sock, dispatch, dispatch_cancellable};
 use crate::errno::Result;
 use crate::fastopen;
 use crate::messages;
@@ -50,7 +50,7 @@ fn readv_on(s: Sock, iov: *const iovec, n: c_int, flags: c_int) -> Result<ssize_
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "read",
         fd,
         |a, ret| in_args(a, ret, buf, n),
@@ -67,7 +67,7 @@ pub unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "write",
         fd,
         |a, _| out_args(a, buf, n),
@@ -79,7 +79,7 @@ pub unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, n: size_t) 
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "readv",
         fd,
         |a, _| vector_args(a, iov, n),
@@ -91,7 +91,7 @@ unsafe extern "C-unwind" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssi
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "writev",
         fd,
         |a, _| vector_args(a, iov, n),
@@ -109,7 +109,7 @@ fn no_position(s: Sock, at: off_t) -> Result<ssize_t> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pread64(fd: c_int, buf: *mut c_void, n: size_t, at: off_t) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "pread64",
         fd,
         |a, ret| in_args(a, ret, buf, n),
@@ -126,7 +126,7 @@ unsafe extern "C-unwind" fn pwrite64(
     n: size_t,
     at: off_t,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "pwrite64",
         fd,
         |a, _| out_args(a, buf, n),
@@ -138,7 +138,7 @@ unsafe extern "C-unwind" fn pwrite64(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, at: off_t) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "preadv",
         fd,
         |a, _| vector_args(a, iov, n),
@@ -155,7 +155,7 @@ unsafe extern "C-unwind" fn pwritev64(
     n: c_int,
     at: off_t,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "pwritev",
         fd,
         |a, _| vector_args(a, iov, n),
@@ -182,7 +182,7 @@ unsafe extern "C-unwind" fn preadv64v2(
     at: off_t,
     flags: c_int,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "preadv2",
         fd,
         |a, _| vector_args(a, iov, n),
@@ -203,7 +203,7 @@ unsafe extern "C-unwind" fn pwritev64v2(
     at: off_t,
     flags: c_int,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "pwritev2",
         fd,
         |a, _| vector_args(a, iov, n),
@@ -238,7 +238,7 @@ unsafe extern "C-unwind" fn send(
     n: size_t,
     flags: c_int,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "send",
         fd,
         |a, _| {
@@ -260,7 +260,7 @@ unsafe extern "C-unwind" fn sendto(
     to: *const sockaddr,
     len: socklen_t,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "sendto",
         fd,
         |a, _| {
@@ -282,7 +282,7 @@ unsafe extern "C-unwind" fn sendto(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "sendmsg",
         fd,
         |a, _| {
@@ -302,7 +302,7 @@ unsafe extern "C-unwind" fn sendmmsg(
     n: c_uint,
     flags: c_int,
 ) -> c_int {
-    dispatch(
+    dispatch_cancellable(
         "sendmmsg",
         fd,
         |a, _| {
@@ -322,7 +322,7 @@ pub(super) unsafe extern "C-unwind" fn recv(
     n: size_t,
     flags: c_int,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "recv",
         fd,
         |a, ret| {
@@ -344,7 +344,7 @@ pub(super) unsafe extern "C-unwind" fn recvfrom(
     from: *mut sockaddr,
     len: *mut socklen_t,
 ) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "recvfrom",
         fd,
         |a, ret| {
@@ -372,7 +372,7 @@ pub(super) unsafe extern "C-unwind" fn recvfrom(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
-    dispatch(
+    dispatch_cancellable(
         "recvmsg",
         fd,
         |a, _| {
@@ -400,7 +400,7 @@ unsafe extern "C-unwind" fn recvmmsg(
     flags: c_int,
     timeout: *mut timespec,
 ) -> c_int {
-    dispatch(
+    dispatch_cancellable(
         "recvmmsg",
         fd,
         |a, _| {
@@ -457,7 +457,7 @@ unsafe extern "C-unwind" fn splice(
         () => Ok(()),
     };
     if !crate::observe::active() && Sock::at(to).is_some() {
-        return dispatch(
+        return dispatch_cancellable(
             "splice",
             to,
             |a, _| splice_args(a, from, to, n, flags),
@@ -470,7 +470,7 @@ unsafe extern "C-unwind" fn splice(
             || unsafe { real::splice(from, from_at, to, to_at, n, flags) },
         );
     }
-    dispatch(
+    dispatch_cancellable(
         "splice",
         from,
         |a, _| splice_args(a, from, to, n, flags),

@@ -2,7 +2,7 @@
 
 use super::alias;
 use crate::args::Args;
-use crate::dispatch::{dispatch, end};
+use crate::dispatch::{dispatch, dispatch_cancellable, end};
 use crate::errno;
 use crate::{lifecycle, names, observe, process, real, sockopt, trace};
 use core::ffi::{c_int, c_void};
@@ -106,7 +106,7 @@ unsafe extern "C-unwind" fn listen(fd: c_int, backlog: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
-    dispatch(
+    dispatch_cancellable(
         "accept",
         fd,
         |a, ret| accept_args(a, ret, addr, len),
@@ -132,7 +132,7 @@ unsafe extern "C-unwind" fn accept4(
     len: *mut socklen_t,
     flags: c_int,
 ) -> c_int {
-    dispatch(
+    dispatch_cancellable(
         "accept4",
         fd,
         |a, ret| {
@@ -153,7 +153,7 @@ unsafe extern "C-unwind" fn accept4(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
-    dispatch(
+    dispatch_cancellable(
         "connect",
         fd,
         |a, _| {

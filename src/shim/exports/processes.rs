@@ -60,11 +60,8 @@ unsafe extern "C-unwind" fn vfork() -> c_int {
 unsafe extern "C-unwind" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
     // SAFETY: the caller's arguments.
     let done = unsafe { real::pthread_cancel(thread) };
-    if done == 0
-        && !observe::active()
-        && let Some(rt) = process::attached()
-    {
-        blocked::cancel(rt, thread);
+    if done == 0 && !observe::active() {
+        blocked::cancel(process::attached(), thread);
     }
     done
 }

@@ -7,7 +7,7 @@ use crate::errno::Result;
 use crate::fdtable::{self, Entry};
 use crate::messages::duration;
 use crate::polling::{self, Sets};
-use crate::{epoll, memory, observe, process, real, trace};
+use crate::{blocked, epoll, memory, observe, process, real, trace};
 use core::ffi::c_int;
 use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 use utcp_stack::stack::SockId;
@@ -41,6 +41,7 @@ fn waiting(
     args: &dyn Fn(&mut Args, Option<i64>),
     call: impl FnOnce() -> Option<Result<c_int>>,
 ) -> Option<Result<c_int>> {
+    blocked::cancellation_point();
     let tracing = process::attached().filter(|rt| trace::enabled(rt));
     if let Some(rt) = tracing {
         trace::begun(rt, name, args);

@@ -1,9 +1,9 @@
 //! stdio on sockets: fdopen, fileno, dprintf.
 
-use crate::dispatch::{Sock, end};
+use crate::dispatch::{RESTART, Sock, end};
 use crate::transfer;
 use crate::vectors::Buffers;
-use crate::{errno, jumps, observe, real, streams};
+use crate::{blocked, errno, jumps, observe, real, streams};
 use core::ffi::{c_char, c_int, c_void};
 use libc::FILE;
 use utcp_stack::sys::Errno;
@@ -67,9 +67,12 @@ fn print_to(s: Sock, print: impl FnOnce(*mut *mut c_char) -> c_int) -> c_int {
             break Ok(n);
         }
         let rest = text.wrapping_add(done);
-        match transfer::send(s, Buffers::one(rest.cast(), len - done), 0) {
+        let sent = transfer::send(s, Buffers::one(rest.cast(), len - done), 0);
+        blocked::deliver();
+        match sent {
             Ok(sent) => done += sent as usize,
             Err(Errno(libc::EINTR)) if done > 0 => {}
+            Err(RESTART) => {}
             Err(e) => break Err(e),
         }
     };

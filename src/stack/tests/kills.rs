@@ -232,13 +232,54 @@ fn survivors_on_bad_links_notice_as_little() {
     );
 }
 
-fn survivors_of(kills: u64, links: &str) {
+/// A new stack's memory; `which` one of this process's.
+fn arena(which: u64) -> (Arena<Shared>, crate::sys::Fd) {
     let (arena, fd) = Arena::<Shared>::create("utcp-test").unwrap();
+    let mut g = arena.lock();
+    g.secret = [9; 16];
+    g.nonce = u64::from(crate::sys::process::pid()) << 20 | 0xdead ^ which;
+    g.config.addr4 = v4([10, 0, 0, 1]);
+    drop(g);
+    (arena, fd)
+}
+
+/// However many threads waited at once and ended: the process keeps some of their waiters for
+/// threads to come, the numbers of all others are free.
+#[test]
+fn waiters_of_threads_that_ended_are_free() {
+    const THREADS: usize = 150;
+    let (_arena, fd) = arena(77_000);
+    let runtime = Runtime::over(Arena::attach(&fd).unwrap(), None).unwrap();
+    let wait = || {
+        let wait = Wait {
+            timeout: Some(Duration::from_millis(1)),
+            ..Wait::default()
+        };
+        assert_eq!(runtime.block(wait, |_, _| None::<()>), Woken::TimedOut);
+    };
+    let child = process(&runtime, || {
+        let all_waited = std::sync::Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            let thread = || {
+                scope.spawn(|| {
+                    wait();
+                    all_waited.wait();
+                })
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| thread()).collect();
+            threads.into_iter().for_each(|t| t.join().unwrap());
+        });
+        wait();
+        let in_use = runtime.enter().sh.waiters.in_use();
+        assert!(in_use <= 64, "{in_use}");
+    });
+    assert_eq!(wait_for(child), 0);
+}
+
+fn survivors_of(kills: u64, links: &str) {
+    let (arena, fd) = arena(kills);
     {
         let mut g = arena.lock();
-        g.secret = [9; 16];
-        g.nonce = u64::from(crate::sys::process::pid()) << 20 | 0xdead ^ kills;
-        g.config.addr4 = v4([10, 0, 0, 1]);
         let settings = crate::impair::Settings::parse(links).unwrap();
         g.impair(&settings, crate::sys::now());
     }

@@ -1,10 +1,10 @@
 //! Arrays for the length of a call: on the stack while they are small, else mapped. The heap is
 //! no choice: poll and select may be called from signal handlers.
 
+use crate::sys::{Errno, memory};
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use utcp_stack::sys::{Errno, memory};
 
 /// Up to `N` values of `T` on the stack, more in a mapping.
 pub struct Scratch<T: Copy, const N: usize> {

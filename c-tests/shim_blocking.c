@@ -1,0 +1,505 @@
+/* What signals, jumps out of their handlers, cancellation, fork and close in other threads do to
+ * calls that are blocked; and masks and numbers of descriptors at their limits. */
+#include "probe.h"
+#include <pthread.h>
+#include <setjmp.h>
+#include <spawn.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+static volatile sig_atomic_t caught;
+static void handler(int sig) { (void)sig; caught++; }
+
+static void on(int sig, void (*f)(int), int flags)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = f;
+    sa.sa_flags = flags;
+    MUST(sigaction(sig, &sa, NULL));
+}
+
+static int listening(struct sockaddr_in *at)
+{
+    int l = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    socklen_t n = sizeof *at;
+    *at = in4("127.0.0.1", 0);
+    MUST(bind(l, SA(*at), sizeof *at));
+    MUST(listen(l, 5));
+    MUST(getsockname(l, SA(*at), &n));
+    return l;
+}
+
+static void pair(int *a, int *b)
+{
+    struct sockaddr_in at;
+    int l = listening(&at);
+    *a = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(connect(*a, SA(at), sizeof at));
+    *b = MUST(accept(l, NULL, NULL));
+    close(l);
+}
+
+/* Whether the peer sees the end within a time that is long enough on any machine. */
+static void say_end(const char *what, int fd)
+{
+    char c;
+    struct pollfd p = {fd, POLLIN, 0};
+    int n = poll(&p, 1, 10000);
+    say("%s: poll %d, recv %d", what, n, n == 1 ? (int)recv(fd, &c, 1, MSG_DONTWAIT) : -2);
+}
+
+static void say_open(const char *what, int fd)
+{
+    struct pollfd p = {fd, POLLIN, 0};
+    say("%s: poll %d", what, poll(&p, 1, 100));
+}
+
+/* The thread sleeps (S) for a while: it is blocked. */
+static void blocked_in(pid_t tid)
+{
+    for (int i = 0, calm = 0; i < 4000 && calm < 10; i++) {
+        char path[64], line[512] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+        FILE *f = fopen(path, "r");
+        if (!f) return; /* It is over. */
+        if (!fgets(line, sizeof line, f)) line[0] = 0;
+        fclose(f);
+        char *state = strrchr(line, ')');
+        calm = state && state[2] == 'S' ? calm + 1 : 0;
+        ms(2);
+    }
+}
+
+struct task {
+    int fd, flags, number;
+    size_t n;
+    volatile int result;
+    volatile int error;
+    volatile pid_t tid;
+    int (*call)(struct task *);
+};
+
+static void *run(void *arg)
+{
+    struct task *t = arg;
+    t->tid = (pid_t)syscall(SYS_gettid);
+    errno = 0;
+    t->result = t->call(t);
+    t->error = t->result < 0 ? errno : 0;
+    return NULL;
+}
+
+static pthread_t start(struct task *t)
+{
+    pthread_t thread;
+    t->tid = 0;
+    MUST(pthread_create(&thread, NULL, run, t));
+    while (!t->tid) ms(1);
+    blocked_in(t->tid);
+    return thread;
+}
+
+static int recv_call(struct task *t)
+{
+    static char b[4096];
+    return (int)recv(t->fd, b, t->n, t->flags);
+}
+static int send_call(struct task *t)
+{
+    char *b = calloc(1, t->n);
+    long n = send(t->fd, b, t->n, t->flags);
+    free(b);
+    return n > 0 && n < (long)t->n ? 1 : (int)n;
+}
+static int accept_call(struct task *t) { return accept(t->fd, NULL, NULL) < 0 ? -1 : 0; }
+
+/* --- SA_RESTART with a part done ---------------------------------------------------------- */
+
+static void restarted(void)
+{
+    int a, b;
+    pair(&a, &b);
+    on(SIGUSR1, handler, SA_RESTART);
+    say("-- SA_RESTART after a part");
+    struct task t = {.fd = a, .n = 100, .flags = MSG_WAITALL, .call = recv_call};
+    MUST(send(b, "0123456789", 10, 0));
+    pthread_t thread = start(&t);
+    pthread_kill(thread, SIGUSR1);
+    pthread_join(thread, NULL);
+    say("recv(MSG_WAITALL) with 10 bytes: %d, handlers %d", t.result, (int)caught);
+    t = (struct task){.fd = a, .n = 8 << 20, .call = send_call};
+    thread = start(&t);
+    pthread_kill(thread, SIGUSR1);
+    pthread_join(thread, NULL);
+    say("send of 8 MB is cut short: %d, handlers %d", t.result, (int)caught);
+    say("-- without a part it goes on");
+    t = (struct task){.fd = a, .n = 4, .flags = MSG_WAITALL, .call = recv_call};
+    thread = start(&t);
+    pthread_kill(thread, SIGUSR1);
+    while (caught < 3) ms(1);
+    blocked_in(t.tid);
+    MUST(send(b, "late", 4, 0));
+    pthread_join(thread, NULL);
+    say("recv: %d, handlers %d", t.result, (int)caught);
+    reset_close(a), reset_close(b);
+}
+
+static int closing;
+static void closer(int sig) { (void)sig; close(closing); }
+
+/* The call is made again, with what the descriptor is by then. */
+static void closed_by_the_handler(void)
+{
+    int a, b;
+    pair(&a, &b);
+    say("-- the handler closes the socket, SA_RESTART");
+    on(SIGUSR1, closer, SA_RESTART);
+    closing = a;
+    struct task t = {.fd = a, .n = 4, .call = recv_call};
+    pthread_t thread = start(&t);
+    pthread_kill(thread, SIGUSR1);
+    pthread_join(thread, NULL);
+    say("recv: %d %s", t.result, ename(t.error));
+    say_end("peer", b);
+    close(b);
+}
+
+/* --- jumping out --------------------------------------------------------------------------- */
+
+static sigjmp_buf out;
+static void jump(int sig) { (void)sig; siglongjmp(out, 1); }
+
+static int lowest(void)
+{
+    int fd = MUST(open("/dev/null", O_RDONLY));
+    close(fd);
+    return fd;
+}
+
+static int jumping_recv(struct task *t)
+{
+    char c;
+    if (!sigsetjmp(out, 1)) return (int)recv(t->fd, &c, 1, 0);
+    close(t->fd);
+    return 7;
+}
+static int jumping_poll(struct task *t)
+{
+    struct pollfd p[40];
+    for (int i = 0; i < 40; i++) p[i] = (struct pollfd){i ? -1 : t->fd, POLLIN, 0};
+    if (!sigsetjmp(out, 1)) return poll(p, 40, -1);
+    close(t->fd);
+    return 7;
+}
+static int jumping_accept(struct task *t)
+{
+    if (!sigsetjmp(out, 1)) return accept(t->fd, NULL, NULL);
+    return 7;
+}
+
+static void jumps(void)
+{
+    int a, b;
+    struct sockaddr_in at;
+    on(SIGUSR1, jump, 0);
+    int (*calls[])(struct task *) = {jumping_recv, jumping_poll};
+    for (int i = 0; i < 2; i++) {
+        say("-- siglongjmp out of %s", i ? "poll" : "recv");
+        pair(&a, &b);
+        struct task t = {.fd = a, .call = calls[i]};
+        pthread_t thread = start(&t);
+        pthread_kill(thread, SIGUSR1);
+        pthread_join(thread, NULL);
+        say("jumped: %d", t.result);
+        say_end("peer after close", b);
+        close(b);
+    }
+    say("-- siglongjmp out of accept");
+    int l = listening(&at), before = lowest();
+    for (int i = 0; i < 3; i++) {
+        struct task t = {.fd = l, .call = jumping_accept};
+        pthread_t thread = start(&t);
+        pthread_kill(thread, SIGUSR1);
+        pthread_join(thread, NULL);
+        say("jumped: %d, descriptors more: %d", t.result, lowest() - before);
+    }
+    close(l);
+}
+
+/* --- cancellation -------------------------------------------------------------------------- */
+
+static volatile int go;
+static int fd_of;
+
+static int late_recv(void) { char c; return (int)recv(fd_of, &c, 1, 0); }
+static int late_accept(void) { return accept(fd_of, NULL, NULL); }
+static int late_poll(void) { struct pollfd p = {fd_of, POLLIN, 0}; return poll(&p, 1, -1); }
+static int late_select(void)
+{
+    fd_set r;
+    FD_ZERO(&r);
+    FD_SET(fd_of, &r);
+    return select(fd_of + 1, &r, NULL, NULL, NULL);
+}
+static int late_epoll(void)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+    int ep = MUST(epoll_create1(0));
+    MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd_of, &ev));
+    int n = epoll_wait(ep, &ev, 1, -1);
+    close(ep);
+    return n;
+}
+static int late_send(void) { return (int)send(fd_of, "x", 1, 0); }
+
+static void *late(void *call)
+{
+    while (!go) sched_yield();
+    ((int (*)(void))call)();
+    say("not cancelled");
+    return NULL;
+}
+
+static void cancelled(const char *what, int (*call)(void), int fd)
+{
+    pthread_t t;
+    void *result = NULL;
+    go = 0;
+    fd_of = fd;
+    MUST(pthread_create(&t, NULL, late, (void *)call));
+    MUST(pthread_cancel(t));
+    go = 1;
+    pthread_join(t, &result);
+    say("%s: cancelled %d", what, result == PTHREAD_CANCELED);
+}
+
+static void cancellations(void)
+{
+    int a, b;
+    struct sockaddr_in at;
+    pair(&a, &b);
+    int l = listening(&at);
+    say("-- cancelled before the call");
+    cancelled("recv", late_recv, a);
+    cancelled("poll", late_poll, a);
+    cancelled("select", late_select, a);
+    cancelled("epoll_wait", late_epoll, a);
+    cancelled("accept", late_accept, l);
+    cancelled("send", late_send, a);
+    say_open("peer", b);
+    MUST(send(b, "x", 1, 0));
+    wait_events("data", a, POLLIN);
+    cancelled("recv with data there", late_recv, a);
+    wait_events("data", a, POLLIN);
+    close(a), close(b), close(l);
+}
+
+/* --- fork while accept is blocked ----------------------------------------------------------- */
+
+static void *reap(void *arg)
+{
+    say_exit("child", *(pid_t *)arg);
+    return NULL;
+}
+
+static void forks(void)
+{
+    extern char **environ;
+    for (int how = 0; how < 2; how++) {
+        struct sockaddr_in at;
+        int l = listening(&at), hold[2];
+        MUST(pipe2(hold, O_CLOEXEC));
+        say("-- %s while accept is blocked", how ? "posix_spawn" : "fork");
+        struct task t = {.fd = l, .call = accept_call};
+        int taken = lowest();
+        pthread_t thread = start(&t);
+        say("a number is taken: %d", lowest() - taken);
+        pid_t pid;
+        char *argv[] = {"cat", NULL};
+        posix_spawn_file_actions_t fa;
+        posix_spawn_file_actions_init(&fa);
+        posix_spawn_file_actions_adddup2(&fa, hold[0], 0);
+        if (how) MUST(posix_spawnp(&pid, "cat", &fa, NULL, argv, environ) ? -1 : 0);
+        else if (child(&pid)) {
+            char c;
+            say("in the child it is free: %d", lowest() <= taken);
+            close(hold[1]), close(l);
+            exit(read(hold[0], &c, 1) == 0 ? 3 : 4);
+        }
+        if (!how) ms(50);
+        int c = MUST(socket(AF_INET, SOCK_STREAM, 0));
+        MUST(connect(c, SA(at), sizeof at));
+        pthread_join(thread, NULL);
+        say("accepted: %d", t.result);
+        /* The number that accept took. */
+        close(taken);
+        say_end("peer after close", c);
+        close(c), close(l), close(hold[1]), close(hold[0]);
+        pthread_create(&thread, NULL, reap, &pid);
+        pthread_join(thread, NULL);
+    }
+}
+
+/* --- no waiting, and a mask ------------------------------------------------------------------ */
+
+static void zero(void)
+{
+    int a, b;
+    pair(&a, &b);
+    sigset_t usr1, none;
+    sigemptyset(&usr1), sigemptyset(&none), sigaddset(&usr1, SIGUSR1);
+    on(SIGUSR1, handler, 0);
+    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+    struct timespec ts = {0, 0};
+    struct pollfd p = {a, POLLIN, 0};
+    fd_set r;
+    say("-- a signal pending that the mask lets through, time limit 0");
+    caught = 0;
+    raise(SIGUSR1);
+    R(ppoll(&p, 1, &ts, &none));
+    say("handlers ran: %d", (int)caught);
+    raise(SIGUSR1);
+    FD_ZERO(&r);
+    FD_SET(a, &r);
+    R(pselect(a + 1, &r, NULL, NULL, &ts, &none));
+    say("handlers ran: %d", (int)caught);
+    int ep = MUST(epoll_create1(0));
+    struct epoll_event ev = {.events = EPOLLIN};
+    MUST(epoll_ctl(ep, EPOLL_CTL_ADD, a, &ev));
+    raise(SIGUSR1);
+    R(epoll_pwait(ep, &ev, 1, 0, &none));
+    say("handlers ran: %d", (int)caught);
+    R(ppoll(&p, 1, &ts, NULL));
+    say("handlers ran: %d", (int)caught);
+    R(epoll_pwait(ep, &ev, 1, 1, &none));
+    say("handlers ran: %d", (int)caught);
+    MUST(send(b, "x", 1, 0));
+    wait_events("data", a, POLLIN);
+    raise(SIGUSR1);
+    R(ppoll(&p, 1, &ts, &none));
+    say("ready: handlers ran: %d", (int)caught);
+    pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
+    say("handlers ran: %d", (int)caught);
+    close(a), close(b), close(ep);
+}
+
+/* --- close while another thread polls --------------------------------------------------------- */
+
+static int poll_call(struct task *t)
+{
+    struct pollfd p = {t->fd, POLLIN, 0};
+    int n = poll(&p, 1, t->number);
+    say("poll = %d %s", n, events_name(p.revents));
+    return n;
+}
+static int select_call(struct task *t)
+{
+    fd_set r;
+    FD_ZERO(&r);
+    FD_SET(t->fd, &r);
+    struct timeval tv = {0, t->number * 1000};
+    int n = select(t->fd + 1, &r, NULL, NULL, &tv);
+    say("select = %d %s", n, n < 0 ? ename(errno) : "");
+    return n;
+}
+
+static void closes(void)
+{
+    int a, b;
+    for (int i = 0; i < 3; i++) {
+        say("-- close while a thread is in %s%s", i == 1 ? "select" : "poll", i == 2 ? ", then data" : "");
+        pair(&a, &b);
+        struct task t = {.fd = a, .number = i == 2 ? 60000 : 700, .call = i == 1 ? select_call : poll_call};
+        pthread_t thread = start(&t);
+        close(a);
+        say_open("peer", b);
+        if (i == 2) MUST(send(b, "x", 1, 0));
+        pthread_join(thread, NULL);
+        if (i == 2) wait_events("peer", b, POLLHUP);
+        else say_end("peer", b);
+        close(b);
+    }
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+static int many_call(struct task *t)
+{
+    static struct pollfd p[200];
+    for (int i = 0; i < 200; i++) p[i] = (struct pollfd){-1, POLLIN, 0};
+    p[0].fd = t->fd;
+    p[1].fd = t->flags;
+    int n = poll(p, (nfds_t)t->n, -1);
+    say("poll of %d: %d %s", (int)t->n, n, n < 0 ? ename(errno) : events_name(p[0].revents));
+    return n;
+}
+
+static void numbers(void)
+{
+    int a, b, pipes[2];
+    struct rlimit old, few = {64, 64};
+    MUST(pipe(pipes));
+    MUST(getrlimit(RLIMIT_NOFILE, &old));
+    few.rlim_max = old.rlim_max;
+    pair(&a, &b);
+    say("-- poll over as many as RLIMIT_NOFILE, and more");
+    MUST(setrlimit(RLIMIT_NOFILE, &few));
+    on(SIGUSR1, handler, 0);
+    for (int n = 62; n <= 65; n++) {
+        struct task t = {.fd = a, .flags = pipes[0], .n = (size_t)n, .call = many_call};
+        pthread_t thread = start(&t);
+        if (n == 63) MUST(send(b, "x", 1, 0));
+        else if (n < 65) pthread_kill(thread, SIGUSR1);
+        pthread_join(thread, NULL);
+        if (n == 63) wait_events("a", a, POLLIN), MUST(recv(a, &few, 1, 0));
+    }
+    MUST(setrlimit(RLIMIT_NOFILE, &old));
+    close(a), close(b), close(pipes[0]), close(pipes[1]);
+}
+
+static int masked_call(struct task *t)
+{
+    sigset_t mask;
+    struct pollfd p = {t->fd, POLLIN, 0};
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGRTMIN + t->number);
+    return ppoll(&p, 1, NULL, &mask);
+}
+
+static void masks(void)
+{
+    enum { MASKS = 14 };
+    int a, b;
+    pair(&a, &b);
+    say("-- threads wait with %d different masks", MASKS);
+    on(SIGUSR1, handler, 0);
+    struct task t[MASKS];
+    pthread_t threads[MASKS];
+    int interrupted = 0;
+    for (int i = 0; i < MASKS; i++) {
+        t[i] = (struct task){.fd = a, .number = i, .call = masked_call};
+        threads[i] = start(&t[i]);
+    }
+    for (int i = 0; i < MASKS; i++) {
+        pthread_kill(threads[i], SIGUSR1);
+        pthread_join(threads[i], NULL);
+        interrupted += t[i].result == -1 && t[i].error == EINTR;
+    }
+    say("interrupted: %d", interrupted);
+    close(a), close(b);
+}
+
+int main(void)
+{
+    restarted();
+    closed_by_the_handler();
+    jumps();
+    cancellations();
+    forks();
+    zero();
+    closes();
+    numbers();
+    masks();
+    return 0;
+}
