@@ -2,7 +2,7 @@
 
 use super::news::News;
 use super::recovery::CaState;
-use super::sent::{PARTLY, SACKED, Sent, SentList};
+use super::sent::{PARTLY, SACKED, Sent, SentList, micros_since};
 use super::{Events, Flags, Outcome, Segment, SeqNum, Tcb};
 use crate::time::Instant;
 
@@ -297,7 +297,7 @@ impl Tcb {
         acked: (Option<Instant>, Option<Instant>),
         news: &mut News,
     ) -> bool {
-        let us = |at: Instant| u32::try_from(now.since(at).as_micros()).unwrap_or(u32::MAX);
+        let us = |at| micros_since(at, now);
         let (first, last) = if news.retrans_acked {
             (None, None)
         } else {

@@ -221,7 +221,7 @@ impl Tcb {
         let mut record = Sent {
             start: self.snd_una,
             end: self.snd_nxt,
-            at: now,
+            at: self.sent.moment(now),
             segs: u16::try_from(segs).unwrap_or(u16::MAX),
             flags: PUSHED,
             ..Sent::default()

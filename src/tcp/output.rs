@@ -485,8 +485,9 @@ impl Tcb {
         let mut stamped = s;
         self.rate_stamp(now, &mut stamped);
         let segs = u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX);
+        let at = self.sent.moment(now);
         self.sent.change(sent, i, |s| {
-            s.at = now;
+            s.at = at;
             s.segs = segs;
             s.flags = s.flags & !super::sent::APP_LIMITED
                 | EVER_RETRANS
@@ -631,7 +632,7 @@ impl Tcb {
         let mut record = Sent {
             start: seq,
             end: self.snd_nxt,
-            at: now,
+            at: self.sent.moment(now),
             segs: u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX),
             flags: if marked { PUSHED } else { 0 },
             ..Sent::default()

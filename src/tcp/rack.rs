@@ -1,7 +1,7 @@
 //! RACK (RFC 8985): a segment is lost if one that was sent sufficiently later has arrived.
 
 use super::news::News;
-use super::sent::{LOST, RETRANS, SACKED, Sent, SentList};
+use super::sent::{LOST, RETRANS, SACKED, Sent, SentList, micros_since};
 use super::timers::Pending;
 use super::{SeqNum, Tcb};
 use crate::time::{Duration, Instant};
@@ -35,15 +35,11 @@ pub(super) struct Rack {
     pub dsack_seen: bool,
 }
 
-fn micros(d: Duration) -> u32 {
-    u32::try_from(d.as_micros()).unwrap_or(u32::MAX)
-}
-
 impl Tcb {
     /// A record arrived (RFC 8985, section 6.2, steps 1 and 2).
     // RFC 8985 S7.3-5
     pub(super) fn rack_advance(&mut self, now: Instant, s: &Sent) {
-        let rtt = micros(now.since(s.at));
+        let rtt = micros_since(s.at, now);
         if s.again() {
             // Which copy was it? Not the last if that had no time to arrive. The timestamp does
             // not tell: what is echoed beneath a hole is as old as the hole, so that no lost
@@ -80,7 +76,7 @@ impl Tcb {
 
     /// What is left of the time that a record has to arrive in; microseconds.
     pub(super) fn rack_left(&self, now: Instant, s: &Sent, window: u32) -> i64 {
-        i64::from(self.rack.rtt_us) + i64::from(window) - now.since(s.at).as_micros() as i64
+        i64::from(self.rack.rtt_us) + i64::from(window) - i64::from(micros_since(s.at, now))
     }
 
     /// Section 6.2, step 5: `RACK_detect_loss`. Gives the time after which to look again.

@@ -8,7 +8,7 @@
 //! Should there be no free record, neighbours share one: less is known then, nothing is wrong.
 
 use super::SeqNum;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// The peer reported it (RFC 2018).
 pub(super) const SACKED: u8 = 1;
@@ -62,6 +62,13 @@ impl Sent {
     }
 }
 
+/// The microseconds since something was sent, as noted by [`SentList::moment`]: rounded up, for
+/// that may be some nanoseconds late.
+pub(super) fn micros_since(sent_at: Instant, now: Instant) -> u32 {
+    let us = now.since(sent_at).as_nanos().div_ceil(1000);
+    u32::try_from(us).unwrap_or(u32::MAX)
+}
+
 /// One connection's records and what they add up to, in segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
@@ -80,6 +87,8 @@ pub(super) struct SentList {
     pub sacked_out: u32,
     pub lost_out: u32,
     pub retrans_out: u32,
+    /// When something was sent last (see [`SentList::moment`]).
+    last_at: Instant,
     /// The end of the highest segment reported.
     pub fack: SeqNum,
     /// The blocks of the last SACK, which often come again.
@@ -217,6 +226,14 @@ impl SentList {
             f(s);
             self.count(s, true);
         }
+    }
+
+    /// The time to note of what is sent now. Many ACKs may be processed at one moment, and what
+    /// they let go, new data and retransmissions, would seem to have been sent at once; but RACK
+    /// wants to know what was sent before what. So no two have the same.
+    pub(super) fn moment(&mut self, now: Instant) -> Instant {
+        self.last_at = now.max(self.last_at + Duration::from_nanos(1));
+        self.last_at
     }
 
     /// More was sent.

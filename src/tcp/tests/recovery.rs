@@ -185,6 +185,23 @@ fn a_lost_retransmission_is_found() {
     assert!(again.contains(&0), "{again:?} {:?}", info(&t));
 }
 
+/// Several ACKs are processed at one moment: what they let go was sent one after the other.
+#[test]
+fn what_was_sent_before_a_retransmission_says_nothing_of_it() {
+    let mut t = ten(&reno());
+    let mut order = Vec::new();
+    for upto in 2..5 {
+        t.give(sack(&t, 0, &[(1, upto)]));
+        order.extend(sent(&mut t));
+    }
+    let first = order.iter().position(|&n| n == 0).expect("sent again");
+    assert!(first > 0, "new data first: {order:?}");
+    t.pass(RTT);
+    t.give(sack(&t, 0, &[(1, 10 + first as u32)]));
+    let again = sent(&mut t);
+    assert!(!again.contains(&0), "{order:?}, then {again:?}");
+}
+
 #[test]
 fn a_lost_retransmission_is_found_beneath_an_old_timestamp() {
     let mut t = far(&reno(), true);
