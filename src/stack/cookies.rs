@@ -45,15 +45,17 @@ impl Host<'_> {
             v6,
         );
         let path = self.path(l, &list, local, remote);
-        // What a child would have sent.
+        // What a child would have sent, had the SYN asked for what can be kept alone.
+        let stamped = syn.options.timestamps.is_some() && l.sysctl.tcp_timestamps != 0;
+        let syn = &if stamped { *syn } else { cookie::stripped(syn) };
         let mut tcb = Tcb::accept(now, iss, path, l.tcp_options, &l.sysctl, syn);
-        let (scale, sack) = tcb.agreed();
+        let agreed = tcb.agreed();
         let Some(mut answer) = tcb.poll_transmit(now, 0, &mut []) else {
             return;
         };
         if let Some((clock, _)) = &mut answer.segment.options.timestamps {
             let time = clock.wrapping_sub(path.ts_offset);
-            *clock = cookie::stamp(time, scale, sack).wrapping_add(path.ts_offset);
+            *clock = cookie::stamp(time, agreed).wrapping_add(path.ts_offset);
         }
         self.send_stray(local, remote, answer.segment, &list);
     }
@@ -100,11 +102,13 @@ impl Host<'_> {
             .options
             .timestamps
             .map(|(_, echo)| echo.wrapping_sub(offset));
+        let (options, ecn) = cookie::options(mss, &seg.options, echoed);
         let syn = Segment {
             seq: irs,
             ack: SeqNum(0),
-            flags: Flags::SYN,
-            options: cookie::options(mss, &seg.options, echoed),
+            flags: Flags::SYN.with(ecn),
+            ecn: 0,
+            options,
             len: 0,
             ..*seg
         };
@@ -113,7 +117,7 @@ impl Host<'_> {
             self.sh.counters.no_buffers += 1;
             return true;
         };
-        self.sh.sockets[child].tcb.cookie_came_back();
+        self.sh.sockets[child].tcb.cookie_came_back(mss);
         self.trace_state(child, State::Listen, State::SynReceived);
         // It does not wait for data either (TCP_DEFER_ACCEPT): nobody would send the SYN+ACK again.
         self.take_segment(child, came, payload);

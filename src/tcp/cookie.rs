@@ -2,10 +2,11 @@
 //! kept in the numbers of the SYN+ACK, and comes back with the final ACK.
 //!
 //! In the initial sequence number: keyed hashes, the minute, and one of four sizes of segment. In the last bits of the timestamp, if the peer has timestamps: the shift of its
-//! window, and whether it knows SACK. Without timestamps those two are lost, as on Linux.
+//! window, and whether SACK and ECN were agreed. Without timestamps there is no place for these
+//! three, and so the SYN+ACK agrees on none, as on Linux.
 
 use super::isn::hash;
-use super::{Options, SeqNum};
+use super::{Flags, Options, Segment, SeqNum};
 use crate::time::Instant;
 
 /// The segment sizes that a cookie can tell, as Linux has them: IPv4, IPv6.
@@ -23,6 +24,18 @@ const OPTION_BITS: u32 = 6;
 const OPTION_MASK: u32 = (1 << OPTION_BITS) - 1;
 const NO_SCALING: u32 = 0xf;
 const SACK: u32 = 1 << 4;
+const ECN: u32 = 1 << 5;
+
+/// What a SYN+ACK agrees on and the final ACK doesn't tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreed {
+    /// The peer's shift for its window.
+    pub scale: Option<u8>,
+    /// SACK (RFC 2018).
+    pub sack: bool,
+    /// ECN (RFC 3168).
+    pub ecn: bool,
+}
 
 fn minute(now: Instant) -> u32 {
     (now.0 / 60_000_000_000) as u32
@@ -87,11 +100,28 @@ fn hashed(key: &[u8; 16], domain: u8, tuple: &[u8; 36], numbers: [u32; 3]) -> u3
     hash(key, domain, &bytes)
 }
 
+/// `syn`, but that it asks for nothing that a cookie without timestamps can't tell (Linux:
+/// `tcp_clear_options`).
+pub fn stripped(syn: &Segment) -> Segment {
+    Segment {
+        flags: Flags::SYN,
+        options: Options {
+            wscale: None,
+            sack_permitted: false,
+            timestamps: None,
+            ..syn.options
+        },
+        ..*syn
+    }
+}
+
 /// The timestamp to send instead of `clock`, which tells the time: not later, and with what was
-/// agreed in its last bits. `scale` is the peer's shift.
+/// agreed in its last bits.
 // RFC 4987 S3.6-4
-pub fn stamp(clock: u32, scale: Option<u8>, sack: bool) -> u32 {
-    let options = scale.map_or(NO_SCALING, u32::from) & NO_SCALING | if sack { SACK } else { 0 };
+pub fn stamp(clock: u32, agreed: Agreed) -> u32 {
+    let bit = |agreed: bool, bit: u32| if agreed { bit } else { 0 };
+    let scale = agreed.scale.map_or(NO_SCALING, u32::from) & NO_SCALING;
+    let options = scale | bit(agreed.sack, SACK) | bit(agreed.ecn, ECN);
     let stamped = clock & !OPTION_MASK | options;
     if stamped > clock {
         stamped.wrapping_sub(1 << OPTION_BITS)
@@ -100,20 +130,24 @@ pub fn stamp(clock: u32, scale: Option<u8>, sack: bool) -> u32 {
     }
 }
 
-/// What the SYN's options must have been, by the final ACK's: `echoed` is the timestamp that
-/// came back, without the connection's offset.
-pub fn options(mss: u16, ack: &Options, echoed: Option<u32>) -> Options {
+/// What the SYN's options must have been, and its flags of ECN, by the final ACK's: `echoed` is
+/// the timestamp that came back, without the connection's offset.
+pub fn options(mss: u16, ack: &Options, echoed: Option<u32>) -> (Options, Flags) {
     let mut syn = Options {
         mss: Some(mss),
         ..Options::default()
     };
+    let mut ecn = Flags::NONE;
     if let (Some((value, _)), Some(echoed)) = (ack.timestamps, echoed) {
         syn.timestamps = Some((value, 0));
         syn.sack_permitted = echoed & SACK != 0;
         let scale = echoed & NO_SCALING;
         syn.wscale = (scale != NO_SCALING).then_some(scale as u8);
+        if echoed & ECN != 0 {
+            ecn = Flags::ECE.with(Flags::CWR);
+        }
     }
-    syn
+    (syn, ecn)
 }
 
 #[cfg(test)]
@@ -172,18 +206,37 @@ mod tests {
     fn options_come_back() {
         for clock in [0, 63, 64, 1_000_003] {
             for scale in [None, Some(0), Some(7), Some(14)] {
-                for sack in [false, true] {
-                    let stamp = stamp(clock, scale, sack);
+                for (sack, ecn) in [(false, false), (true, false), (false, true), (true, true)] {
+                    let stamp = stamp(clock, Agreed { scale, sack, ecn });
                     assert!(clock.wrapping_sub(stamp) <= 2 * OPTION_MASK);
                     let ack = Options {
                         timestamps: Some((9, stamp)),
                         ..Options::default()
                     };
-                    let syn = options(1440, &ack, Some(stamp));
+                    let (syn, flags) = options(1440, &ack, Some(stamp));
                     assert_eq!((syn.wscale, syn.sack_permitted), (scale, sack));
+                    assert_eq!(flags.has(Flags::ECE.with(Flags::CWR)), ecn);
                     assert_eq!(syn.timestamps, Some((9, 0)));
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_has_no_place_in_a_cookie_is_not_agreed() {
+        let syn = Segment {
+            flags: Flags::SYN.with(Flags::ECE).with(Flags::CWR),
+            options: Options {
+                mss: Some(1440),
+                wscale: Some(7),
+                sack_permitted: true,
+                ..Options::default()
+            },
+            ..Segment::default()
+        };
+        // What the ACK that comes back makes of it is what was asked for in the first place.
+        let syn = stripped(&syn);
+        let back = options(1440, &Options::default(), None);
+        assert_eq!((syn.options, Flags::SYN.with(back.1)), (back.0, syn.flags));
     }
 }

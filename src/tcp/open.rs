@@ -1,6 +1,7 @@
 //! Opening: SYN, SYN+ACK, what they agree on (RFC 9293, section 3.5).
 
 use super::congestion::Congestion;
+use super::cookie::Agreed;
 use super::delack::DelayedAck;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
@@ -56,15 +57,24 @@ impl Tcb {
     }
 
     /// The SYN+ACK of this passive open went out long ago, as a cookie: only the ACK that came
-    /// back is known.
-    pub fn cookie_came_back(&mut self) {
+    /// back is known. `mss` is what the cookie tells of the peer's segments: from it Linux chooses
+    /// the window anew.
+    pub fn cookie_came_back(&mut self, mss: u16) {
         self.owes.syn = false;
         self.snd_nxt = self.iss + 1;
+        self.choose_window(u32::from(mss));
+        if !self.wscale_ok {
+            self.without_scaling();
+        }
     }
 
-    /// Our shift for the window, and the peer's, if scaling was agreed; and whether SACK was.
-    pub fn agreed(&self) -> (Option<u8>, bool) {
-        (self.wscale_ok.then_some(self.snd_wscale), self.sack_ok)
+    /// What a cookie must keep of the handshake.
+    pub fn agreed(&self) -> Agreed {
+        Agreed {
+            scale: self.wscale_ok.then_some(self.snd_wscale),
+            sack: self.sack_ok,
+            ecn: self.ecn.ok,
+        }
     }
 
     pub(super) fn new(now: Instant, iss: SeqNum, path: Path, o: TcpOptions, s: &Sysctl) -> Tcb {
@@ -151,6 +161,7 @@ impl Tcb {
                 ..Default::default()
             },
             fast: super::fastopen::FastOpen::default(),
+            synack_stamps: None,
             timers: Timers::OFF,
             lsndtime: now,
             rcv_tstamp: now,
@@ -292,7 +303,14 @@ impl Tcb {
         // RFC 5681, section 3.1: a lost SYN means a small start. Linux forgives one.
         // RFC 5681 S3.1-3, S3.1-4
         // RFC 6928 S2-1
-        if self.timers.retransmits > 1 {
+        let lost = match self.passive {
+            // Timeouts that sent nothing (TCP_DEFER_ACCEPT) don't count, nor does what the peer's SYN
+            // brought again, unless there was one.
+            true if self.timers.retransmits > 0 => self.total_retrans,
+            true => 0,
+            false => self.timers.retransmits.into(),
+        };
+        if lost > 1 {
             self.cc.start_small();
         }
         if !self.passive {

@@ -137,6 +137,8 @@ pub struct Tcb {
     pub(super) ecn: super::ecn::Ecn,
     pub(super) mtu: super::mtu::MtuSearch,
     pub(super) fast: super::fastopen::FastOpen,
+    /// The timestamps of the first SYN+ACK and the last.
+    pub(super) synack_stamps: Option<(u32, u32)>,
 
     // --- timers -----------------------------------------------------------------------
     pub(super) timers: super::timers::Timers,
