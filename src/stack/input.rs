@@ -314,7 +314,7 @@ impl Host<'_> {
         if let Some(index) = self.connection_that_hears(came.local, came.remote) {
             self.connection_segment(index, came, &mut payload);
         } else {
-            self.new_segment(came, SeqNum(0), &mut payload);
+            self.new_segment(came, &mut payload);
         }
         payload.clear(&mut pools!(self.sh));
     }
@@ -322,7 +322,7 @@ impl Host<'_> {
     fn connection_segment(&mut self, index: u32, came: &Incoming<'_>, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let half_open = s.embryonic && s.tcb.state == State::SynReceived && !s.is_early();
-        if half_open && self.handshake_must_wait(index, came.seg) {
+        if half_open && self.handshake_must_wait(index, came) {
             return;
         }
         self.take_segment(index, came, payload);
@@ -356,12 +356,22 @@ impl Host<'_> {
         if let Some(reset) = outcome.reset {
             self.send_answer(came, reset);
         }
-        if let Some(least) = outcome.reopen {
-            self.free(index);
-            self.new_segment(came, least, payload);
-            return;
+        let listener = outcome
+            .reopen
+            .map(|_| self.sh.find_listener(came.local, came.remote));
+        match (outcome.reopen, listener.flatten()) {
+            (Some(least), Some(listener)) => {
+                // A descriptor that is open still keeps what came, without the connection.
+                self.sh.sockets[index].tcb.end_time_wait();
+                self.settle(index, old, outcome);
+                self.listener_segment(listener, came, least, payload);
+            }
+            (Some(_), None) => {
+                self.sh.sockets[index].tcb.stay_in_time_wait();
+                self.settle(index, old, outcome);
+            }
+            (None, _) => self.settle(index, old, outcome),
         }
-        self.settle(index, old, outcome);
     }
 
     /// The SYN's data goes to a program that has the connection before its handshake is complete
@@ -382,9 +392,9 @@ impl Host<'_> {
     }
 
     /// A segment for which there is no connection.
-    fn new_segment(&mut self, came: &Incoming<'_>, least_iss: SeqNum, payload: &mut Queue) {
+    fn new_segment(&mut self, came: &Incoming<'_>, payload: &mut Queue) {
         if let Some(listener) = self.sh.find_listener(came.local, came.remote) {
-            self.listener_segment(listener, came, least_iss, payload);
+            self.listener_segment(listener, came, SeqNum(0), payload);
         } else if let Some(reset) = reset_for(came.seg) {
             self.send_answer(came, reset);
         }
@@ -406,8 +416,8 @@ impl Host<'_> {
         }
         let (error, hard) = match kind {
             IcmpError::TooBig(mtu) => return self.path_is_narrow(index, mtu, seq),
-            IcmpError::NetUnreachable => (TcpError::NetUnreachable, false),
-            IcmpError::HostUnreachable | IcmpError::TimeExceeded => {
+            IcmpError::NetUnreachable | IcmpError::NetUnknown => (TcpError::NetUnreachable, false),
+            IcmpError::HostUnreachable | IcmpError::HostUnknown | IcmpError::TimeExceeded => {
                 (TcpError::HostUnreachable, false)
             }
             IcmpError::ProtocolUnreachable => (TcpError::ProtocolUnreachable, true),
@@ -420,6 +430,9 @@ impl Host<'_> {
             // RFC 9293 MUST-55
             IcmpError::Other => return,
         };
+        if matches!(kind, IcmpError::NetUnreachable | IcmpError::HostUnreachable) {
+            s.tcb.path_is_away(self.now, seq);
+        }
         let outcome = s.tcb.on_icmp(self.now, error, hard, seq);
         self.settle(index, old, outcome);
     }

@@ -5,9 +5,7 @@ use super::ip_options::{Incoming, first_hop};
 use super::queue::Queue;
 use super::{Error, Host, Result, SockId, Socket};
 use crate::addr::Endpoint;
-use crate::tcp::{
-    Flags, Path, Segment, SeqNum, State, Tcb, initial_seq, reset_for, timestamp_offset,
-};
+use crate::tcp::{Flags, Path, SeqNum, State, Tcb, initial_seq, reset_for, timestamp_offset};
 use crate::wire::IpOptions;
 
 impl Host<'_> {
@@ -246,20 +244,25 @@ impl Host<'_> {
     }
 
     /// The final ACK of a handshake comes too early (TCP_DEFER_ACCEPT) or finds the accept queue
-    /// full: Linux drops it, and the SYN+ACK is sent again later.
-    pub(super) fn handshake_must_wait(&mut self, child: u32, seg: &Segment) -> bool {
-        if !seg.flags.has(Flags::ACK) || seg.flags.has(Flags::RST) || seg.flags.has(Flags::SYN) {
+    /// full: Linux drops it, and the SYN+ACK is sent again later; or the connection is reset
+    /// (tcp_abort_on_overflow).
+    pub(super) fn handshake_must_wait(&mut self, child: u32, came: &Incoming<'_>) -> bool {
+        let seg = came.seg;
+        let s = &self.sh.sockets[child];
+        let (parent, old) = (s.parent, s.tcb.state);
+        if !s.tcb.would_complete(self.now, seg) {
             return false;
         }
-        let s = &self.sh.sockets[child];
-        let (parent, age) = (s.parent, self.now.since(s.created));
-        let Ok(l) = self.index_of(parent) else {
+        let Ok(listener) = self.index_of(parent) else {
             return false;
         };
-        let l = &self.sh.sockets[l];
+        let l = &self.sh.sockets[listener];
         // TCP_DEFER_ACCEPT: a bare ACK does not complete the handshake, data does.
-        let defer = u64::from(l.options.defer_accept);
-        if seg.len == 0 && !seg.flags.has(Flags::FIN) && age.as_secs() < defer {
+        let defer = super::options::periods_in(l.options.defer_accept);
+        let bare = seg.end() == s.tcb.rcv_nxt();
+        if bare && s.tcb.synack_timeouts() < defer {
+            self.touch(child);
+            self.sh.sockets[child].tcb.handshake_waits(defer);
             return true;
         }
         if l.accept_len <= l.backlog {
@@ -267,6 +270,19 @@ impl Host<'_> {
         }
         self.sh.counters.listen_overflows += 1;
         self.sh.counters.listen_drops += 1;
+        self.renew_settings(listener);
+        let aborts = self.sh.sockets[listener].sysctl.tcp_abort_on_overflow != 0;
+        self.touch(child);
+        let tcb = &mut self.sh.sockets[child].tcb;
+        if !aborts {
+            tcb.handshake_waits(defer);
+            return true;
+        }
+        let outcome = tcb.refuse(seg);
+        if let Some(reset) = outcome.reset {
+            self.send_answer(came, reset);
+        }
+        self.settle(child, old, outcome);
         true
     }
 

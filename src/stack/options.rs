@@ -469,8 +469,18 @@ fn unopened(reordering: u32, now: Instant) -> Info {
 /// TCP_DEFER_ACCEPT's seconds as Linux keeps them, as a number of retransmissions: the first
 /// after 1 s, each twice as long as the one before, up to 120 s (secs_to_retrans and back).
 fn whole_periods(seconds: i64) -> u32 {
+    counted_periods(seconds).1 as u32
+}
+
+/// How many timeouts of a SYN+ACK are over after `seconds` (Linux: `secs_to_retrans`).
+pub(super) fn periods_in(seconds: u32) -> u8 {
+    counted_periods(seconds.into()).0
+}
+
+/// So many timeouts of a SYN+ACK take at least `seconds`, and how long they do.
+fn counted_periods(seconds: i64) -> (u8, i64) {
     if seconds <= 0 {
-        return 0;
+        return (0, 0);
     }
     let (mut timeout, mut period, mut count) = (1, 1, 1);
     while seconds > period && count < 255 {
@@ -478,5 +488,5 @@ fn whole_periods(seconds: i64) -> u32 {
         timeout = (timeout * 2).min(120);
         period += timeout;
     }
-    period as u32
+    (count, period)
 }

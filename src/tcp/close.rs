@@ -1,6 +1,6 @@
 //! Closing and aborting (RFC 9293, sections 3.6, 3.10.4 and 3.10.5).
 
-use super::{Outcome, State, Tcb, TcpError};
+use super::{Outcome, Segment, State, Tcb, TcpError, reset_for};
 use crate::time::Instant;
 
 impl Tcb {
@@ -56,6 +56,17 @@ impl Tcb {
                 self.arm_fin_wait_2(now);
             }
         }
+    }
+
+    /// A listener's child, whose handshake `seg` would complete, is not wanted: it ends, and the
+    /// peer is reset (Linux: `tcp_abort_on_overflow`).
+    pub fn refuse(&mut self, seg: &Segment) -> Outcome {
+        let mut out = Outcome {
+            reset: reset_for(seg),
+            ..Outcome::default()
+        };
+        self.fail(TcpError::Reset, &mut out);
+        out
     }
 
     /// ABORT (RFC 9293, section 3.10.5): RST to be polled, CLOSED at once.

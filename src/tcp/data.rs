@@ -16,20 +16,19 @@ impl Tcb {
         if self.state == State::Closed {
             return false;
         }
+        // Nothing follows a FIN. What pretends to is ignored; text from before it to behind it is
+        // data that nobody will read (Linux: `tcp_rcv_state_process`, step 7).
+        let closed = match self.state {
+            State::CloseWait | State::Closing | State::LastAck if seg.seq.ge(self.rcv_nxt) => {
+                return true;
+            }
+            State::CloseWait | State::Closing | State::LastAck => true,
+            State::FinWait1 | State::FinWait2 => self.rcv_shutdown,
+            _ => false,
+        };
         // RFC 1122, section 4.2.2.13: data after the program closed is answered by a RST.
         // RFC 9293 SHLD-3
-        if self.rcv_shutdown
-            && matches!(
-                self.state,
-                State::FinWait1
-                    | State::FinWait2
-                    | State::CloseWait
-                    | State::Closing
-                    | State::LastAck
-            )
-            && (!self.fin_received || !seg.seq.lt(self.rcv_nxt))
-            && self.data_after_close(seg)
-        {
+        if closed && self.data_after_close(seg) {
             out.reset = reset_for(seg);
             self.reset_by_peer(out);
             return false;

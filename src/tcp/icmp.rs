@@ -15,7 +15,7 @@ impl Tcb {
     /// listener's child for unreachable hosts and networks only.
     pub fn on_icmp(
         &mut self,
-        now: Instant,
+        _now: Instant,
         error: TcpError,
         hard: bool,
         quoted: SeqNum,
@@ -47,11 +47,6 @@ impl Tcb {
                 }
             }
             _ => {
-                let unreachable =
-                    matches!(error, TcpError::HostUnreachable | TcpError::NetUnreachable);
-                if unreachable && quoted == self.snd_una {
-                    self.revert_backoff(now);
-                }
                 // RFC 9293 MUST-47, MUST-56, SHLD-25
                 // RFC 1122 S3.2.2.1-3
                 // RFC 5927 S5.2-1
@@ -60,6 +55,15 @@ impl Tcb {
             }
         }
         out
+    }
+
+    /// ICMP "network unreachable" or "host unreachable" (of ICMPv6 "no route" alone) quotes
+    /// `quoted`: if that is what is being sent again, it is the path that lost it, and not congestion
+    /// (RFC 6069, section 4.2; Linux: `tcp_ld_RTO_revert`). To be called before [`Tcb::on_icmp`].
+    pub fn path_is_away(&mut self, now: Instant, quoted: SeqNum) {
+        if quoted == self.snd_una {
+            self.revert_backoff(now);
+        }
     }
 
     /// Whether an ICMP error that quotes `quoted` may be about this connection (RFC 5927, section

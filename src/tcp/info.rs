@@ -302,7 +302,9 @@ impl Tcb {
         }
         match t.long {
             Long::Keepalive => (TimerName::Keepalive, left(t.long_at), t.probes_out),
-            Long::FinWait2 | Long::TimeWait => (TimerName::TimeWait, left(t.long_at), 0),
+            Long::FinWait2 | Long::StandIn | Long::TimeWait => {
+                (TimerName::TimeWait, left(t.long_at), 0)
+            }
         }
     }
 }

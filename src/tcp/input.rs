@@ -23,6 +23,23 @@ enum Paws {
     OldAck,
 }
 
+/// What a segment is to a listener's child in SYN_RECEIVED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Embryonic {
+    /// The SYN once more: the SYN+ACK was lost.
+    Again,
+    /// It acknowledges something else.
+    WrongAck,
+    /// It is old, or lies out of the window.
+    Unacceptable,
+    /// A RST, or a SYN of another connection.
+    Ends,
+    /// What can't be judged without an ACK.
+    Nothing,
+    /// The handshake's last.
+    Completes,
+}
+
 impl Tcb {
     /// Process a segment of this connection. `rx` keeps its payload.
     /// `sent`: see [`super::Sent`].
@@ -42,6 +59,9 @@ impl Tcb {
             State::Closed | State::Listen => out.reset = reset_for(seg),
             State::SynSent => self.in_syn_sent(now, seg, rx, sent, &mut out),
             State::TimeWait => self.in_time_wait(now, seg, &mut out),
+            State::FinWait2 if self.is_stand_in() => {
+                self.in_orphans_fin_wait_2(now, seg, &mut out);
+            }
             State::SynReceived if self.passive => {
                 if self.embryonic(now, seg, &mut out) {
                     self.in_synchronized(now, seg, rx, sent, &mut out);
@@ -173,43 +193,83 @@ impl Tcb {
     /// SYN_RECEIVED as a listener's child, before the checks it shares with other states
     /// (Linux: `tcp_check_req`); false if that was all.
     fn embryonic(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) -> bool {
+        match self.judge_embryonic(now, seg) {
+            Embryonic::Completes => return true,
+            Embryonic::Again => {
+                if self.answer_allowed(now) {
+                    self.owes.syn = true;
+                    self.rearm_retransmit(now);
+                }
+            }
+            Embryonic::WrongAck => out.reset = reset_for(seg),
+            Embryonic::Unacceptable => {
+                if !seg.flags.has(Flags::RST) && self.oow_answer_allowed(now, seg) {
+                    self.owes.ack = true;
+                }
+            }
+            Embryonic::Ends => {
+                if !seg.flags.has(Flags::RST) {
+                    out.reset = reset_for(seg);
+                }
+                self.fail(TcpError::Reset, out);
+            }
+            Embryonic::Nothing => {}
+        }
+        false
+    }
+
+    fn judge_embryonic(&self, now: Instant, seg: &Segment) -> Embryonic {
         let flags = seg.flags;
         let paws_failed = self.paws_rejects(now, seg);
         let only_syn = flags.has(Flags::SYN) && !flags.has(Flags::RST) && !flags.has(Flags::ACK);
         if only_syn && seg.seq == self.irs && !paws_failed {
-            // The SYN once more: the SYN+ACK was lost.
-            if self.answer_allowed(now) {
-                self.owes.syn = true;
-                self.rearm_retransmit(now);
-            }
-            return false;
+            return Embryonic::Again;
         }
         // Section 3.5.2, group 2: "... acknowledges something not yet sent ... a reset is sent".
         // (Of data that went with the SYN+ACK, Fast Open's, some may be acknowledged as well.)
         if flags.has(Flags::ACK) && seg.ack != self.iss + 1 && !self.is_early() {
-            out.reset = reset_for(seg);
-            return false;
+            return Embryonic::WrongAck;
         }
-        let (start, edge) = (self.rcv_nxt, self.rcv_nxt + self.rcv_wnd);
-        let inside = seg.seq == start
-            || (seg.end().gt(start) && seg.seq.lt(edge))
-            || (seg.seq == edge && seg.seq_len() == 0);
-        if paws_failed || !inside {
-            if !flags.has(Flags::RST) && self.oow_answer_allowed(now, seg) {
-                self.owes.ack = true;
-            }
-            return false;
+        if paws_failed || !self.echoes_synack(seg) || !self.inside(seg, self.rcv_wnd) {
+            return Embryonic::Unacceptable;
         }
         // A SYN that is the original one is out of the window: only what follows it counts.
-        let syn = flags.has(Flags::SYN) && seg.seq != self.irs;
-        if flags.has(Flags::RST) || syn {
-            if !flags.has(Flags::RST) {
-                out.reset = reset_for(seg);
-            }
-            self.fail(TcpError::Reset, out);
-            return false;
+        if flags.has(Flags::RST) || (flags.has(Flags::SYN) && seg.seq != self.irs) {
+            return Embryonic::Ends;
         }
-        flags.has(Flags::ACK)
+        if flags.has(Flags::ACK) {
+            Embryonic::Completes
+        } else {
+            Embryonic::Nothing
+        }
+    }
+
+    /// Whether the segment is the one that completes the handshake of a listener's child: then its
+    /// owner may still have it wait ([`Tcb::handshake_waits`]) or refuse it.
+    pub fn would_complete(&self, now: Instant, seg: &Segment) -> bool {
+        self.judge_embryonic(now, seg) == Embryonic::Completes
+    }
+
+    /// The segment lies in a window of `window` bytes from RCV.NXT on (Linux: `tcp_in_window`).
+    pub(super) fn inside(&self, seg: &Segment, window: u32) -> bool {
+        let (start, edge) = (self.rcv_nxt, self.rcv_nxt + window);
+        seg.seq == start
+            || (seg.end().gt(start) && seg.seq.lt(edge))
+            || (seg.seq == edge && seg.seq_len() == 0)
+    }
+
+    /// What the final ACK of a handshake echoes, if anything, a SYN+ACK has borne, or one between
+    /// the first and the last might have. (Of cookies nobody knows; Fast Open's peer has proven
+    /// itself.)
+    fn echoes_synack(&self, seg: &Segment) -> bool {
+        let (Some((_, tsecr)), Some((first, last))) = (seg.options.timestamps, self.synack_stamps)
+        else {
+            return true;
+        };
+        tsecr == 0
+            || !self.ts_ok
+            || self.is_early()
+            || tsecr.wrapping_sub(first) <= last.wrapping_sub(first)
     }
 
     /// Section 3.10.7.4.
@@ -292,7 +352,7 @@ impl Tcb {
         }
     }
 
-    fn update_ts_recent_if_ok(&mut self, now: Instant, seg: &Segment) {
+    pub(super) fn update_ts_recent_if_ok(&mut self, now: Instant, seg: &Segment) {
         if self.ts_ok {
             self.update_ts_recent(now, seg);
         }

@@ -201,6 +201,9 @@ impl Tcb {
         }
         if answer {
             self.owes.ack = false;
+            if let Some((clock, _)) = options.timestamps {
+                self.synack_stamps.get_or_insert((clock, clock)).1 = clock;
+            }
         }
         self.segs_out = self.segs_out.wrapping_add(1);
         Some(Transmit {
@@ -230,7 +233,7 @@ impl Tcb {
 
     /// A segment with an ACK: it takes care of what acknowledging is owed.
     pub(super) fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
-        let window = if self.state == State::TimeWait {
+        let window = if self.window_stands() {
             (self.receive_window() >> self.rcv_wscale).min(65_535) as u16
         } else {
             self.advertise_window()

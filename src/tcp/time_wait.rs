@@ -1,6 +1,6 @@
 //! TIME_WAIT (RFC 9293, section 3.6.1; RFC 1337), after Linux's `tcp_timewait_state_process`.
 
-use super::{Flags, Outcome, Segment, State, Tcb};
+use super::{Flags, Outcome, Segment, State, Tcb, reset_for};
 use crate::time::Instant;
 
 impl Tcb {
@@ -22,11 +22,28 @@ impl Tcb {
         self.arm_time_wait(now);
     }
 
-    /// TIME_WAIT is cut short, for there are too many (`tcp_max_tw_buckets`).
+    /// TIME_WAIT is cut short, for there are too many (`tcp_max_tw_buckets`), or because a new SYN
+    /// takes its place.
     pub fn end_time_wait(&mut self) {
         if self.state == State::TimeWait {
             self.done(&mut Outcome::default());
         }
+    }
+
+    /// Nothing but numbers is kept of the connection, by Linux: its window stays as it was told.
+    pub(super) fn window_stands(&self) -> bool {
+        match self.state {
+            State::TimeWait => true,
+            State::FinWait2 => self.is_stand_in(),
+            State::SynReceived => self.passive && !self.is_early(),
+            _ => false,
+        }
+    }
+
+    /// The SYN that could have opened the connection anew ([`Outcome::reopen`]) found nobody who
+    /// listens: it is answered as any other segment.
+    pub fn stay_in_time_wait(&mut self) {
+        self.owes.ack = self.state == State::TimeWait;
     }
 
     pub(super) fn in_time_wait(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
@@ -79,5 +96,31 @@ impl Tcb {
         if self.oow_answer_allowed(now, seg) {
             self.owes.ack = true;
         }
+    }
+
+    /// FIN_WAIT_2 of an orphan: whatever is not the FIN that it waits for ends it.
+    pub(super) fn in_orphans_fin_wait_2(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
+        let flags = seg.flags;
+        if self.paws_rejects(now, seg) || !self.inside(seg, self.receive_window()) {
+            // Linux answers even a RST.
+            if self.oow_answer_allowed(now, seg) {
+                self.owes.ack = true;
+            }
+            return;
+        }
+        if flags.has(Flags::RST) {
+            return self.done(out);
+        }
+        let syn = flags.has(Flags::SYN) && seg.seq.ge(self.rcv_nxt);
+        let new = seg.seq_len() > 0 && seg.end().gt(self.rcv_nxt);
+        if !syn && (!flags.has(Flags::ACK) || !new) {
+            return;
+        }
+        if syn || !flags.has(Flags::FIN) || seg.end() != self.rcv_nxt + 1 {
+            out.reset = reset_for(seg);
+            return self.done(out);
+        }
+        self.update_ts_recent_if_ok(now, seg);
+        self.take_fin(now, out);
     }
 }

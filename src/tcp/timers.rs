@@ -36,8 +36,10 @@ pub(super) enum Long {
     /// RFC 9293, section 3.8.4.
     #[default]
     Keepalive,
-    /// An orphan's FIN_WAIT_2.
+    /// An orphan's FIN_WAIT_2, beyond the length of TIME_WAIT.
     FinWait2,
+    /// An orphan's FIN_WAIT_2 that Linux has a stand-in for ([`Tcb::is_stand_in`]).
+    StandIn,
     /// 2 MSL.
     TimeWait,
 }
@@ -48,8 +50,11 @@ pub(super) enum Long {
 pub(super) struct Timers {
     pub pending: Pending,
     pub long: Long,
-    /// Retransmissions without progress.
+    /// Retransmissions without progress; of a listener's child, timeouts.
     pub retransmits: u8,
+    /// The ACK of a SYN+ACK came, but the handshake is not complete until there were so many
+    /// timeouts, or data.
+    pub acked_waits: u8,
     /// Doublings of the RTO or the probe interval.
     pub backoff: u8,
     /// Probes without answer.
@@ -75,6 +80,7 @@ impl Timers {
         pending: Pending::Retransmit,
         long: Long::Keepalive,
         retransmits: 0,
+        acked_waits: 0,
         backoff: 0,
         probes_out: 0,
         total_rto: 0,
@@ -145,8 +151,13 @@ impl Tcb {
             self.timers.long_at = Instant::NEVER;
             match self.timers.long {
                 Long::Keepalive => self.on_keepalive_timer(now, &mut out),
-                // Silent, as in Linux, where a TIME_WAIT socket stands in for the orphan.
-                Long::FinWait2 | Long::TimeWait => self.done(&mut out),
+                Long::FinWait2 => {
+                    // Linux waits the excess twice, once as a socket and once as its stand-in.
+                    self.timers.long = Long::StandIn;
+                    self.timers.long_at = now + self.fin_wait_2_excess();
+                }
+                // Silent, as in Linux.
+                Long::StandIn | Long::TimeWait => self.done(&mut out),
             }
         }
         out
@@ -250,7 +261,7 @@ impl Tcb {
             return;
         }
         match self.state {
-            State::SynReceived if self.passive => return self.on_synack_timer(now, out),
+            State::SynReceived if self.passive => return self.on_synack_timer(now, sent, out),
             State::SynSent | State::SynReceived => {
                 let expired = self.syn_expired(now);
                 self.suspect_fast_open(expired, out);
@@ -334,20 +345,40 @@ impl Tcb {
         self.timers.rexmit_at = now + when;
     }
 
-    /// A listener's child: Linux's `reqsk_timer_handler`.
-    fn on_synack_timer(&mut self, now: Instant, out: &mut Outcome) {
+    /// A listener's child: Linux's `reqsk_timer_handler`, and `tcp_fastopen_synack_timer` where the
+    /// program has it already.
+    fn on_synack_timer(&mut self, now: Instant, sent: &mut [Sent], out: &mut Outcome) {
+        let early = self.is_early();
         let retries = match self.options.syncnt {
-            0 => self.sysctl.tcp_synack_retries,
+            0 => self.sysctl.tcp_synack_retries.saturating_add(early.into()),
             n => n,
         };
-        if self.timers.retransmits >= retries {
+        let (count, waits_for) = (self.timers.retransmits, self.timers.acked_waits);
+        if count >= retries && count >= waits_for {
             return self.fail(TcpError::TimedOut, out);
         }
-        self.owes.syn = true;
+        if early && count == 1 {
+            self.enter_loss(now, sent);
+            self.owes.rexmit = false;
+        }
+        // A peer whose ACK came once is asked again when its time is nearly over.
+        self.owes.syn = count.saturating_add(1) >= waits_for;
         self.timers.retransmits = self.timers.retransmits.saturating_add(1);
         self.timers.total_rto = self.timers.total_rto.saturating_add(1);
         self.rtt.back_off();
         self.timers.rexmit_at = now + self.rtt.rto();
+    }
+
+    /// How often the timer of a listener's child has run out.
+    pub fn synack_timeouts(&self) -> u8 {
+        self.timers.retransmits
+    }
+
+    /// The segment that would complete the handshake ([`Tcb::would_complete`]) is passed over.
+    /// `timeouts`: before as many no other ACK completes it (TCP_DEFER_ACCEPT), so that there is no
+    /// use in asking for one (Linux: `acked`, `syn_ack_recalc`).
+    pub fn handshake_waits(&mut self, timeouts: u8) {
+        self.timers.acked_waits = timeouts;
     }
 
     // RFC 9293 MUST-22, MUST-23
@@ -548,21 +579,34 @@ impl Tcb {
         self.timers.long_at = now + secs(interval);
     }
 
-    /// Linux's `tcp_fin_time` and what is made of it: how long an orphan stays in FIN_WAIT_2.
-    pub(super) fn arm_fin_wait_2(&mut self, now: Instant) {
+    /// How long an orphan stays in FIN_WAIT_2 (Linux: `tcp_fin_time`).
+    fn fin_wait_2_time(&self) -> Duration {
         let rto = self.rtt.rto();
         let set = match self.options.linger2 {
             n if n > 0 => n.unsigned_abs(),
             _ => self.sysctl.tcp_fin_timeout,
         };
-        let mut time = secs(set).max(rto * 4 - rto / 2);
-        let time_wait = secs(self.sysctl.time_wait);
-        if time > time_wait {
-            // Linux waits the excess twice, once as a socket and once as its stand-in.
-            time = (time - time_wait) * 2;
-        }
-        self.timers.long = Long::FinWait2;
-        self.timers.long_at = now + time;
+        secs(set).max(rto * 4 - rto / 2)
+    }
+
+    fn fin_wait_2_excess(&self) -> Duration {
+        self.fin_wait_2_time()
+            .saturating_sub(secs(self.sysctl.time_wait))
+    }
+
+    /// An orphan is in FIN_WAIT_2.
+    pub(super) fn arm_fin_wait_2(&mut self, now: Instant) {
+        let excess = self.fin_wait_2_excess();
+        (self.timers.long, self.timers.long_at) = if excess == Duration::from_secs(0) {
+            (Long::StandIn, now + self.fin_wait_2_time())
+        } else {
+            (Long::FinWait2, now + excess)
+        };
+    }
+
+    /// An orphan of which Linux keeps but numbers (a `tcp_timewait_sock` of substate FIN_WAIT2).
+    pub(super) fn is_stand_in(&self) -> bool {
+        self.state == State::FinWait2 && self.orphan && self.timers.long == Long::StandIn
     }
 
     /// TIME_WAIT begins, or begins again.

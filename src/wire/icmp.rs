@@ -175,17 +175,16 @@ fn kind_v4(message: &Icmpv4Type) -> IcmpError {
     use DestUnreachableHeader as D;
     match message {
         Icmpv4Type::DestinationUnreachable(code) => match code {
-            D::Network | D::NetworkUnknown | D::NetworkProhibited | D::TosNetwork => {
-                IcmpError::NetUnreachable
-            }
-            D::Host
-            | D::HostUnknown
+            D::Network => IcmpError::NetUnreachable,
+            D::Host => IcmpError::HostUnreachable,
+            D::NetworkUnknown | D::NetworkProhibited | D::TosNetwork => IcmpError::NetUnknown,
+            D::HostUnknown
             | D::Isolated
             | D::HostProhibited
             | D::TosHost
             | D::FilterProhibited
             | D::HostPrecedenceViolation
-            | D::PrecedenceCutoff => IcmpError::HostUnreachable,
+            | D::PrecedenceCutoff => IcmpError::HostUnknown,
             D::Protocol => IcmpError::ProtocolUnreachable,
             D::Port => IcmpError::PortUnreachable,
             D::FragmentationNeeded { next_hop_mtu } => IcmpError::TooBig(u32::from(*next_hop_mtu)),
@@ -205,7 +204,7 @@ fn kind_v6(message: &Icmpv6Type) -> IcmpError {
         Icmpv6Type::DestinationUnreachable(code) => match code {
             D::NoRoute => IcmpError::NetUnreachable,
             D::Prohibited | D::SourceAddressFailedPolicy | D::RejectRoute => IcmpError::Prohibited,
-            D::BeyondScope | D::Address => IcmpError::HostUnreachable,
+            D::BeyondScope | D::Address => IcmpError::HostUnknown,
             D::Port => IcmpError::PortUnreachable,
         },
         Icmpv6Type::PacketTooBig { mtu } => IcmpError::TooBig(*mtu),

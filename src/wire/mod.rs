@@ -85,8 +85,12 @@ pub enum Packet<'a> {
 pub enum IcmpError {
     /// Network unreachable / no route to destination.
     NetUnreachable,
-    /// Host unreachable / address unreachable.
+    /// Host unreachable.
     HostUnreachable,
+    /// Network unknown, prohibited, or unreachable for the type of service: for good, perhaps.
+    NetUnknown,
+    /// As [`IcmpError::NetUnknown`], of a host / address unreachable.
+    HostUnknown,
     /// Protocol unreachable.
     ProtocolUnreachable,
     /// Port unreachable.

@@ -2,7 +2,8 @@
 
 use super::packets::{PEER, syn, to_us};
 use super::*;
-use crate::tcp::{Segment, SeqNum};
+use crate::stack::How;
+use crate::tcp::{Flags, Segment, SeqNum};
 use crate::wire::{self, Packet};
 use core::net::Ipv4Addr;
 
@@ -78,6 +79,145 @@ fn a_cookie_that_comes_back_is_accepted_at_once() {
     open(&mut host, 4000);
     assert_eq!(host.arena.lock().counters.syncookies_recv, 1);
     assert!(host.with(|h| h.accept(l, Owner::default())).is_ok());
+}
+
+/// The SYN+ACK of a cookie agrees on what the connection will have when it comes back: without
+/// timestamps neither scaling nor SACK nor ECN.
+#[test]
+fn a_cookie_agrees_on_what_comes_back() {
+    for stamped in [false, true] {
+        let mut host = TestHost::new(1);
+        let l = listener(&mut host, 0);
+        feed(&mut host, to_us(PEER, &syn(3999), &[]));
+        let mut asks = syn(4000);
+        asks.flags = Flags::SYN.with(Flags::ECE).with(Flags::CWR);
+        asks.options.wscale = Some(7);
+        asks.options.timestamps = stamped.then_some((500, 0));
+        let told = feed(&mut host, to_us(PEER, &asks, &[]));
+        let answer = &told[0];
+        let agreed = (
+            answer.options.wscale.is_some(),
+            answer.options.sack_permitted,
+            answer.flags.has(Flags::ECE),
+        );
+        assert_eq!(agreed, (stamped, stamped, stamped));
+        let mut ack = packets::completes(answer);
+        ack.options.timestamps = answer.options.timestamps.map(|t| (510, t.0));
+        feed(&mut host, to_us(PEER, &ack, &[]));
+        assert_eq!(host.arena.lock().counters.syncookies_recv, 1);
+        let info = host.with(|h| {
+            let (s, _) = h.accept(l, Owner::default()).unwrap();
+            h.socket(s).unwrap().tcb.info(h.now)
+        });
+        assert_eq!((info.wscale_ok, info.sack, info.ecn), agreed);
+    }
+}
+
+/// Three handshakes at a listener that has room for two of them; the last one's ACK.
+fn one_too_many(host: &mut TestHost) -> (SockId, Segment) {
+    let l = listener(host, 1);
+    open(host, 4000);
+    let told = [4001, 4002].map(|port| feed(host, to_us(PEER, &syn(port), &[]))[0]);
+    let [ack, last] = told.map(|t| packets::completes(&t));
+    feed(host, to_us(PEER, &ack, &[]));
+    (l, last)
+}
+
+/// A handshake's last segment is looked at before the queue is.
+#[test]
+fn a_wrong_ack_is_reset_though_the_queue_is_full() {
+    let mut host = TestHost::new(1);
+    let (_, ack) = one_too_many(&mut host);
+    assert!(feed(&mut host, to_us(PEER, &ack, &[])).is_empty());
+    assert_eq!(host.arena.lock().counters.listen_overflows, 1);
+    let wrong = Segment {
+        ack: ack.ack + 9,
+        ..ack
+    };
+    let told = feed(&mut host, to_us(PEER, &wrong, &[]));
+    assert_eq!((told[0].flags, told[0].seq), (Flags::RST, wrong.ack));
+    assert_eq!(host.arena.lock().counters.listen_overflows, 1);
+}
+
+#[test]
+fn tcp_abort_on_overflow_resets() {
+    let mut host = TestHost::new(1);
+    let (l, ack) = one_too_many(&mut host);
+    host.with(|h| {
+        let index = h.index_of(l).unwrap();
+        h.sh.sockets[index].sysctl.tcp_abort_on_overflow = 1;
+    });
+    let told = feed(&mut host, to_us(PEER, &ack, &[]));
+    assert_eq!((told[0].flags, told[0].seq), (Flags::RST, ack.ack));
+    let (syns, waiting) = host.with(|h| {
+        let l = h.socket(l).unwrap();
+        (l.syn_len, l.accept_len)
+    });
+    assert_eq!((syns, waiting), (0, 2));
+    assert_eq!(host.arena.lock().sockets.in_use(), 3);
+}
+
+/// A connection in TIME_WAIT whose descriptor is open and has something to read; its last segment.
+fn half_read(host: &mut TestHost, l: SockId) -> (SockId, Segment) {
+    let ack = open(host, 4000);
+    let s = host.with(|h| {
+        let (s, _) = h.accept(l, Owner::default()).unwrap();
+        h.shutdown(s, How::Write).unwrap();
+        s
+    });
+    host.wire.out.clear();
+    let fin = Segment {
+        ack: ack.ack + 1,
+        flags: Flags::FIN.with(Flags::ACK),
+        len: 3,
+        ..ack
+    };
+    feed(host, to_us(PEER, &fin, b"abc"));
+    (s, fin)
+}
+
+fn state(host: &mut TestHost, s: SockId) -> State {
+    host.with(|h| h.socket(s).unwrap().state())
+}
+
+/// A SYN opens the pair anew: a descriptor that is open keeps what came before.
+#[test]
+fn a_descriptor_outlives_its_time_wait() {
+    let mut host = TestHost::new(1);
+    let l = listener(&mut host, 5);
+    let (s, fin) = half_read(&mut host, l);
+    assert_eq!(state(&mut host, s), State::TimeWait);
+    let again = Segment {
+        seq: fin.seq + 50_000,
+        ..syn(4000)
+    };
+    let told = feed(&mut host, to_us(PEER, &again, &[]));
+    assert!(told[0].flags.has(Flags::SYN.with(Flags::ACK)));
+    assert_eq!(state(&mut host, s), State::Closed);
+    assert_eq!(host.with(|h| recv(h, s, 10)), Ok(b"abc".to_vec()));
+    assert_eq!(host.with(|h| recv(h, s, 10)), Ok(vec![]));
+    feed(&mut host, to_us(PEER, &packets::completes(&told[0]), &[]));
+    assert!(host.with(|h| h.accept(l, Owner::default())).is_ok());
+    host.with(|h| h.close(s));
+    assert_eq!(host.arena.lock().sockets.in_use(), 2);
+}
+
+/// Where nobody listens a SYN does not end TIME_WAIT.
+#[test]
+fn a_syn_for_nobody_leaves_time_wait_alone() {
+    let mut host = TestHost::new(1);
+    let l = listener(&mut host, 5);
+    let (s, fin) = half_read(&mut host, l);
+    host.with(|h| h.close(l));
+    let again = Segment {
+        seq: fin.seq + 50_000,
+        ..syn(4000)
+    };
+    for _ in 0..2 {
+        let told = feed(&mut host, to_us(PEER, &again, &[]));
+        assert_eq!((told[0].flags, told[0].ack), (Flags::ACK, fin.seq + 4));
+    }
+    assert_eq!(state(&mut host, s), State::TimeWait);
 }
 
 /// TCP_DEFER_ACCEPT: a bare ACK does not complete the handshake, data does.

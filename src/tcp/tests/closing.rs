@@ -156,6 +156,106 @@ fn data_after_close_is_reset() {
     assert!(t.gets(ACK, 1, 2, 5).events.has(Events::READABLE));
 }
 
+/// Behind a FIN there is nothing: what says that it is there is ignored, and what says that there is
+/// other text in the FIN's place resets.
+// RFC 9293 SHLD-3
+#[test]
+fn what_comes_behind_a_fin() {
+    for closes in [false, true] {
+        let mut t = Solo::open();
+        t.gets(FA.with(PSH), 1, 1, 10);
+        t.sends();
+        if closes {
+            t.tcb.close(t.now, false);
+            t.sends();
+        } else {
+            t.tcb.shutdown_read();
+        }
+        let o = t.gets(ACK, 12, 1, 10);
+        assert!(o.reset.is_none() && !o.events.has(Events::READABLE));
+        assert_eq!(t.sends(), []);
+        let r = t.gets(ACK, 5, 1, 10).reset.unwrap();
+        assert_eq!((r.flags, r.seq), (RST, SeqNum(ISS) + 1));
+        assert_eq!(t.tcb.state, State::Closed);
+    }
+    // The FIN again, with what is before it.
+    let mut t = Solo::open();
+    t.gets(FA, 1, 1, 10);
+    t.sends();
+    assert!(t.gets(FA, 5, 1, 6).reset.is_none());
+    assert_eq!(t.sends(), [(ACK, 1, 12, 0)]);
+}
+
+/// An orphan in FIN_WAIT_2 knows but numbers: whatever is not the FIN ends it.
+#[test]
+fn an_orphans_fin_wait_2_is_but_numbers() {
+    let orphan = || {
+        let mut t = Solo::open();
+        t.tcb.close(t.now, false);
+        t.sends();
+        t.gets(ACK, 1, 2, 0);
+        assert_eq!(t.tcb.state, State::FinWait2);
+        t
+    };
+    // Any RST in the window; out of it one is answered.
+    let mut t = orphan();
+    t.gets(RST, 0x1000_0000, 0, 0);
+    assert_eq!(t.sends(), [(ACK, 2, 1, 0)]);
+    t.gets(RST, 1000, 0, 0);
+    assert_eq!((t.sends(), t.tcb.state), (vec![], State::Closed));
+    // A SYN in the window.
+    let mut t = orphan();
+    let r = t.gets(SYN, 1000, 0, 0).reset.unwrap();
+    assert!(r.flags.has(RST) && t.tcb.state == State::Closed);
+    // A bare ACK or what lacks one changes nothing.
+    let mut t = orphan();
+    t.gets(ACK, 1, 2, 0);
+    t.gets(FIN, 1, 0, 0);
+    assert_eq!((t.sends(), t.tcb.state), (vec![], State::FinWait2));
+    t.gets(FA, 1, 2, 0);
+    assert_eq!(t.sends(), [(ACK, 2, 2, 0)]);
+    assert_eq!(t.tcb.state, State::TimeWait);
+    // A FIN further on.
+    let mut t = orphan();
+    assert!(t.gets(FA, 5, 2, 0).reset.is_some());
+    assert_eq!(t.tcb.state, State::Closed);
+    // One that stays for longer than TIME_WAIT is a whole connection at first.
+    let mut t = Solo::open();
+    t.tcb.options.linger2 = 70;
+    t.tcb.close(t.now, false);
+    t.sends();
+    t.gets(ACK, 1, 2, 0);
+    t.gets(RST, 1000, 0, 0);
+    assert_eq!(
+        (t.sends(), t.tcb.state),
+        (vec![(ACK, 2, 1, 0)], State::FinWait2)
+    );
+    t.pass(Duration::from_secs(10));
+    t.fire();
+    t.gets(RST, 1000, 0, 0);
+    assert_eq!(t.tcb.state, State::Closed);
+}
+
+/// A path that is gone takes one doubling back, if it is the segment that is sent again.
+#[test]
+fn a_path_that_is_away_takes_a_doubling_back() {
+    let mut t = Solo::open();
+    t.write(10);
+    t.sends();
+    for _ in 0..2 {
+        t.now = t.tcb.deadline();
+        t.fire();
+        t.sends();
+    }
+    let (now, deadline) = (t.now, t.tcb.deadline());
+    t.tcb.path_is_away(now, SeqNum(ISS) + 2);
+    t.tcb
+        .on_icmp(now, TcpError::HostUnreachable, false, SeqNum(ISS) + 1);
+    assert_eq!(t.tcb.deadline(), deadline);
+    t.tcb.path_is_away(now, SeqNum(ISS) + 1);
+    assert_eq!(t.tcb.deadline().since(now) * 2, deadline.since(now));
+}
+
 #[test]
 fn fin_wait_2_ends_for_orphans_only() {
     let mut t = Solo::open();

@@ -308,6 +308,96 @@ fn a_child_and_what_may_come() {
     assert_eq!(t.tcb.state, State::Closed);
 }
 
+/// The ACK that completes the handshake echoes a timestamp that a SYN+ACK bore, or one in between.
+#[test]
+fn a_childs_ack_must_echo_a_synack() {
+    let child = || {
+        let mut t = Solo::connecting(TcpOptions::default(), &Sysctl::default(), path());
+        t.peer_options.timestamps = Some((500, 0));
+        let syn = t.peer(SYN, 0, 0, 0);
+        t.peer_options.mss = None;
+        let (o, s) = (TcpOptions::default(), Sysctl::default());
+        t.tcb = Tcb::accept(t.now, SeqNum(ISS), path(), o, &s, &syn);
+        let (first, _) = t.polled()[0].segment.options.timestamps.unwrap();
+        (t, first)
+    };
+    let echo = |t: &mut Solo, stamp: u32, flags: Flags| {
+        t.peer_options.timestamps = Some((520, stamp));
+        t.gets(flags, 1, 1, 0)
+    };
+    let (mut t, first) = child();
+    echo(&mut t, first.wrapping_sub(1), ACK);
+    assert_eq!(t.sends(), [(ACK, 1, 1, 0)]);
+    // The answers are limited, and a RST gets none.
+    echo(&mut t, first.wrapping_add(1), ACK);
+    echo(&mut t, first.wrapping_add(1), RST.with(ACK));
+    assert_eq!((t.sends(), t.tcb.state), (vec![], State::SynReceived));
+    t.pass(Duration::from_secs(1));
+    t.fire();
+    assert_eq!(t.sends(), [(SYN.with(ACK), 0, 1, 0)]);
+    t.pass(Duration::from_millis(20));
+    echo(&mut t, first.wrapping_add(1001), ACK);
+    assert_eq!(t.sends(), [(ACK, 1, 1, 0)]);
+    echo(&mut t, first.wrapping_add(500), ACK);
+    assert_eq!(t.tcb.state, State::Established);
+    // None is fine.
+    let (mut t, _) = child();
+    echo(&mut t, 0, ACK);
+    assert_eq!(t.tcb.state, State::Established);
+}
+
+/// TCP_DEFER_ACCEPT: whose ACK came is not asked again until the last timeout but one, and not
+/// given up before the last.
+#[test]
+fn a_child_that_waits_for_data_is_asked_again_late() {
+    let mut t = child();
+    t.tcb.options.syncnt = 2;
+    t.tcb.handshake_waits(4);
+    let start = t.now;
+    let at = t.timeline(start, start + Duration::from_secs(100));
+    assert_eq!(at.iter().map(|ms| ms / 1000).collect::<Vec<_>>(), [15]);
+    assert_eq!(t.now.since(start).as_secs(), 31);
+    assert_eq!(t.tcb.state, State::Closed);
+}
+
+/// A child whose program has it already (Fast Open) gets one SYN+ACK more.
+#[test]
+fn an_early_child_has_one_try_more() {
+    let mut t = Solo::connecting(TcpOptions::default(), &Sysctl::default(), path());
+    let syn = t.peer(SYN, 0, 0, 0);
+    let (o, s) = (TcpOptions::default(), Sysctl::default());
+    t.tcb = Tcb::accept(t.now, SeqNum(ISS), path(), o, &s, &syn);
+    t.tcb.accept_fast(t.now, &syn, &mut t.rx);
+    let start = t.now;
+    let at = t.timeline(start, start + Duration::from_secs(1000));
+    let seconds: Vec<u64> = at.iter().map(|ms| ms / 1000).collect();
+    assert_eq!(seconds, [0, 1, 3, 7, 15, 31, 63]);
+    assert_eq!(t.tcb.state, State::Closed);
+}
+
+/// Two timeouts make the first flight small, SYN+ACKs that the peer asked for don't.
+// RFC 5681 S3.1-3, S3.1-4
+#[test]
+fn a_synack_that_timed_out_twice_means_a_small_start() {
+    let cwnd = |t: &Solo| t.tcb.info(t.now).snd_cwnd;
+    let mut t = child();
+    for _ in 0..2 {
+        t.now = t.tcb.deadline();
+        t.fire();
+        t.sends();
+    }
+    t.gets(ACK, 1, 1, 0);
+    assert_eq!(cwnd(&t), 1);
+    let mut t = child();
+    for _ in 0..2 {
+        t.pass(Duration::from_millis(600));
+        t.gets(SYN, 0, 0, 0);
+        assert_eq!(t.sends(), [(SYN.with(ACK), 0, 1, 0)]);
+    }
+    t.gets(ACK, 1, 1, 0);
+    assert_eq!(cwnd(&t), 10);
+}
+
 // RFC 9293 MUST-10, MUST-11
 #[test]
 fn both_open_at_once() {
