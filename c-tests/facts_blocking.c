@@ -149,7 +149,7 @@ int main(void)
     socklen_t n = sizeof back;
     MUST(setsockopt(p.c, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv));
     MUST(getsockopt(p.c, SOL_SOCKET, SO_RCVTIMEO, &back, &n));
-    say("1 us is not rounded down to nothing: %s", back.tv_usec >= 1 ? "yes" : "no");
+    say("1 us is a tick: %ld us", (long)back.tv_usec);
     timeout(p.c, SO_RCVTIMEO, 0);
 
     say("-- MSG_WAITALL");

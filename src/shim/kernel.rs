@@ -2,7 +2,8 @@
 
 use crate::errno::Result;
 use core::ffi::c_int;
-use utcp_stack::sys::{io, syscall};
+use core::sync::atomic::{AtomicI64, Ordering};
+use utcp_stack::sys::{io, syscall, unix};
 
 /// A system call with plain arguments whose result is an int.
 ///
@@ -39,6 +40,25 @@ pub fn fcntl(fd: c_int, cmd: c_int, arg: usize) -> Result<c_int> {
 /// The inode of a descriptor.
 pub fn inode(fd: c_int) -> u64 {
     io::identity(fd).map_or(0, |(_, inode)| inode)
+}
+
+/// The kernel's ticks a second (CONFIG_HZ): what `near`, an AF_UNIX socket, makes of the least time
+/// limit. 1,000 if it can't be told.
+pub fn hz(near: c_int) -> i64 {
+    static KNOWN: AtomicI64 = AtomicI64::new(0);
+    let known = KNOWN.load(Ordering::Relaxed);
+    if known > 0 {
+        return known;
+    }
+    // A timeval of a microsecond.
+    let tick = unix::set_time_limit(near, 1).and_then(|()| unix::time_limit(near));
+    let _ = unix::set_time_limit(near, 0);
+    let hz = match tick {
+        Ok(micros @ 1..=1_000_000) => (1_000_000 + micros / 2) / micros,
+        _ => 1000,
+    };
+    KNOWN.store(hz, Ordering::Relaxed);
+    hz
 }
 
 /// Send this thread a signal, as the kernel does for a call's own fault (SIGPIPE).

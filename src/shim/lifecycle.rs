@@ -307,9 +307,13 @@ fn linger(rt: &'static Runtime, id: SockId) {
     }
 }
 
-/// A time limit as sockets keep it: microseconds, 0 for none.
+/// A time limit as sockets keep it: microseconds, 0 for none, `u64::MAX` for no wait.
 pub fn timeout(micros: u64) -> Option<Duration> {
-    (micros != 0).then(|| Duration::from_micros(micros))
+    match micros {
+        0 => None,
+        u64::MAX => Some(Duration::ZERO),
+        micros => Some(Duration::from_micros(micros)),
+    }
 }
 
 /// Block in a call on socket `s` until `attempt` gives something. `late` is the errno when

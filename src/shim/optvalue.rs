@@ -1,7 +1,7 @@
 //! Values of socket options, at the program's addresses and for them.
 
 use crate::errno::Result;
-use crate::memory;
+use crate::{kernel, memory};
 use core::ffi::{c_int, c_void};
 use libc::{socklen_t, timeval};
 use utcp_stack::sys::Errno;
@@ -42,19 +42,32 @@ impl Value {
         Ok(byte[0].into())
     }
 
-    /// sock_set_timeout, in microseconds; 0 is none.
-    pub fn timeout(self) -> Result<i64> {
+    /// do_ipv6_setsockopt: no address is a 0.
+    pub fn int_or_null(self) -> Result<c_int> {
+        if self.at.is_null() && self.len as usize >= size_of::<c_int>() {
+            return Ok(0);
+        }
+        self.read()
+    }
+
+    /// sock_set_timeout, in microseconds; 0 is none, -1 no wait at all. `near`, a socket of the
+    /// kernel's, tells how long a tick is: what is asked for is made whole ticks.
+    pub fn timeout(self, near: c_int) -> Result<i64> {
         let t: timeval = self.read()?;
         if !(0..1_000_000).contains(&t.tv_usec) {
             return Err(Errno(libc::EDOM));
         }
         if t.tv_sec < 0 {
-            // No wait at all; a microsecond is as good.
-            return Ok(1);
+            return Ok(-1);
         }
-        let micros = t.tv_sec.saturating_mul(1_000_000).saturating_add(t.tv_usec);
+        let hz = kernel::hz(near);
         // MAX_SCHEDULE_TIMEOUT and beyond: no limit.
-        Ok(if micros == i64::MAX { 0 } else { micros })
+        if t.tv_sec >= i64::MAX / 1_000_000 - 1 || t.tv_sec >= i64::MAX / hz - 1 {
+            return Ok(0);
+        }
+        let tick = 1_000_000 / hz;
+        let ticks = t.tv_sec * hz + (t.tv_usec + tick - 1) / tick;
+        Ok(ticks / hz * 1_000_000 + ticks % hz * 1_000_000 / hz)
     }
 }
 

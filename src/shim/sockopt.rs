@@ -26,6 +26,7 @@ const INVALID: Errno = Errno(libc::EINVAL);
 
 // Linux's numbers that the libc crate lacks.
 const SO_BINDTOIFINDEX: c_int = 62;
+const SO_TXREHASH: c_int = 74;
 const IP_RETOPTS: c_int = 7;
 const SO_NO_CHECK: c_int = 11;
 const SO_BSDCOMPAT: c_int = 14;
@@ -52,6 +53,7 @@ fn socket_opt(name: c_int) -> Option<Opt> {
         libc::SO_ACCEPTCONN => Opt::AcceptConn,
         libc::SO_PRIORITY => Opt::Priority,
         libc::SO_ZEROCOPY => Opt::ZeroCopy,
+        SO_TXREHASH => Opt::TxRehash,
         libc::SO_TIMESTAMP => Opt::Timestamp,
         libc::SO_TIMESTAMPNS => Opt::TimestampNs,
         SO_TIMESTAMP_NEW => Opt::TimestampNew,
@@ -132,7 +134,7 @@ fn ipv6_opt(name: c_int) -> Option<Opt> {
     Some(match name {
         libc::IPV6_V6ONLY => Opt::V6Only,
         libc::IPV6_FREEBIND => Opt::FreeBind,
-        libc::IPV6_UNICAST_HOPS => Opt::Ttl,
+        libc::IPV6_UNICAST_HOPS => Opt::HopLimit,
         libc::IPV6_TCLASS => Opt::Tclass,
         libc::IPV6_MTU_DISCOVER => Opt::MtuDiscover6,
         _ => return None,
@@ -194,7 +196,7 @@ pub fn set(
         }
         libc::SOL_IPV6 if family == Family::V6 => {
             let opt = ipv6_opt(name).ok_or(NO_SUCH)?;
-            set_opt(s, opt, given.int()?.into())?;
+            set_opt(s, opt, given.int_or_null()?.into())?;
         }
         _ => return Err(NO_SUCH),
     }
@@ -238,6 +240,8 @@ pub fn get(
             libc::IPV6_MTU => out.int(path_mtu(s)?),
             _ => out.int(get_opt(s, ipv6_opt(name).ok_or(NO_SUCH)?)?),
         },
+        // ipv6_getsockopt and do_ip_getsockopt.
+        _ if family == Family::V6 => return Err(NO_SUCH),
         _ => return Err(Errno(libc::EOPNOTSUPP)),
     }
     let fits = out.fits();
@@ -356,15 +360,13 @@ fn set_socket(s: Sock, name: c_int, given: Value) -> Result<()> {
         SO_BINDTOIFINDEX => devices::bind_to(s, value),
         libc::SO_LINGER => {
             let l: linger = given.read()?;
-            let seconds = if l.l_onoff != 0 {
-                l.l_linger.max(0).into()
-            } else {
-                -1
-            };
-            set_opt(s, Opt::Linger, seconds)
+            // Negative: MAX_SCHEDULE_TIMEOUT.
+            let seconds = u32::try_from(l.l_linger).unwrap_or(u32::MAX);
+            let off = l.l_onoff == 0;
+            set_opt(s, Opt::Linger, if off { -1 } else { seconds.into() })
         }
-        libc::SO_RCVTIMEO | 66 => set_opt(s, Opt::RcvTimeo, given.timeout()?),
-        libc::SO_SNDTIMEO | 67 => set_opt(s, Opt::SndTimeo, given.timeout()?),
+        libc::SO_RCVTIMEO | 66 => set_opt(s, Opt::RcvTimeo, given.timeout(s.fd)?),
+        libc::SO_SNDTIMEO | 67 => set_opt(s, Opt::SndTimeo, given.timeout(s.fd)?),
         libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE => {
             if !crate::kernel::has_capability(CAP_NET_ADMIN) {
                 return Err(Errno(libc::EPERM));
@@ -422,12 +424,16 @@ fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<(
             out.int(e.map_or(0, |e| errno::of_tcp(e).0));
         }
         libc::SO_LINGER => {
-            let seconds = get_opt(s, Opt::Linger)?;
-            out.put(&i32::from(seconds >= 0).to_ne_bytes());
-            out.put(&seconds.max(0).to_ne_bytes());
+            out.int((wide(s, Opt::Linger)? >= 0).into());
+            out.int(match u32::try_from(wide(s, Opt::LingerTime)?) {
+                // As many seconds as MAX_SCHEDULE_TIMEOUT has, and of them what an int holds.
+                Ok(u32::MAX) => (i64::MAX / crate::kernel::hz(s.fd)) as c_int,
+                Ok(seconds) => seconds as c_int,
+                Err(_) => 0,
+            });
         }
-        libc::SO_RCVTIMEO | 66 => out.timeout(micros(s, Opt::RcvTimeo)?),
-        libc::SO_SNDTIMEO | 67 => out.timeout(micros(s, Opt::SndTimeo)?),
+        libc::SO_RCVTIMEO | 66 => out.timeout(wide(s, Opt::RcvTimeo)?.max(0)),
+        libc::SO_SNDTIMEO | 67 => out.timeout(wide(s, Opt::SndTimeo)?.max(0)),
         libc::SO_BINDTODEVICE => devices::name_of(s, out)?,
         SO_BINDTOIFINDEX => out.int(devices::number_of(s)?),
         libc::SO_PEERCRED => {
@@ -462,7 +468,8 @@ fn get_socket(s: Sock, family: Family, name: c_int, out: &mut Reply) -> Result<(
     Ok(())
 }
 
-fn micros(s: Sock, opt: Opt) -> Result<i64> {
+/// A value that an int doesn't hold.
+fn wide(s: Sock, opt: Opt) -> Result<i64> {
     s.enter()?.get_option(s.id, opt).map_err(errno::of)
 }
 

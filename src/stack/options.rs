@@ -15,8 +15,10 @@ pub enum Opt {
     OobInline,
     Broadcast,
     DontRoute,
-    /// -1: off; else seconds.
+    /// -1: off, and the time stays as it was; else seconds, `u32::MAX` for no limit.
     Linger,
+    /// Get only: SO_LINGER's time, which outlives its being off.
+    LingerTime,
     Priority,
     Mark,
     RcvLowat,
@@ -26,13 +28,16 @@ pub enum Opt {
     SndBufForce,
     RcvBuf,
     RcvBufForce,
-    /// Microseconds; 0 is none.
+    /// Microseconds; 0 is none, -1 no wait at all.
     RcvTimeo,
     SndTimeo,
     /// Get only.
     AcceptConn,
     Tos,
+    /// IP_TTL.
     Ttl,
+    /// IPV6_UNICAST_HOPS.
+    HopLimit,
     /// What IP is to tell of what is received: a bit of [`super::SocketOptions::ip_wants`].
     IpWants(u8),
     /// IP_MTU_DISCOVER.
@@ -63,6 +68,8 @@ pub enum Opt {
     Inq,
     /// SO_ZEROCOPY.
     ZeroCopy,
+    /// SO_TXREHASH: kept; -1 is the host's setting.
+    TxRehash,
     /// SO_TIMESTAMPING's flags.
     Timestamping,
     TimestampingNew,
@@ -94,6 +101,17 @@ fn within(value: i64, low: i64, high: i64) -> Result<i64> {
     }
 }
 
+/// A buffer's size as Linux takes it: compared as unsigned, so that a negative value is a very
+/// large one.
+fn unsigned(value: i64, most: u32) -> i64 {
+    i64::from(value as u32).min(most.into())
+}
+
+/// The same of the options that no setting limits: a negative value is none.
+fn forced(value: i64) -> i64 {
+    value.clamp(0, i64::from(i32::MAX / 2))
+}
+
 impl Host<'_> {
     /// setsockopt(2).
     pub fn set_option(&mut self, id: SockId, opt: Opt, value: i64) -> Result<()> {
@@ -111,7 +129,10 @@ impl Host<'_> {
             Opt::OobInline => o.oobinline = on,
             Opt::Broadcast => o.broadcast = on,
             Opt::DontRoute => o.dontroute = on,
-            Opt::Linger => o.linger = u32::try_from(value).ok(),
+            Opt::Linger => {
+                o.linger = u32::try_from(value).ok();
+                o.linger_time = o.linger.unwrap_or(o.linger_time);
+            }
             Opt::Priority => o.priority = value as u32,
             Opt::Mark => o.mark = value as u32,
             Opt::RcvLowat => {
@@ -128,30 +149,25 @@ impl Host<'_> {
                 }
             }
             Opt::SndBuf | Opt::SndBufForce => {
-                let most = if opt == Opt::SndBuf {
-                    i64::from(s.sysctl.wmem_max)
-                } else {
-                    1 << 30
+                let value = match opt {
+                    Opt::SndBuf => unsigned(value, s.sysctl.wmem_max),
+                    _ => forced(value),
                 };
-                // Linux compares as unsigned: a negative value is a very large one.
-                let value = i64::from(value as u32).min(most);
                 o.sndbuf = (value * 2).max(MIN_SNDBUF) as u32;
                 o.sndbuf_locked = true;
             }
             Opt::RcvBuf | Opt::RcvBufForce => {
-                let most = if opt == Opt::RcvBuf {
-                    i64::from(s.sysctl.rmem_max)
-                } else {
-                    1 << 30
+                let value = match opt {
+                    Opt::RcvBuf => unsigned(value, s.sysctl.rmem_max),
+                    _ => forced(value),
                 };
-                let value = i64::from(value as u32).min(most);
                 o.rcvbuf = (value * 2).max(MIN_RCVBUF) as u32;
                 o.rcvbuf_locked = true;
                 s.tcb.set_rcv_buf(s.options.rcvbuf);
             }
             Opt::RcvTimeo => o.rcvtimeo = value as u64,
             Opt::SndTimeo => o.sndtimeo = value as u64,
-            Opt::AcceptConn => return Err(Error::NoProtoOpt),
+            Opt::AcceptConn | Opt::LingerTime => return Err(Error::NoProtoOpt),
             Opt::Tos => {
                 // The two bits of ECN are TCP's.
                 let tos = value as u8 & !3;
@@ -167,6 +183,10 @@ impl Host<'_> {
                 } else {
                     within(value, 1, 255)? as u8
                 };
+            }
+            Opt::HopLimit => {
+                let limit = within(value, -1, 255)?;
+                o.hop_limit = u8::try_from(limit).ok();
             }
             Opt::IpWants(bit) if on => o.ip_wants |= bit,
             Opt::IpWants(bit) => o.ip_wants &= !bit,
@@ -238,6 +258,7 @@ impl Host<'_> {
                 }
                 s.tcb.set_window_clamp(value as u32);
             }
+            Opt::WindowClamp if s.listening && value == 0 => return Err(Error::Invalid),
             Opt::WindowClamp => {
                 t.window_clamp = match value as u32 {
                     0 => 0,
@@ -247,6 +268,7 @@ impl Host<'_> {
             Opt::NotSentLowat => o.notsent_lowat = value as u32,
             Opt::Inq => o.inq = within(value, 0, 1)? != 0,
             Opt::ZeroCopy => o.zerocopy = within(value, 0, 1)? != 0,
+            Opt::TxRehash => o.no_txrehash = within(value, -1, 1)? == 0,
             Opt::Timestamping | Opt::TimestampingNew => {
                 let flags = value as u32;
                 let has = |bit: u32| flags & bit != 0;
@@ -303,7 +325,13 @@ impl Host<'_> {
             self.output(index);
             self.deliver_looped();
         }
-        self.mirror_later(index);
+        match opt {
+            // Linux: sk_write_space, and tcp_data_ready of tcp_set_rcvlowat.
+            Opt::SndBuf | Opt::SndBufForce | Opt::NotSentLowat | Opt::RcvLowat => {
+                self.notify(index);
+            }
+            _ => self.mirror_later(index),
+        }
         Ok(())
     }
 
@@ -320,6 +348,7 @@ impl Host<'_> {
             Opt::Broadcast => o.broadcast.into(),
             Opt::DontRoute => o.dontroute.into(),
             Opt::Linger => o.linger.map_or(-1, i64::from),
+            Opt::LingerTime => o.linger_time.into(),
             Opt::Priority => o.priority.into(),
             Opt::Mark => o.mark.into(),
             Opt::RcvLowat => o.rcvlowat.max(1).into(),
@@ -329,7 +358,8 @@ impl Host<'_> {
             Opt::SndTimeo => o.sndtimeo as i64,
             Opt::AcceptConn => s.listening.into(),
             Opt::Tos => o.tos.into(),
-            Opt::Ttl => s.hops().into(),
+            Opt::Ttl => s.ttl().into(),
+            Opt::HopLimit => s.hop_limit().into(),
             Opt::IpWants(bit) => (o.ip_wants & bit != 0).into(),
             Opt::MtuDiscover => o.mtu_discover.into(),
             Opt::MtuDiscover6 => o.mtu_discover6.into(),
@@ -362,6 +392,7 @@ impl Host<'_> {
             Opt::NotSentLowat => o.notsent_lowat.into(),
             Opt::Inq => o.inq.into(),
             Opt::ZeroCopy => o.zerocopy.into(),
+            Opt::TxRehash => (!o.no_txrehash).into(),
             Opt::Timestamping => o.timestamping.into(),
             Opt::TimestampingNew if o.timestamping_new => o.timestamping.into(),
             Opt::TimestampingNew => 0,

@@ -64,8 +64,10 @@ pub struct SocketOptions {
     pub freebind: bool,
     pub broadcast: bool,
     pub dontroute: bool,
-    /// SO_LINGER, in seconds.
+    /// SO_LINGER, in seconds; `u32::MAX` is no limit.
     pub linger: Option<u32>,
+    /// The time that it last had.
+    pub linger_time: u32,
     pub priority: u32,
     pub mark: u32,
     pub rcvlowat: u32,
@@ -75,15 +77,17 @@ pub struct SocketOptions {
     /// As stored: doubled.
     pub rcvbuf: u32,
     pub rcvbuf_locked: bool,
-    /// SO_RCVTIMEO in microseconds; 0 is none.
+    /// SO_RCVTIMEO in microseconds; 0 is none, `u64::MAX` no wait at all.
     pub rcvtimeo: u64,
-    /// SO_SNDTIMEO in microseconds; 0 is none.
+    /// SO_SNDTIMEO in microseconds; the same.
     pub sndtimeo: u64,
     /// SO_BINDTODEVICE: the device's number; 0: none.
     pub bound_if: u32,
     pub tos: u8,
-    /// IP_TTL or IPV6_UNICAST_HOPS; 0 is the default (64).
+    /// IP_TTL; 0 is the default.
     pub ttl: u8,
+    /// IPV6_UNICAST_HOPS; `None` is the default.
+    pub hop_limit: Option<u8>,
     /// IP_RECVTTL and its kin, a bit each: kept, as TCP gives no such messages.
     pub ip_wants: u8,
     pub mtu_discover: u8,
@@ -94,6 +98,8 @@ pub struct SocketOptions {
     pub inq: bool,
     /// SO_ZEROCOPY.
     pub zerocopy: bool,
+    /// SO_TXREHASH is 0; without effect, as there is no flow label to be chosen.
+    pub no_txrehash: bool,
     /// SO_TIMESTAMPING's flags; and whether they were set by SO_TIMESTAMPING_NEW.
     pub timestamping: u32,
     pub timestamping_new: bool,
@@ -266,15 +272,28 @@ impl Socket {
 
     /// TTL or hop limit of what it sends.
     pub fn hops(&self) -> u8 {
-        match (self.options.ttl, self.remote.addr.is_v4()) {
-            (0, true) => self.sysctl.ip_default_ttl.max(1),
-            (0, false) => 64,
-            (ttl, _) => ttl,
+        if self.remote.addr.is_v4() {
+            self.ttl()
+        } else {
+            self.hop_limit()
+        }
+    }
+
+    /// IP_TTL, for IPv4, that of IPv4-mapped addresses as well.
+    pub(super) fn ttl(&self) -> u8 {
+        match self.options.ttl {
+            0 => self.sysctl.ip_default_ttl.max(1),
+            ttl => ttl,
         }
     }
 
     /// `0.0.0.0` or `::`, by family.
     pub fn any(&self) -> Addr {
+    /// IPV6_UNICAST_HOPS, for IPv6.
+    pub(super) fn hop_limit(&self) -> u8 {
+        self.options.hop_limit.unwrap_or(64)
+    }
+
         match self.family {
             Family::V4 => Addr::ANY4,
             Family::V6 => Addr::ANY6,

@@ -257,6 +257,53 @@ pub fn set_option(fd: i32, option: i32, value: i32) -> Result<()> {
     .map(drop)
 }
 
+/// SO_RCVTIMEO, in microseconds, as the kernel keeps it.
+pub fn time_limit(fd: i32) -> Result<i64> {
+    let mut value = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let mut len = size_of::<libc::timeval>() as libc::socklen_t;
+    // SAFETY: both pointers are valid for the call.
+    unsafe {
+        syscall(
+            libc::SYS_getsockopt,
+            [
+                fd as usize,
+                libc::SOL_SOCKET as usize,
+                libc::SO_RCVTIMEO as usize,
+                &raw mut value as usize,
+                &raw mut len as usize,
+                0,
+            ],
+        )
+    }?;
+    Ok(value.tv_sec * 1_000_000 + value.tv_usec)
+}
+
+/// Set SO_RCVTIMEO, to microseconds, less than a second; 0 is none.
+pub fn set_time_limit(fd: i32, micros: u32) -> Result<()> {
+    let value = libc::timeval {
+        tv_sec: 0,
+        tv_usec: micros.into(),
+    };
+    // SAFETY: `value` is valid for the call.
+    unsafe {
+        syscall(
+            libc::SYS_setsockopt,
+            [
+                fd as usize,
+                libc::SOL_SOCKET as usize,
+                libc::SO_RCVTIMEO as usize,
+                &raw const value as usize,
+                size_of::<libc::timeval>(),
+                0,
+            ],
+        )
+    }
+    .map(drop)
+}
+
 /// How many descriptors a message can carry here.
 pub const MAX_FDS: usize = 4;
 

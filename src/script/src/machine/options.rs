@@ -51,7 +51,7 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_IPV6, _) if family != Family::V6 => return None,
         (libc::SOL_IPV6, libc::IPV6_V6ONLY) => Opt::V6Only,
         (libc::SOL_IP, libc::IP_FREEBIND) | (libc::SOL_IPV6, libc::IPV6_FREEBIND) => Opt::FreeBind,
-        (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => Opt::Ttl,
+        (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => Opt::HopLimit,
         (libc::SOL_IPV6, libc::IPV6_TCLASS) => Opt::Tclass,
         (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER) => Opt::MtuDiscover6,
         _ => return None,
@@ -88,7 +88,8 @@ pub(super) fn set(
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
             let on = int(value, 0)? != 0;
             let seconds = int(value, 4)?;
-            (Opt::Linger, if on { seconds.max(0).into() } else { -1 })
+            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            (Opt::Linger, if on { seconds.into() } else { -1 })
         }
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => (Opt::RcvTimeo, micros(value)?),
         (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => (Opt::SndTimeo, micros(value)?),
@@ -137,9 +138,8 @@ pub(super) fn get(
         (libc::SOL_SOCKET, libc::SO_TYPE) => one(libc::SOCK_STREAM.into()),
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => one(libc::IPPROTO_TCP.into()),
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
-            let seconds = read(Opt::Linger)?;
-            let mut out = one(i64::from(seconds >= 0));
-            out.extend(one(seconds.max(0)));
+            let mut out = one(i64::from(read(Opt::Linger)? >= 0));
+            out.extend(one(read(Opt::LingerTime)?));
             out
         }
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
