@@ -51,6 +51,10 @@ pub fn fcntl(s: Sock, cmd: c_int, arg: usize) -> Result<c_int> {
                 let _ = host.watch(s.id);
             }
         }
+        libc::F_SETOWN | F_SETOWN_EX => {
+            // SIGURG comes when the mirror changes, as SIGIO does.
+            let _ = s.enter()?.has_owner(s.id);
+        }
         _ => {}
     }
     Ok(done)
@@ -59,7 +63,9 @@ pub fn fcntl(s: Sock, cmd: c_int, arg: usize) -> Result<c_int> {
 const SIOCOUTQNSD: c_ulong = 0x894b;
 const SIOCATMARK: c_ulong = 0x8905;
 const FIOSETOWN: c_ulong = 0x8901;
+const SIOCSPGRP: c_ulong = 0x8902;
 const SIOCGPGRP: c_ulong = 0x8904;
+const F_SETOWN_EX: c_int = 15;
 
 /// ioctl(2).
 pub fn ioctl(s: Sock, request: c_ulong, arg: usize) -> Result<c_int> {
@@ -92,6 +98,11 @@ pub fn ioctl(s: Sock, request: c_ulong, arg: usize) -> Result<c_int> {
             pass_on(s, request, arg)?;
             let _ = s.enter()?.set_nonblock(s.id, on != 0);
             Ok(0)
+        }
+        FIOSETOWN | SIOCSPGRP => {
+            let done = pass_on(s, request, arg)?;
+            let _ = s.enter()?.has_owner(s.id);
+            Ok(done)
         }
         libc::FIOASYNC => {
             let _ = s.enter()?.watch(s.id);

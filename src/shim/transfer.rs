@@ -293,7 +293,7 @@ impl Recv {
 }
 
 fn has_data(host: &Host<'_>, id: SockId) -> bool {
-    host.readable_bytes(id).is_ok_and(|n| n > 0)
+    host.socket(id).is_ok_and(|s| s.next_readable() > 0)
 }
 
 /// recv with MSG_OOB (tcp_recv_urg): never blocks.
@@ -304,6 +304,10 @@ fn recv_urgent(s: Sock, out: Buffers, flags: c_int) -> Result<isize> {
         return Err(Errno(libc::ENOTCONN));
     }
     let byte = host.recv_urgent(s.id, peek).map_err(errno::of)?;
+        // Linux stops at the urgent mark, whatever was asked for.
+        if s.mark_is_after(seen as u32) {
+            return true;
+        }
     ends::lower(&mut host, s.fd, s.id);
     let Some(byte) = byte else { return Ok(0) };
     if out.is_bad() && flags & libc::MSG_TRUNC == 0 {

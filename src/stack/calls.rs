@@ -37,6 +37,7 @@ pub(super) fn empty_socket() -> Socket {
         mirror_queued: false,
         tail_parts: 0,
         watched: false,
+        sigurg: super::urgent::Sigurg::Nobody,
         watcher: 0,
         has_far: false,
         local: nowhere,

@@ -13,6 +13,7 @@
 //! process in between.
 
 use super::shared::MIRROR_QUEUE;
+use super::urgent::Sigurg;
 use super::{Host, Ready, Result, SockId, Socket};
 use crate::tcp::State;
 
@@ -199,7 +200,7 @@ impl Host<'_> {
             return;
         }
         let waited_for = s.waiters.iter().any(|w| *w != 0);
-        let renew = s.edge && s.watched;
+        let renew = s.edge && s.watched || s.sigurg == Sigurg::Due;
         if s.mirrored.has(s.ready()) && !renew || waited_for && !s.watched {
             return;
         }
@@ -259,16 +260,28 @@ impl Host<'_> {
                 continue;
             }
             s.mirror_queued = false;
-            let new = s.mirrored.with(s.ready());
+            let mut new = s.mirrored.with(s.ready());
             // For edge-triggered epoll, IN anew: something came while something was unread.
             let renew = if core::mem::take(&mut s.edge) {
                 Ready::IN.0
             } else {
                 0
             };
-            let old = Ready(s.mirrored.0 & !renew);
+            let mut old = Ready(s.mirrored.0 & !renew);
+            let mut shown = new;
+            if s.sigurg == Sigurg::Due {
+                // For the signal, PRI anew, whether the program has read on or not.
+                s.sigurg = Sigurg::Owned;
+                if s.mirrored.has(Ready::PRI) {
+                    // What was there before becomes an ordinary byte.
+                    shown.add(Ready::IN);
+                    old = Ready(old.0 & !Ready::PRI.0);
+                }
+                new.add(Ready::PRI);
+                shown.add(Ready::PRI);
+            }
             if old != new && s.has_far && !s.orphan {
-                s.mirrored = new;
+                s.mirrored = shown;
                 return Some((id, old, new));
             }
         }

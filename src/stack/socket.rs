@@ -171,6 +171,8 @@ pub struct Socket {
     pub mirror_queued: bool,
     /// Somebody may be waiting by means that only see the descriptor (epoll ...).
     pub watched: bool,
+    /// Whether somebody is to have SIGURG, and whether it is due.
+    pub sigurg: super::urgent::Sigurg,
     /// The process that holds its far end too and raises it; 0: only the keeper does.
     pub watcher: u32,
     /// Of how many buffers of the program what Linux would have in its last sk_buff of the send
@@ -287,13 +289,13 @@ impl Socket {
         }
     }
 
-    /// `0.0.0.0` or `::`, by family.
-    pub fn any(&self) -> Addr {
     /// IPV6_UNICAST_HOPS, for IPv6.
     pub(super) fn hop_limit(&self) -> u8 {
         self.options.hop_limit.unwrap_or(64)
     }
 
+    /// `0.0.0.0` or `::`, by family.
+    pub fn any(&self) -> Addr {
         match self.family {
             Family::V4 => Addr::ANY4,
             Family::V6 => Addr::ANY6,

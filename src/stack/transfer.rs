@@ -227,7 +227,7 @@ impl Host<'_> {
         if s.listening {
             Err(Error::Invalid)
         } else {
-            Ok(s.inline_bytes())
+            Ok(s.bytes_to_mark())
         }
     }
 

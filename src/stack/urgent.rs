@@ -18,6 +18,20 @@ pub enum Urgent {
     Taken(SeqNum),
 }
 
+/// Whether urgent data is to be told by a signal. The near end's owner has it from the kernel when
+/// the descriptor is made to show PRI: for that the mark must not be forgotten before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Sigurg {
+    /// The descriptor never had an owner.
+    #[default]
+    Nobody,
+    /// It may have one.
+    Owned,
+    /// The same, and urgent data came that was not shown yet.
+    Due,
+}
+
 impl Urgent {
     fn at(self) -> Option<SeqNum> {
         match self {
@@ -55,12 +69,30 @@ impl Socket {
         }
     }
 
-    /// Bytes that count for POLLIN and FIONREAD: all but an urgent byte out of line.
+    /// How many bytes recv may take now.
+    pub fn next_readable(&self) -> u32 {
+        self.readable().1
+    }
+
+    /// Bytes that count for POLLIN: all but an urgent byte out of line that is next (tcp_poll).
     pub(super) fn inline_bytes(&self) -> u32 {
         match self.urgent_offset() {
-            Some(_) if !self.options.oobinline => self.rx.bytes - 1,
+            Some(0) if !self.options.oobinline => self.rx.bytes - 1,
             _ => self.rx.bytes,
         }
+    }
+
+    /// Bytes that count for FIONREAD: those before an urgent byte out of line (tcp_inq).
+    pub(super) fn bytes_to_mark(&self) -> u32 {
+        match self.urgent_offset() {
+            Some(mark) if !self.options.oobinline => mark,
+            _ => self.rx.bytes,
+        }
+    }
+
+    /// The urgent byte, here or announced, is the one after the next `n` that the program reads.
+    pub fn mark_is_after(&self, n: u32) -> bool {
+        self.urgent.at() == Some(self.copied_seq() + n)
     }
 
     /// POLLPRI.
@@ -80,15 +112,37 @@ impl Host<'_> {
             && s.urgent.at().is_none_or(|at| at != mark)
             && mark.ge(s.copied_seq())
         {
-            s.urgent = Urgent::Announced(mark);
+            let old = core::mem::replace(&mut s.urgent, Urgent::Announced(mark));
+            self.drop_urgent_read_up_to(index, old);
         }
         let s = &self.sh.sockets[index];
         if let (Urgent::Announced(at), Some(offset)) = (s.urgent, s.urgent_offset()) {
             let mut byte = [0u8];
             let rx = s.rx;
             rx.peek(&super::queue::pools!(self.sh), offset as usize, &mut byte);
-            self.sh.sockets[index].urgent = Urgent::Here(at, byte[0]);
+            let s = &mut self.sh.sockets[index];
+            s.urgent = Urgent::Here(at, byte[0]);
+            if s.sigurg == Sigurg::Owned {
+                s.sigurg = Sigurg::Due;
+            }
         }
+    }
+
+    /// Another mark takes the place of `old`: if its byte is what the program reads next, it is out
+    /// of the stream for good (Linux: tcp_check_urg). One that is further behind becomes a part of it.
+    fn drop_urgent_read_up_to(&mut self, index: u32, old: Urgent) {
+        let s = &self.sh.sockets[index];
+        let (Urgent::Here(at, _) | Urgent::Taken(at)) = old else {
+            return;
+        };
+        if at != s.copied_seq() || s.options.oobinline || s.rx.bytes == 0 {
+            return;
+        }
+        let mut rx = s.rx;
+        rx.consume(&mut super::queue::pools!(self.sh), 1);
+        let s = &mut self.sh.sockets[index];
+        s.rx = rx;
+        s.tcb.app_read(self.now, 1);
     }
 
     /// The program has read up to `copied_seq`: forget a mark that lies behind.
@@ -123,10 +177,20 @@ impl Host<'_> {
         }
     }
 
+    /// The descriptor may have an owner from now on, who is to have SIGURG.
+    pub fn has_owner(&mut self, id: SockId) -> Result<()> {
+        let index = self.index_of(id)?;
+        let s = &mut self.sh.sockets[index];
+        if s.sigurg == Sigurg::Nobody {
+            s.sigurg = Sigurg::Owned;
+        }
+        self.watch(id)
+    }
+
     /// SIOCATMARK.
     // RFC 9293 MUST-33
     pub fn at_mark(&self, id: SockId) -> Result<bool> {
         let s = self.socket(id)?;
-        Ok(s.urgent.at() == Some(s.copied_seq()))
+        Ok(s.mark_is_after(0))
     }
 }
