@@ -15,7 +15,7 @@ use utcp_stack::stack::{Host, stamping};
 use utcp_stack::sys::{self, Errno};
 use utcp_stack::time::{Duration, Instant};
 
-/// Linux's bound of sendmmsg and recvmmsg.
+/// Linux's bound of sendmmsg.
 const MOST: c_uint = 1024;
 
 /// sendmsg(2). Addresses are TCP's to ignore; so are control messages but SO_TIMESTAMPING's.
@@ -88,17 +88,25 @@ fn stamps_asked(m: &msghdr) -> Result<Option<u32>> {
 
 /// recvmsg(2).
 pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
+    recv_after(s, msg, flags, false).map(|(got, _)| got)
+}
+
+/// The same, after a `part` of what the program asked for; with what went to `msg_flags`.
+fn recv_after(s: Sock, msg: *mut msghdr, flags: c_int, part: bool) -> Result<(isize, c_int)> {
     let mut m: msghdr = memory::read(msg)?;
+    if !m.msg_name.is_null() && (m.msg_namelen as c_int) < 0 {
+        return Err(Errno(libc::EINVAL));
+    }
     // SAFETY: the program says so.
     let out = unsafe { Buffers::many(m.msg_iov, m.msg_iovlen, libc::EMSGSIZE) }?;
     if flags & libc::MSG_ERRQUEUE != 0 {
-        return recv_notice(s, msg, m);
+        return recv_notice(s, msg, m).map(|()| (0, 0));
     }
     let nothing_wanted = out.total() == 0;
-    let (got, beside) = transfer::recv(s, out, flags)?;
-    m.msg_namelen = 0;
+    let (got, beside) = transfer::recv_after(s, out, flags, part)?;
+    no_name(&mut m);
     m.msg_flags = flags & libc::MSG_CMSG_CLOEXEC;
-    let mut control = Control::new(m.msg_controllen);
+    let mut control = Control::new(room(&m));
     // (Closed by another thread meanwhile, nothing is left to be told.)
     if beside.stamped && got > 0 {
         let _ = put_arrival(s, &mut control);
@@ -106,7 +114,7 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
     if beside.inq {
         control.put_inq(s.enter().map_or(0, |host| host.inq(s.id).unwrap_or(0)));
     }
-    give(&control, &mut m)?;
+    give(&control, &mut m);
     if beside.urgent {
         m.msg_flags |= libc::MSG_OOB;
         if nothing_wanted {
@@ -114,7 +122,23 @@ pub fn recv(s: Sock, msg: *mut msghdr, flags: c_int) -> Result<isize> {
         }
     }
     memory::write(msg, m)?;
-    Ok(got)
+    Ok((got, m.msg_flags))
+}
+
+/// A connection's data has no address of its own, and who asked for none is told nothing.
+fn no_name(m: &mut msghdr) {
+    if !m.msg_name.is_null() {
+        m.msg_namelen = 0;
+    }
+}
+
+/// How much fits into `msg_control`.
+fn room(m: &msghdr) -> usize {
+    if m.msg_control.is_null() {
+        0
+    } else {
+        m.msg_controllen
+    }
 }
 
 /// When what was read came.
@@ -136,20 +160,19 @@ fn wall_clock(host: &Host<'_>, at: Instant) -> Duration {
     sys::wall_clock().saturating_sub(ago)
 }
 
-/// Write control messages to where the program wants them.
-fn give(control: &Control, m: &mut msghdr) -> Result<()> {
-    if !control.bytes().is_empty() {
-        memory::write_bytes(m.msg_control.cast(), control.bytes())?;
-    }
-    m.msg_controllen = control.bytes().len() as _;
+/// Write control messages to where the program wants them. If they can't be written there, there
+/// are none: what they come with is not lost for that (put_cmsg's errors are ignored).
+fn give(control: &Control, m: &mut msghdr) {
+    let bytes = control.bytes();
+    let written = memory::write_bytes(m.msg_control.cast(), bytes);
+    m.msg_controllen = written.map_or(0, |()| bytes.len());
     if control.truncated {
         m.msg_flags |= libc::MSG_CTRUNC;
     }
-    Ok(())
 }
 
 /// recvmsg(2) with MSG_ERRQUEUE.
-fn recv_notice(s: Sock, msg: *mut msghdr, mut m: msghdr) -> Result<isize> {
+fn recv_notice(s: Sock, msg: *mut msghdr, mut m: msghdr) -> Result<()> {
     crate::errepoll::used();
     let mut host = s.enter()?;
     let notice = host.take_notice(s.id).map_err(errno::of)?;
@@ -164,16 +187,15 @@ fn recv_notice(s: Sock, msg: *mut msghdr, mut m: msghdr) -> Result<isize> {
     };
     let at = wall_clock(&host, notice.at);
     drop(host);
-    let mut control = Control::new(m.msg_controllen);
+    let mut control = Control::new(room(&m));
     control.put_notice(&notice, family, asked, kind, at);
-    m.msg_namelen = 0;
+    no_name(&mut m);
     m.msg_flags = libc::MSG_ERRQUEUE;
     if without_packet(&notice, asked) {
         m.msg_flags |= libc::MSG_TRUNC;
     }
-    give(&control, &mut m)?;
-    memory::write(msg, m)?;
-    Ok(0)
+    give(&control, &mut m);
+    memory::write(msg, m)
 }
 
 /// The program's `i`th message.
@@ -199,7 +221,9 @@ pub fn send_many(s: Sock, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Result
     Ok(done)
 }
 
-/// recvmmsg(2). The time limit is looked at between messages, as in the kernel.
+/// recvmmsg(2). The time limit is looked at between messages, as in the kernel, and what is left
+/// of it written back. An error that was there before comes first; one that comes after the first
+/// message stays for the next call.
 pub fn recv_many(
     s: Sock,
     msgs: *mut mmsghdr,
@@ -213,22 +237,43 @@ pub fn recv_many(
         let t = memory::read(timeout.cast_const())?;
         sys::now() + duration(&t)?
     };
+    if flags & libc::MSG_ERRQUEUE == 0 {
+        let mut host = s.enter()?;
+        let pending = host.take_error(s.id).map_err(errno::of)?;
+        crate::ends::lower(&mut host, s.fd, s.id);
+        if let Some(e) = pending {
+            return Err(errno::of_tcp(e));
+        }
+    }
     let mut flags = flags;
     let mut done = 0;
-    for i in 0..n.min(MOST) {
+    let mut left = Duration::ZERO;
+    for i in 0..n {
         let (msg, len) = nth(msgs, i);
-        let one = recv(s, msg, flags & !libc::MSG_WAITFORONE);
-        match one.and_then(|got| memory::write(len, got as c_uint)) {
-            Ok(()) => done += 1,
+        let one = recv_after(s, msg, flags & !libc::MSG_WAITFORONE, done > 0);
+        let told = match one.and_then(|(got, told)| {
+            memory::write(len, got as c_uint)?;
+            Ok(told)
+        }) {
+            Ok(told) => told,
             Err(e) if done == 0 => return Err(e),
             Err(_) => break,
-        }
+        };
+        done += 1;
         if flags & libc::MSG_WAITFORONE != 0 {
             flags |= libc::MSG_DONTWAIT;
         }
-        if sys::now() >= end {
+        left = end.since(sys::now());
+        if left == Duration::ZERO || told & libc::MSG_OOB != 0 {
             break;
         }
+    }
+    if done > 0 && !timeout.is_null() {
+        let left = timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        memory::write(timeout, left)?;
     }
     Ok(done)
 }

@@ -165,7 +165,12 @@ pub struct Beside {
 }
 
 /// recv(2) and everything like it.
-pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, Beside)> {
+pub fn recv(s: Sock, out: Buffers, flags: c_int) -> Result<(isize, Beside)> {
+    recv_after(s, out, flags, false)
+}
+
+/// The same, after a `part` of what the program asked for: an error is for its next call then.
+pub fn recv_after(s: Sock, mut out: Buffers, flags: c_int, part: bool) -> Result<(isize, Beside)> {
     let mut beside = Beside::default();
     if flags & libc::MSG_ERRQUEUE != 0 {
         // The program learns nothing but that there was something.
@@ -182,6 +187,7 @@ pub fn recv(s: Sock, mut out: Buffers, flags: c_int) -> Result<(isize, Beside)> 
         out,
         peek: flags & libc::MSG_PEEK != 0,
         trunc: flags & libc::MSG_TRUNC != 0,
+        part,
         target: 1,
     };
     let (limit, nonblock, first) = {
@@ -217,6 +223,8 @@ struct Recv {
     out: Buffers,
     peek: bool,
     trunc: bool,
+    /// An error is for the next call.
+    part: bool,
     /// How many bytes to wait for.
     target: usize,
 }
@@ -236,6 +244,9 @@ impl Recv {
             let done = self.out.done();
             if done > 0 && (self.out.left() == 0 || self.nothing_more(host)) {
                 return Some(Ok(()));
+            }
+            if self.part && done == 0 && self.only_an_error(host) {
+                return Some(Err(Errno(libc::EAGAIN)));
             }
             // Asked for nothing, there is no waiting if anything is there at all.
             if self.out.total() == 0 && host.socket(self.s.id).is_ok_and(|s| s.rx.bytes > 0) {
@@ -280,6 +291,12 @@ impl Recv {
         }
     }
 
+    /// There is nothing to be told but what ended the connection.
+    fn only_an_error(&self, host: &Host<'_>) -> bool {
+        host.socket(self.s.id)
+            .is_ok_and(|s| s.error.is_some() && !s.eof && s.rx.bytes == 0)
+    }
+
     /// With some bytes in hand: there will be none after them, or an error that the next call
     /// is to find.
     fn nothing_more(&self, host: &Host<'_>) -> bool {
@@ -287,6 +304,10 @@ impl Recv {
             return true;
         };
         let seen = if self.peek { self.out.done() } else { 0 };
+        // Linux stops at the urgent mark, whatever was asked for.
+        if s.mark_is_after(seen as u32) {
+            return true;
+        }
         s.rx.bytes as usize <= seen
             && (s.error.is_some() || s.eof || s.rcv_shutdown || s.state() == State::Closed)
     }
@@ -304,10 +325,6 @@ fn recv_urgent(s: Sock, out: Buffers, flags: c_int) -> Result<isize> {
         return Err(Errno(libc::ENOTCONN));
     }
     let byte = host.recv_urgent(s.id, peek).map_err(errno::of)?;
-        // Linux stops at the urgent mark, whatever was asked for.
-        if s.mark_is_after(seen as u32) {
-            return true;
-        }
     ends::lower(&mut host, s.fd, s.id);
     let Some(byte) = byte else { return Ok(0) };
     if out.is_bad() && flags & libc::MSG_TRUNC == 0 {
