@@ -82,11 +82,7 @@ pub fn ioctl(s: Sock, request: c_ulong, arg: usize) -> Result<c_int> {
             answer(n)
         }
         SIOCOUTQNSD => {
-            let n = {
-                let host = s.enter()?;
-                host.unacked_bytes(s.id).map_err(errno::of)?;
-                host.info(s.id).map_err(errno::of)?.1.notsent_bytes
-            };
+            let n = s.enter()?.unsent_bytes(s.id).map_err(errno::of)?;
             answer(n)
         }
         SIOCATMARK => {
@@ -99,14 +95,14 @@ pub fn ioctl(s: Sock, request: c_ulong, arg: usize) -> Result<c_int> {
             let _ = s.enter()?.set_nonblock(s.id, on != 0);
             Ok(0)
         }
+        libc::FIOASYNC => {
+            let _ = s.enter()?.watch(s.id);
+            pass_on(s, request, arg)
+        }
         FIOSETOWN | SIOCSPGRP => {
             let done = pass_on(s, request, arg)?;
             let _ = s.enter()?.has_owner(s.id);
             Ok(done)
-        }
-        libc::FIOASYNC => {
-            let _ = s.enter()?.watch(s.id);
-            pass_on(s, request, arg)
         }
         // What concerns the descriptor.
         libc::FIOCLEX | libc::FIONCLEX | FIOSETOWN..=SIOCGPGRP => pass_on(s, request, arg),

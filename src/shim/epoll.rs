@@ -15,6 +15,9 @@ use utcp_stack::stack::SockId;
 use utcp_stack::sys::{self, Errno, syscall};
 use utcp_stack::time::{Duration, Instant};
 
+/// Linux's EP_MAX_EVENTS.
+const MOST: c_int = (i32::MAX as usize / size_of::<epoll_event>()) as c_int;
+
 /// A socket of the stack was added to a set (or changed in it): from now on its descriptor has
 /// to show the truth at once.
 pub fn watched(rt: &Runtime, id: SockId) {
@@ -47,6 +50,9 @@ pub fn wait(
     timeout: Option<Duration>,
     mask: Option<u64>,
 ) -> Result<c_int> {
+    if !(1..=MOST).contains(&most) {
+        return Err(Errno(libc::EINVAL));
+    }
     let end = timeout.map_or(Instant::NEVER, |t| sys::now() + t);
     loop {
         // Before what is there is looked at: what comes from now on ends the wait.

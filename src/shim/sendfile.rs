@@ -14,6 +14,9 @@ use utcp_stack::sys::{Errno, memory, syscall};
 /// Bytes of a [`Buffer`].
 pub const BUFFER: usize = 256 << 10;
 
+/// Linux's: what one call moves at most.
+const MAX_RW_COUNT: usize = (i32::MAX as usize) & !4095;
+
 /// A buffer that the last call left for the next.
 static SPARE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -63,7 +66,7 @@ pub fn sendfile(s: Sock, from: c_int, offset: *mut off_t, n: usize) -> Result<is
     }
     let buffer = Buffer::take()?;
     let mut at = start;
-    let mut left = n;
+    let mut left = n.min(MAX_RW_COUNT);
     let ended = loop {
         if left == 0 {
             break Ok(());

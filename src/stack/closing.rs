@@ -27,6 +27,7 @@ impl Host<'_> {
                 self.drop_children(index);
                 let s = &mut self.sh.sockets[index];
                 s.listening = false;
+                (s.rcv_shutdown, s.snd_shutdown) = (false, false);
                 self.sh.listening_changed(index);
                 let s = &mut self.sh.sockets[index];
                 if !s.port_locked {
@@ -39,6 +40,12 @@ impl Host<'_> {
             return Ok(());
         }
         if matches!(old, State::Closed | State::TimeWait) {
+            // Linux says so, and shuts it down all the same.
+            if s.deferred.is_none() {
+                s.rcv_shutdown |= how != How::Write;
+                s.snd_shutdown |= how != How::Read;
+                self.notify(index);
+            }
             return Err(Error::NotConnected);
         }
         if old == State::SynSent {
@@ -55,7 +62,8 @@ impl Host<'_> {
             s.rcv_shutdown = true;
             s.tcb.shutdown_read();
         }
-        if how != How::Read && !s.snd_shutdown {
+        if how != How::Read {
+            // It may be so from before there was a connection, and no FIN was sent then.
             s.snd_shutdown = true;
             s.tcb.shutdown_write(self.now);
             let new = s.tcb.state;

@@ -89,10 +89,16 @@ impl Host<'_> {
         if !to.addr.is_v4() {
             s.tcb.set_default_mss(DEFAULT_MSS_V6);
         }
-        s.open = true;
         s.connecting = true;
         s.was_connected = false;
-        (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
+        if s.open {
+            (s.snd_shutdown, s.rcv_shutdown) = (false, false);
+        }
+        if s.rcv_shutdown {
+            s.tcb.shutdown_read();
+        }
+        s.open = true;
+        s.eof = false;
         s.eof_read = false;
         s.error = None;
         if !has_port {

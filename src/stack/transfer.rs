@@ -231,13 +231,23 @@ impl Host<'_> {
         }
     }
 
-    /// Bytes not yet acknowledged (SIOCOUTQ).
+    /// Bytes not yet acknowledged, the FIN as one (SIOCOUTQ).
     pub fn unacked_bytes(&self, id: SockId) -> Result<u32> {
         let s = self.socket(id)?;
         if s.listening {
             Err(Error::Invalid)
         } else {
-            Ok(s.tx.bytes)
+            Ok(s.tx.bytes + u32::from(s.open && s.tcb.fin_unacked()))
         }
+    }
+
+    /// Bytes not yet sent, the FIN as one (SIOCOUTQNSD).
+    pub fn unsent_bytes(&self, id: SockId) -> Result<u32> {
+        let s = self.socket(id)?;
+        if s.listening {
+            return Err(Error::Invalid);
+        }
+        let fin = u32::from(s.open && s.tcb.fin_unsent());
+        Ok(self.info(id)?.1.notsent_bytes + fin)
     }
 }

@@ -254,6 +254,16 @@ impl Tcb {
         self.fin_queued && self.snd_una.gt(self.snd_end)
     }
 
+    /// Our FIN is among what the peer has not acknowledged.
+    pub fn fin_unacked(&self) -> bool {
+        self.fin_queued && !self.fin_acked() && self.state != State::Closed
+    }
+
+    /// Our FIN waits to be sent.
+    pub fn fin_unsent(&self) -> bool {
+        self.fin_unacked() && !self.fin_sent()
+    }
+
     /// The program still holds the connection open for writing data.
     pub(super) fn can_queue(&self) -> bool {
         !self.fin_queued

@@ -48,6 +48,16 @@ fn readv_on(s: Sock, iov: *const iovec, n: c_int, flags: c_int) -> Result<ssize_
     receive(s, out, flags).map(|(n, _)| n)
 }
 
+fn writev_on(s: Sock, iov: *const iovec, n: c_int, flags: c_int) -> Result<ssize_t> {
+    let data = vectors(iov, n)?;
+    // Nothing to write comes to no socket (do_iter_write), though write(2) does.
+    if data.total() == 0 {
+        s.enter()?;
+        return Ok(0);
+    }
+    transmit(s, data, flags)
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
     dispatch_cancellable(
@@ -95,7 +105,7 @@ unsafe extern "C-unwind" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ss
         "writev",
         fd,
         |a, _| vector_args(a, iov, n),
-        |s| transmit(s, vectors(iov, n)?, 0),
+        |s| writev_on(s, iov, n, 0),
         // SAFETY: the caller's arguments.
         || unsafe { real::writev(fd, iov, n) },
     )
@@ -208,7 +218,7 @@ unsafe extern "C-unwind" fn pwritev64v2(
         fd,
         |a, _| vector_args(a, iov, n),
         |s| match at {
-            -1 => transmit(s, vectors(iov, n)?, rwf(flags)?),
+            -1 => writev_on(s, iov, n, rwf(flags)?),
             _ => no_position(s, at),
         },
         // SAFETY: the caller's arguments.

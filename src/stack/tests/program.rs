@@ -178,7 +178,7 @@ impl Program {
             (_, 5) => self.option(h, id),
             (_, 2) if self.rng.chance(20) => {
                 let _ = h.dissolve(id);
-                self.renew(which);
+                self.renew(h, which);
             }
             (_, 7) => self.socks[which].over |= h.take_error(id) != Ok(None),
             (_, 8..12) => self.wait(h, id),
@@ -197,7 +197,7 @@ impl Program {
                 if self.fast && self.socks[which].wrote == 0 && self.rng.chance(30) {
                     self.connect_fast(h, which, to);
                 } else if h.connect(id, to) == Err(Error::InProgress) {
-                    self.renew(which);
+                    self.renew(h, which);
                 }
             }
             (State::Listen, _) => {
@@ -300,11 +300,13 @@ impl Program {
     }
 
     /// A new connection on an old socket.
-    fn renew(&mut self, which: usize) {
+    fn renew(&mut self, h: &Host<'_>, which: usize) {
         let s = &mut self.socks[which];
+        // Shut down before, it reads the end of the stream whenever there is nothing.
+        let shut = h.socket(s.id).is_ok_and(|s| s.rcv_shutdown);
         s.stream = self.rng.next();
         (s.wrote, s.reader) = (0, Reader::default());
-        (s.urgent, s.over) = (false, false);
+        (s.urgent, s.over) = (false, shut);
     }
 
     fn place(&mut self, own: bool) -> Endpoint {
@@ -375,7 +377,8 @@ impl Program {
         fill(s.stream, 0, data);
         if let Ok(n) = h.connect_fast(s.id, to, data, false) {
             s.wrote = n as u64;
-            (s.reader, s.urgent, s.over) = (Reader::default(), false, false);
+            let shut = h.socket(s.id).is_ok_and(|s| s.rcv_shutdown);
+            (s.reader, s.urgent, s.over) = (Reader::default(), false, shut);
             let mut ledger = self.ledger.borrow_mut();
             ledger.insert(s.stream, (s.wrote, false));
         }
