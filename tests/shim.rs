@@ -107,6 +107,31 @@ fn priority() {
 }
 
 #[test]
+fn options_at_their_ends() {
+    check("options_at_their_ends", "facts_options");
+}
+
+#[test]
+fn options_wake() {
+    check("options_wake", "shim_wakes");
+}
+
+#[test]
+fn urgent_mark() {
+    check("urgent_mark", "facts_urgent");
+}
+
+#[test]
+fn messages() {
+    check("messages", "shim_messages");
+}
+
+#[test]
+fn edges() {
+    check("edges", "shim_edges");
+}
+
+#[test]
 fn splice() {
     check("splice", "shim_splice");
 }
