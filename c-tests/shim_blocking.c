@@ -60,7 +60,7 @@ static void blocked_in(pid_t tid)
 {
     for (int i = 0, calm = 0; i < 4000 && calm < 10; i++) {
         char path[64], line[512] = "";
-        snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+        snprintf(path, sizeof path, "/proc/%d/stat", tid);
         FILE *f = fopen(path, "r");
         if (!f) return; /* It is over. */
         if (!fgets(line, sizeof line, f)) line[0] = 0;
@@ -422,6 +422,62 @@ static void closes(void)
     }
 }
 
+/* --- stopped, and continued --------------------------------------------------------------------- */
+
+static int epoll_call(struct task *t)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+    int ep = MUST(epoll_create1(0));
+    MUST(epoll_ctl(ep, EPOLL_CTL_ADD, t->fd, &ev));
+    return epoll_wait(ep, &ev, 1, -1);
+}
+
+/* No signal for the process is pending any more. */
+static void taken(pid_t pid)
+{
+    for (int i = 0, pending = 1; i < 4000 && pending; i++) {
+        char path[64], line[256];
+        snprintf(path, sizeof path, "/proc/%d/status", pid);
+        FILE *f = fopen(path, "r");
+        if (!f) return;
+        while (fgets(line, sizeof line, f))
+            if (!strncmp(line, "ShdPnd:", 7)) pending = strtoull(line + 7, NULL, 16) != 0;
+        fclose(f);
+        ms(2);
+    }
+}
+
+static void stops(void)
+{
+    int (*calls[])(struct task *) = {recv_call, recv_call, recv_call, epoll_call, poll_call};
+    const char *names[] = {"recv", "recv with SO_RCVTIMEO", "recv(MSG_WAITALL) with a part", "epoll_wait", "poll"};
+    for (int i = 0; i < 10; i++) {
+        int a, b, which = i / 2, st, stop = i % 2 ? SIGTSTP : SIGSTOP;
+        pid_t pid;
+        say("-- SIG%s and SIGCONT: %s", sigabbrev_np(stop), names[which]);
+        pair(&a, &b);
+        if (which == 1) MUST(setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){100, 0}, sizeof(struct timeval)));
+        if (which == 2) MUST(send(b, "part", 4, 0));
+        if (child(&pid)) {
+            struct task t = {.fd = a, .n = 10, .flags = which == 2 ? MSG_WAITALL : 0, .number = 100000, .call = calls[which]};
+            run(&t);
+            say("%d %s", t.result, ename(t.error));
+            exit(0);
+        }
+        blocked_in(pid);
+        kill(pid, stop);
+        if (stop == SIGSTOP) MUST(waitpid(pid, &st, WUNTRACED));
+        else taken(pid); /* Nobody stops by it without a shell. */
+        kill(pid, SIGCONT);
+        if (which == 0 || which == 4) {
+            blocked_in(pid);
+            MUST(send(b, "x", 1, 0));
+        }
+        say_exit("child", pid);
+        close(a), close(b);
+    }
+}
+
 /* --- limits ----------------------------------------------------------------------------------- */
 
 static int many_call(struct task *t)
@@ -499,6 +555,7 @@ int main(void)
     forks();
     zero();
     closes();
+    stops();
     numbers();
     masks();
     return 0;

@@ -17,7 +17,7 @@ pub enum Woken<R> {
     TimedOut,
     /// A signal is due that has a handler. See [`Runtime::block_masked`].
     Interrupted {
-        /// It has SA_RESTART.
+        /// It has SA_RESTART; or the process was stopped ([`Wait::stops`]).
         restart: bool,
     },
 }
@@ -33,6 +33,9 @@ pub struct Wait<'a> {
     pub timeout: Option<Duration>,
     /// The signal mask while waiting (ppoll, pselect, epoll_pwait), as the kernel's sigset.
     pub sigmask: Option<u64>,
+    /// A process that was stopped and continues ends the wait, as a signal with SA_RESTART does:
+    /// that of sockets and epoll, not of poll and select.
+    pub stops: bool,
 }
 
 /// Descriptors of the library's own in the set that is polled.
@@ -70,6 +73,7 @@ impl Runtime {
             fds,
             timeout,
             sigmask,
+            stops,
         } = wait;
         let blocked = sigmask.map_or(mask, Signals);
         if !fds.is_empty() {
@@ -81,13 +85,13 @@ impl Runtime {
         }
         if timeout != Some(Duration::ZERO) {
             let end = timeout.map_or(Instant::NEVER, |t| sys::now() + t);
-            return self.sleep_until(sockets, fds, end, blocked, &mut attempt);
+            return self.sleep_until(sockets, fds, end, (blocked, stops), &mut attempt);
         }
         // A mask lets signals through even where there is no waiting.
         if sigmask.is_some() {
             match signals::due(blocked) {
                 Due::Nothing => {}
-                Due::NoHandler => signals::pass(blocked),
+                Due::NoHandler { .. } => signals::pass(blocked),
                 Due::Handler { restart } => return Woken::Interrupted { restart },
             }
         }
@@ -99,7 +103,7 @@ impl Runtime {
         sockets: &[SockId],
         fds: &mut [libc::pollfd],
         end: Instant,
-        blocked: Signals,
+        (blocked, stops): (Signals, bool),
         attempt: &mut impl FnMut(&mut Host<'_>, &[libc::pollfd]) -> Option<R>,
     ) -> Woken<R> {
         // Without a waiter (the table is full) or a signalfd the thread looks again every
@@ -166,19 +170,24 @@ impl Runtime {
             if !rang[1] && signal_fd.is_some() {
                 continue;
             }
-            match signals::due(blocked) {
-                Due::Nothing => {}
-                Due::NoHandler => signals::pass(blocked),
-                Due::Handler { restart } => {
-                    let mut s = self.enter_masked(None);
-                    let last = attempt(&mut s, fds);
-                    if !fds.is_empty() && id != 0 {
-                        s.sleeps(id, false);
+            let restart = match signals::due(blocked) {
+                Due::Nothing => continue,
+                Due::NoHandler { stops: stopped } => {
+                    signals::pass(blocked);
+                    if !(stopped && stops) {
+                        continue;
                     }
-                    leave(&mut s, sockets, id);
-                    break last.map_or(Woken::Interrupted { restart }, Woken::Ready);
+                    true
                 }
+                Due::Handler { restart } => restart,
+            };
+            let mut s = self.enter_masked(None);
+            let last = attempt(&mut s, fds);
+            if !fds.is_empty() && id != 0 {
+                s.sleeps(id, false);
             }
+            leave(&mut s, sockets, id);
+            break last.map_or(Woken::Interrupted { restart }, Woken::Ready);
         }
     }
 

@@ -82,13 +82,20 @@ pub(super) enum Due {
     /// No signal.
     Nothing,
     /// Signals that no handler is for.
-    NoHandler,
+    NoHandler {
+        /// One that stops the process or has it continue.
+        stops: bool,
+    },
     /// One that has a handler, with SA_RESTART or without.
     Handler {
         /// SA_RESTART.
         restart: bool,
     },
 }
+
+/// Signals that stop the process, and the one by which SIGSTOP shows afterwards, which can't be
+/// blocked: nobody sends SIGCONT to a process that runs.
+const STOPS: [i32; 4] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT];
 
 /// What is pending that `blocked` does not block.
 pub(super) fn due(blocked: Signals) -> Due {
@@ -103,7 +110,9 @@ pub(super) fn due(blocked: Signals) -> Due {
             Action::Handler { restart } => Some(Due::Handler { restart }),
             Action::NoHandler => None,
         })
-        .unwrap_or(Due::NoHandler)
+        .unwrap_or(Due::NoHandler {
+            stops: STOPS.iter().any(|signal| due >> (signal - 1) & 1 == 1),
+        })
 }
 
 /// Let through what `blocked` does not block and no handler is for.

@@ -74,6 +74,7 @@ pub fn wait(
             timeout: timeout.map(|_| end.since(sys::now())),
             // Without waiting no signal is let through (Linux: `ep_poll`).
             sigmask: mask.filter(|_| timeout != Some(Duration::ZERO)),
+            stops: true,
         };
         let ended = blocked::block(rt, wait, |host, fds| {
             let now = host.sh.notices_came;

@@ -329,6 +329,7 @@ pub fn wait<R>(
     let wait = Wait {
         sockets: &sockets,
         timeout,
+        stops: true,
         ..Wait::default()
     };
     match blocked::block(s.rt, wait, |host, _| attempt(host)) {

@@ -153,6 +153,7 @@ fn wait(
             fds,
             timeout: left,
             sigmask: mask,
+            stops: false,
         };
         let ended = blocked::block(rt, wait, |host, fds| {
             looked = looked.saturating_add(1);
