@@ -270,6 +270,10 @@ fn read() -> Sysctl {
         &mut s.tcp_invalid_ratelimit,
     );
     one(
+        c"/proc/sys/net/ipv4/tcp_challenge_ack_limit",
+        &mut s.tcp_challenge_ack_limit,
+    );
+    one(
         c"/proc/sys/net/ipv4/tcp_moderate_rcvbuf",
         &mut s.tcp_moderate_rcvbuf,
     );

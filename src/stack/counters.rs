@@ -10,6 +10,7 @@ impl Counters {
             "SyncookiesSent" => self.syncookies_sent,
             "SyncookiesRecv" => self.syncookies_recv,
             "SyncookiesFailed" => self.syncookies_failed,
+            "TCPChallengeACK" => self.challenge_acks,
             "OutOfWindowIcmps" => self.out_of_window_icmps,
             "ListenOverflows" => self.listen_overflows,
             "ListenDrops" => self.listen_drops,

@@ -353,6 +353,9 @@ impl Host<'_> {
             (arrivals, self.now),
         );
         let outcome = s.tcb.on_segment(self.now, came.seg, &mut receiver, sent);
+        if self.sh.sockets[index].tcb.owes_challenge() {
+            self.judge_challenge(index);
+        }
         if let Some(reset) = outcome.reset {
             self.send_answer(came, reset);
         }

@@ -13,6 +13,7 @@
 //! | `ports.rs` | who may bind what; the tables of ports and connections |
 //! | `devices.rs` | the devices, and who is bound to one |
 //! | `input.rs`, `output.rs` | packets in, segments out, the loopback |
+//! | `challenges.rs` | how many challenge ACKs there are |
 //! | `ip_options.rs` | IPv4's options: IP_OPTIONS, source routes |
 //! | `impair.rs`, `held.rs` | modelled links, and what is under way on them; captures |
 //! | `queue.rs`, `buffers.rs`, `arrivals.rs` | payload, and when it came |
@@ -28,6 +29,7 @@
 mod arrivals;
 pub mod buffers;
 mod calls;
+mod challenges;
 mod check;
 mod closing;
 mod connect;

@@ -118,6 +118,8 @@ pub struct Counters {
     pub fastopen_blackhole: u64,
     /// ICMP about what is not in flight: `OutOfWindowIcmps`.
     pub out_of_window_icmps: u64,
+    /// Challenge ACKs.
+    pub challenge_acks: u64,
     pub reasm_fails: u64,
     pub device_drops: u64,
     pub icmp_in: u64,
@@ -184,6 +186,8 @@ pub struct Shared {
     pub paths: super::paths::Paths,
     /// ICMP messages that may still be sent.
     pub icmp: super::icmp::IcmpBudget,
+    /// Challenge ACKs that may still be sent.
+    pub challenges: super::challenges::Challenges,
     /// Cookies that servers gave us.
     pub fast_servers: super::fastopen::Servers,
     /// Whether Fast Open pauses.

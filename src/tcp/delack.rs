@@ -305,7 +305,7 @@ impl Tcb {
             }
         }
         self.delack.cancel();
-        self.owes.ack = false;
+        (self.owes.ack, self.owes.challenge) = (false, false);
     }
 
     /// TCP_QUICKACK: acknowledge at once from now on, or leave that to the answers; lasts until

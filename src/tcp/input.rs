@@ -538,8 +538,19 @@ impl Tcb {
     /// A challenge ACK (RFC 5961).
     pub(super) fn challenge(&mut self, now: Instant) {
         if self.answer_allowed(now) {
-            self.owes.ack = true;
+            self.owes.challenge = true;
         }
+    }
+
+    /// A challenge ACK is owed that the host has not heard of: see [`Tcb::judge_challenge`].
+    pub fn owes_challenge(&self) -> bool {
+        self.owes.challenge
+    }
+
+    /// The challenge ACK that is owed goes, or doesn't, for there have been enough.
+    pub fn judge_challenge(&mut self, goes: bool) {
+        self.owes.challenge = false;
+        self.owes.ack |= goes;
     }
 
     /// What follows from our FIN being acknowledged; false if the segment is done with.

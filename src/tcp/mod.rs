@@ -264,6 +264,8 @@ pub struct Sysctl {
     pub tcp_dsack: u8,
     /// So far apart are answers to what is out of window, and challenges.
     pub tcp_invalid_ratelimit: u32,
+    /// About so many challenge ACKs of all connections in a second; `i32::MAX`: no limit.
+    pub tcp_challenge_ack_limit: u32,
     pub tcp_moderate_rcvbuf: u8,
     pub ip_nonlocal_bind: u8,
     /// Hops, for IPv4.
@@ -345,6 +347,7 @@ impl Default for Sysctl {
             tcp_slow_start_after_idle: 1,
             tcp_dsack: 1,
             tcp_invalid_ratelimit: 500,
+            tcp_challenge_ack_limit: i32::MAX.unsigned_abs(),
             tcp_moderate_rcvbuf: 1,
             ip_nonlocal_bind: 0,
             ip_default_ttl: 64,

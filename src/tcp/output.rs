@@ -297,7 +297,7 @@ impl Tcb {
     }
 
     fn bare_ack(&mut self, now: Instant) -> Option<Transmit> {
-        if !self.owes.ack {
+        if !self.owes.ack && !self.owes.challenge {
             return None;
         }
         let seq = self.acceptable_seq();

@@ -189,6 +189,8 @@ pub(super) struct Owes {
     pub syn: bool,
     /// An ACK, now.
     pub ack: bool,
+    /// The same, as a challenge: the host may know that there have been enough.
+    pub challenge: bool,
     /// The RST of an abort.
     pub rst: bool,
     /// A probe: keepalive or of a closed window.

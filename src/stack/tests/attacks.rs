@@ -43,6 +43,36 @@ fn challenges_on_one_connection_tell_nothing_of_another() {
     assert_eq!(count(100), [10, 10]);
 }
 
+/// A limit for all connections: about so many in a second, and not the same number each time.
+// RFC 5961 S7-2
+#[test]
+fn challenges_of_all_connections_are_counted() {
+    for (limit, least, most) in [(1, 1, 1), (8, 4, 11), (100, 50, 149)] {
+        let mut host = TestHost::new(1);
+        let l = listener(&mut host, 5);
+        host.with(|h| {
+            let s = &mut h.sh.sockets[l.index].sysctl;
+            (s.tcp_challenge_ack_limit, s.tcp_invalid_ratelimit) = (limit, 0);
+        });
+        let ends = [open(&mut host, 4000), open(&mut host, 4001)];
+        let mut counts = Vec::new();
+        for second in 100..120 {
+            host.now = Instant(second * 1_000_000_000);
+            let mut count = 0;
+            for n in 0..200 {
+                let end = &ends[n % 2];
+                count += feed(&mut host, to_us(PEER, &blind_reset(end), &[])).len();
+            }
+            assert!((least..=most).contains(&count), "{count}, limit {limit}");
+            counts.push(count);
+        }
+        let sum = counts.iter().sum::<usize>() as u64;
+        host.with(|h| assert_eq!(h.sh.counters.challenge_acks, sum));
+        counts.dedup();
+        assert_eq!(counts.len() > 1, limit > 1, "{counts:?}");
+    }
+}
+
 /// The timestamp on the SYN+ACK that a SYN from `peer` gets, less what the clock says.
 fn offset(host: &mut TestHost, peer: Ipv4Addr, port: u16) -> u32 {
     let mut seg = syn(port);
