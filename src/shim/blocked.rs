@@ -13,7 +13,7 @@ use crate::dispatch::test_cancel;
 use crate::{lifecycle, process};
 use core::cell::Cell;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use utcp_stack::runtime::{Runtime, Wait, Woken, high, own};
 use utcp_stack::stack::{Host, SockId};
 use utcp_stack::sys::process::{Signals, block_signals, set_mask};
@@ -126,6 +126,14 @@ fn deliver_now() {
 static CANCELLED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 /// How many there are.
 static CANCELS: AtomicU32 = AtomicU32::new(0);
+/// No place from here on was ever used: one whose thread ended elsewhere stays, and every call
+/// looks through them.
+static CANCELLED_END: AtomicUsize = AtomicUsize::new(0);
+
+fn cancelled_threads() -> &'static [AtomicU64] {
+    let end = CANCELLED_END.load(Ordering::SeqCst);
+    CANCELLED.get(..end).unwrap_or(&CANCELLED)
+}
 
 fn this_thread() -> u64 {
     // SAFETY: no arguments.
@@ -136,7 +144,8 @@ fn is_cancelled() -> bool {
     // SeqCst: who cancels looks for blocked threads after it has said whom.
     CANCELS.load(Ordering::SeqCst) != 0 && {
         let this = this_thread();
-        CANCELLED.iter().any(|t| t.load(Ordering::Acquire) == this)
+        let is_this = |t: &AtomicU64| t.load(Ordering::Acquire) == this;
+        cancelled_threads().iter().any(is_this)
     }
 }
 
@@ -152,10 +161,11 @@ pub fn cancellation_point() {
 fn act_on_cancellation() {
     let this = this_thread();
     // libc knows from here on; and what was left by a thread that had this number is over.
-    for place in &CANCELLED {
-        if place
-            .compare_exchange(this, 0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+    for place in cancelled_threads() {
+        if place.load(Ordering::Acquire) == this
+            && place
+                .compare_exchange(this, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
         {
             CANCELS.fetch_sub(1, Ordering::Release);
         }
@@ -188,12 +198,12 @@ pub fn cancel(runtime: Option<&Runtime>, thread: libc::pthread_t) {
         .iter()
         .any(|t| t.load(Ordering::Acquire) == thread);
     // Without a place (a thousand threads are cancelled at once) it acts at its next call.
-    let placed = !known
-        && CANCELLED.iter().any(|t| {
-            t.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        });
-    if placed {
+    let free = |t: &AtomicU64| {
+        t.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    };
+    if !known && let Some(place) = CANCELLED.iter().position(free) {
+        CANCELLED_END.fetch_max(place + 1, Ordering::SeqCst);
         CANCELS.fetch_add(1, Ordering::SeqCst);
     }
     let Some(runtime) = runtime.filter(|_| BLOCKED.load(Ordering::SeqCst) != 0) else {
