@@ -12,6 +12,7 @@ impl Counters {
             "SyncookiesFailed" => self.syncookies_failed,
             "TCPChallengeACK" => self.challenge_acks,
             "OutOfWindowIcmps" => self.out_of_window_icmps,
+            "TSEcrRejected" => self.tsecr_rejected,
             "ListenOverflows" => self.listen_overflows,
             "ListenDrops" => self.listen_drops,
             "TCPFastOpenActive" => self.fastopen_active,

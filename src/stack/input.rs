@@ -322,7 +322,9 @@ impl Host<'_> {
     fn connection_segment(&mut self, index: u32, came: &Incoming<'_>, payload: &mut Queue) {
         let s = &self.sh.sockets[index];
         let half_open = s.embryonic && s.tcb.state == State::SynReceived && !s.is_early();
-        if half_open && self.handshake_must_wait(index, came) {
+        if half_open && s.tcb.rejects_echo(self.now, came.seg) {
+            self.sh.counters.tsecr_rejected += 1;
+        } else if half_open && self.handshake_must_wait(index, came) {
             return;
         }
         self.take_segment(index, came, payload);

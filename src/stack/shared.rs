@@ -120,6 +120,8 @@ pub struct Counters {
     pub out_of_window_icmps: u64,
     /// Challenge ACKs.
     pub challenge_acks: u64,
+    /// Handshakes' last segments that echoed a timestamp which no SYN+ACK bore.
+    pub tsecr_rejected: u64,
     pub reasm_fails: u64,
     pub device_drops: u64,
     pub icmp_in: u64,

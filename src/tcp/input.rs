@@ -32,6 +32,8 @@ enum Embryonic {
     WrongAck,
     /// It is old, or lies out of the window.
     Unacceptable,
+    /// It echoes a timestamp that no SYN+ACK bore.
+    WrongEcho,
     /// A RST, or a SYN of another connection.
     Ends,
     /// What can't be judged without an ACK.
@@ -202,7 +204,7 @@ impl Tcb {
                 }
             }
             Embryonic::WrongAck => out.reset = reset_for(seg),
-            Embryonic::Unacceptable => {
+            Embryonic::Unacceptable | Embryonic::WrongEcho => {
                 if !seg.flags.has(Flags::RST) && self.oow_answer_allowed(now, seg) {
                     self.owes.ack = true;
                 }
@@ -230,7 +232,10 @@ impl Tcb {
         if flags.has(Flags::ACK) && seg.ack != self.iss + 1 && !self.is_early() {
             return Embryonic::WrongAck;
         }
-        if paws_failed || !self.echoes_synack(seg) || !self.inside(seg, self.rcv_wnd) {
+        if !paws_failed && !self.echoes_synack(seg) {
+            return Embryonic::WrongEcho;
+        }
+        if paws_failed || !self.inside(seg, self.rcv_wnd) {
             return Embryonic::Unacceptable;
         }
         // A SYN that is the original one is out of the window: only what follows it counts.
@@ -250,6 +255,12 @@ impl Tcb {
         self.judge_embryonic(now, seg) == Embryonic::Completes
     }
 
+    /// Whether the segment would be answered as unacceptable for what it echoes alone (Linux counts
+    /// it as TSEcrRejected).
+    pub fn rejects_echo(&self, now: Instant, seg: &Segment) -> bool {
+        self.judge_embryonic(now, seg) == Embryonic::WrongEcho
+    }
+
     /// The segment lies in a window of `window` bytes from RCV.NXT on (Linux: `tcp_in_window`).
     pub(super) fn inside(&self, seg: &Segment, window: u32) -> bool {
         let (start, edge) = (self.rcv_nxt, self.rcv_nxt + window);
@@ -262,10 +273,11 @@ impl Tcb {
     /// the first and the last might have. (Of cookies nobody knows; Fast Open's peer has proven
     /// itself.)
     fn echoes_synack(&self, seg: &Segment) -> bool {
-        let (Some((_, tsecr)), Some((first, last))) = (seg.options.timestamps, self.synack_stamps)
+        let (Some((_, tsecr)), Some(first)) = (seg.options.timestamps, self.timers.retrans_stamp)
         else {
             return true;
         };
+        let (first, last) = (self.ts_now(first), self.ts_now(self.lsndtime));
         tsecr == 0
             || !self.ts_ok
             || self.is_early()

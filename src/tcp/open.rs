@@ -161,7 +161,6 @@ impl Tcb {
                 ..Default::default()
             },
             fast: super::fastopen::FastOpen::default(),
-            synack_stamps: None,
             timers: Timers::OFF,
             lsndtime: now,
             rcv_tstamp: now,

@@ -201,8 +201,8 @@ impl Tcb {
         }
         if answer {
             self.owes.ack = false;
-            if let Some((clock, _)) = options.timestamps {
-                self.synack_stamps.get_or_insert((clock, clock)).1 = clock;
+            if self.passive && !self.is_early() {
+                self.lsndtime = now;
             }
         }
         self.segs_out = self.segs_out.wrapping_add(1);

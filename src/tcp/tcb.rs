@@ -137,12 +137,10 @@ pub struct Tcb {
     pub(super) ecn: super::ecn::Ecn,
     pub(super) mtu: super::mtu::MtuSearch,
     pub(super) fast: super::fastopen::FastOpen,
-    /// The timestamps of the first SYN+ACK and the last.
-    pub(super) synack_stamps: Option<(u32, u32)>,
 
     // --- timers -----------------------------------------------------------------------
     pub(super) timers: super::timers::Timers,
-    /// When data was last sent.
+    /// When data was last sent; in a listener's child that is not open yet, the SYN+ACK.
     pub(super) lsndtime: Instant,
     /// When an acceptable ACK last came.
     pub(super) rcv_tstamp: Instant,

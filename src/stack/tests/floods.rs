@@ -139,6 +139,25 @@ fn a_wrong_ack_is_reset_though_the_queue_is_full() {
     assert_eq!(host.arena.lock().counters.listen_overflows, 1);
 }
 
+/// The ACK of a handshake that echoes what was never sent opens nothing, and is counted.
+#[test]
+fn a_wrong_echo_is_counted() {
+    let mut host = TestHost::new(1);
+    let l = listener(&mut host, 5);
+    let mut asks = syn(4000);
+    asks.options.timestamps = Some((500, 0));
+    let told = feed(&mut host, to_us(PEER, &asks, &[]));
+    let (stamp, _) = told[0].options.timestamps.unwrap();
+    for (echo, opens) in [(stamp.wrapping_add(1), false), (stamp, true)] {
+        let mut ack = packets::completes(&told[0]);
+        ack.options.timestamps = Some((510, echo));
+        feed(&mut host, to_us(PEER, &ack, &[]));
+        let accepted = host.with(|h| h.accept(l, Owner::default()));
+        assert_eq!(accepted.is_ok(), opens);
+    }
+    assert_eq!(host.arena.lock().counters.tsecr_rejected, 1);
+}
+
 #[test]
 fn tcp_abort_on_overflow_resets() {
     let mut host = TestHost::new(1);
