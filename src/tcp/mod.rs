@@ -238,6 +238,8 @@ pub struct Sysctl {
     pub tcp_retries1: u8,
     pub tcp_retries2: u8,
     pub tcp_orphan_retries: u8,
+    pub tcp_thin_linear_timeouts: u8,
+    pub tcp_keepalive_probes: u8,
     pub tcp_max_orphans: u32,
     pub tcp_max_tw_buckets: u32,
     pub tcp_timestamps: u8,
@@ -256,7 +258,6 @@ pub struct Sysctl {
     pub tcp_pacing_ss_ratio: u32,
     pub tcp_pacing_ca_ratio: u32,
     pub tcp_comp_sack_delay_ns: u32,
-    pub tcp_thin_linear_timeouts: u8,
     pub tcp_notsent_lowat: u32,
     pub tcp_min_tso_segs: u8,
     pub tcp_tso_rtt_log: u8,
@@ -274,6 +275,8 @@ pub struct Sysctl {
     pub tcp_rfc1337: u8,
     pub tcp_abort_on_overflow: u8,
     pub tcp_tw_reuse: u8,
+    /// 0: never, 1: when a listener's queue is full, 2: always.
+    pub tcp_syncookies: u8,
     pub tcp_min_snd_mss: u16,
     /// 0: no; 1: where a black hole is suspected; 2: always.
     pub tcp_mtu_probing: u8,
@@ -288,7 +291,6 @@ pub struct Sysctl {
     pub tcp_keepalive_time: u32,
     /// Seconds.
     pub tcp_keepalive_intvl: u32,
-    pub tcp_keepalive_probes: u8,
     pub tcp_rto_min_ms: u32,
     pub tcp_rto_max_ms: u32,
     pub tcp_rmem: [u32; 3],
@@ -301,8 +303,6 @@ pub struct Sysctl {
     pub tcp_max_syn_backlog: u32,
     pub ip_local_port_range: [u16; 2],
     pub ip_unprivileged_port_start: u16,
-    /// 0: never, 1: when a listener's queue is full, 2: always.
-    pub tcp_syncookies: u8,
     /// Bits: `stack/fastopen.rs`.
     pub tcp_fastopen: u32,
     /// Seconds for which Fast Open pauses once it seems to be swallowed on the way.
