@@ -449,6 +449,22 @@ impl Host<'_> {
         }
     }
 
+    /// Something was acknowledged, and what that let go was sent (Linux: tcp_check_space,
+    /// tcp_new_space): a send buffer for which a program waits grows, but not while the congestion
+    /// window is full, for then it isn't the buffer that holds the connection up.
+    fn make_space(&mut self, index: u32) {
+        let Some(s) = self.sh.sockets.get(index).filter(|s| s.tcb.has_no_space()) else {
+            return;
+        };
+        if !s.tcb.fills_cwnd() {
+            self.grow_send_buffer(index);
+        }
+        let s = &mut self.sh.sockets[index];
+        if s.writable() {
+            s.tcb.set_no_space(self.now, false);
+        }
+    }
+
     /// After a connection has processed something: drop what was acknowledged, report, send,
     /// re-arm; free the socket if it is over and nobody holds it.
     pub(super) fn settle(&mut self, index: u32, old: State, outcome: Outcome) {
@@ -460,14 +476,12 @@ impl Host<'_> {
             let mut tx = s.tx;
             tx.consume(&mut pools!(self.sh), outcome.acked);
             self.sh.sockets[index].tx = tx;
-            self.grow_send_buffer(index);
             self.stamps_acked(index);
-            let s = &mut self.sh.sockets[index];
-            if s.tcb.has_no_space() && s.writable() {
-                s.tcb.set_no_space(self.now, false);
-            }
         }
         self.output(index);
+        if outcome.acked > 0 {
+            self.make_space(index);
+        }
         if self.sh.sockets[index].tcb.state == State::TimeWait
             && old != State::TimeWait
             && self.time_waits_are_many(index)

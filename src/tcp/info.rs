@@ -173,6 +173,11 @@ impl Tcb {
         self.cc.cwnd()
     }
 
+    /// As much is in flight as the congestion window allows.
+    pub fn fills_cwnd(&self) -> bool {
+        self.sent.in_flight() >= self.cc.cwnd()
+    }
+
     /// BBR's bandwidth in bytes a second (low half, high half), its least round-trip time in
     /// microseconds, its gains for rate and window in 256ths; nothing for other algorithms.
     pub fn congestion_info(&self) -> Option<[u32; 5]> {
