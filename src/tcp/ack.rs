@@ -76,6 +76,8 @@ impl Tcb {
             }
         }
         self.take_sacks(now, seg, sent, &mut news);
+        // (An old ACK's report moves no such count, as in Linux.)
+        self.recovery.delivered = self.recovery.delivered.wrapping_add(news.sack_delivered);
         news.ece = self.ecn.ok && seg.flags.has(Flags::ECE) && !seg.flags.has(Flags::SYN);
         // "Something worked": RFC 1122, section 4.2.3.9's record is out of date.
         self.soft_error = None;
@@ -93,6 +95,7 @@ impl Tcb {
         self.rack_adapt(&news);
         self.end_tail_probe(ack, &news);
         self.recovery.hold = false;
+        self.recovery.push_new = false;
         let doubtful = !news.not_dup()
             || news.sacked
             || news.ece
@@ -146,7 +149,6 @@ impl Tcb {
     /// Records below `snd_una` are done (Linux: `tcp_clean_rtx_queue`).
     fn acknowledge(&mut self, now: Instant, seg: &Segment, sent: &mut [Sent], news: &mut News) {
         let una = self.snd_una;
-        let mss = u32::from(self.snd_mss).max(1);
         let (mut first_at, mut last_at) = (None, None);
         let mut i = self.sent.head();
         while let Some(&s) = SentList::get(sent, i) {
@@ -156,7 +158,7 @@ impl Tcb {
             let whole = s.end.le(una);
             let mut done = s;
             if !whole {
-                let left = (s.end - una).div_ceil(mss).max(1);
+                let left = (s.end - una).div_ceil(s.seg_len().max(1)).max(1);
                 let left = u16::try_from(left).unwrap_or(u16::MAX).min(s.segs);
                 // Linux cuts nothing off a single segment: its beginning stays what it was, and
                 // when the rest is acknowledged it looks like a hole that was filled late.
@@ -188,7 +190,11 @@ impl Tcb {
             if self.sack_ok && !s.is(SACKED) {
                 let n = u32::from(done.segs);
                 self.recovery.delivered = self.recovery.delivered.wrapping_add(n);
-                self.rack_advance(now, &s);
+                // The ACK is of the first copy: when the second was sent says nothing.
+                let spurious = s.again() && news.echoes_before(self.ts_now(s.at));
+                if !spurious {
+                    self.rack_advance(now, &s);
+                }
             }
             self.rate_delivered(&done, news);
             if !whole {

@@ -223,6 +223,7 @@ impl Tcb {
             end: self.snd_nxt,
             at: self.sent.moment(now),
             segs: u16::try_from(segs).unwrap_or(u16::MAX),
+            mss: self.snd_mss,
             flags: PUSHED,
             ..Sent::default()
         };

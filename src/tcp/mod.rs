@@ -38,6 +38,7 @@ mod pacing;
 mod rack;
 mod rate;
 mod recovery;
+mod resend;
 mod reset;
 mod rtt;
 mod sack;

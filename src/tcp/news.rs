@@ -29,6 +29,8 @@ pub(super) struct News {
     pub dsack: bool,
     /// ... of the tail loss probe.
     pub dsack_of_probe: bool,
+    /// Segments newly reported, once or twice.
+    pub sack_delivered: u32,
     /// Data was acknowledged or reported that was sent but once, before `recover`.
     pub orig: bool,
     /// What was sent again was acknowledged.

@@ -1,7 +1,7 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
 use super::mtu::Probe;
-use super::sent::{EVER_RETRANS, LOST, PUSHED, RETRANS, SACKED, Sent, SentList};
+use super::sent::{PUSHED, Sent};
 use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
@@ -32,6 +32,7 @@ impl Tcb {
                 .retransmission(now, max_payload, sent)
                 .or_else(|| self.tail_probe(now, sent))
                 .or_else(|| self.new_data(now, max_payload, sent))
+                .or_else(|| self.nothing_new(now, max_payload, sent))
                 .or_else(|| self.probe(now, sent))
                 .or_else(|| self.bare_ack(now)),
         };
@@ -346,7 +347,7 @@ impl Tcb {
     }
 
     /// What may go at once: at a pace, no more than a millisecond's worth.
-    fn burst(&self, max_payload: u32, mss: u32) -> u32 {
+    pub(super) fn burst(&self, max_payload: u32, mss: u32) -> u32 {
         let bound = Self::bound(max_payload, mss);
         match self.pacing_rate() {
             Some(rate) if bound > mss => bound.min(self.cc.burst(rate, mss).saturating_mul(mss)),
@@ -376,134 +377,6 @@ impl Tcb {
             n if n < mss => n,
             n => n - n % mss,
         }
-    }
-
-    /// What was lost, once more (Linux: `tcp_xmit_retransmit_queue`).
-    // RFC 6675 S4-2, S4-5, S4-8, S5-10
-    fn retransmission(
-        &mut self,
-        now: Instant,
-        max_payload: u32,
-        sent: &mut [Sent],
-    ) -> Option<Transmit> {
-        let forced = self.owes.rexmit;
-        if self.sent.retrans_out >= self.sent.lost_out || self.recovery.hold {
-            self.owes.rexmit &= self.recovery.hold;
-            return None;
-        }
-        let mut quota = self.cc.cwnd().saturating_sub(self.sent.in_flight());
-        if forced {
-            quota = quota.max(1);
-        }
-        if quota == 0 || (!forced && self.paced(now)) {
-            return None;
-        }
-        let mut i = match self.sent.hint {
-            0 => self.sent.head(),
-            hint => hint,
-        };
-        let lost = |s: &Sent| s.is(LOST) && !s.is(RETRANS | SACKED);
-        while SentList::get(sent, i).is_some_and(|s| !lost(s)) {
-            i = SentList::next(sent, i);
-        }
-        self.sent.hint = i;
-        self.owes.rexmit = false;
-        let mss = self.current_mss();
-        let mut bound = self.burst(max_payload, mss);
-        if forced && self.timers.retransmits > 0 {
-            // A timeout probes with a single segment.
-            bound = bound.min(mss);
-        }
-        bound = bound.min(quota.saturating_mul(mss));
-        let first = SentList::get(sent, i)?.start == self.snd_una;
-        let tx = self.send_again(now, i, bound, sent)?;
-        let segs = SentList::get(sent, i).map_or(1, |s| u32::from(s.segs));
-        self.sent.change(sent, i, |s| s.flags |= RETRANS);
-        self.sent.hint = SentList::next(sent, i);
-        self.count_for_undo(segs);
-        self.timers.retrans_stamp.get_or_insert(now);
-        let stamp = self.ts_now(now);
-        self.recovery.retrans_ts.get_or_insert(stamp);
-        if self.reducing() {
-            self.recovery.prr_out = self.recovery.prr_out.saturating_add(segs);
-        }
-        // The first segment goes again: its ACK is a round trip away (RFC 6298, 5.1).
-        let armed = self.timers.rexmit_at != Instant::NEVER;
-        let reorder = self.timers.pending == super::timers::Pending::Reorder;
-        if !armed || (first && !forced && !reorder) {
-            self.rearm_retransmit(now);
-        }
-        Some(tx)
-    }
-
-    /// Send record `i` again, or as much of it as `bound` and the window allow: it is cut there.
-    /// `None` if the window allows nothing.
-    pub(super) fn send_again(
-        &mut self,
-        now: Instant,
-        i: u32,
-        mut bound: u32,
-        sent: &mut [Sent],
-    ) -> Option<Transmit> {
-        let s = *SentList::get(sent, i)?;
-        let start = s.start;
-        let mss = self.current_mss();
-        // The peer's window may have shrunk under what was sent.
-        // RFC 9293 SHLD-16
-        let window = self.window_edge().diff(start);
-        if window <= 0 {
-            if start != self.snd_una {
-                return None;
-            }
-            bound = bound.min(mss);
-        } else if bound > window.unsigned_abs() {
-            let window = window.unsigned_abs();
-            bound = if window >= mss {
-                window - window % mss
-            } else {
-                window
-            };
-        }
-        let text = s.end.min(self.snd_end).diff(start).max(0).unsigned_abs();
-        let len = text.min(bound);
-        if len < text && !self.sent.split(sent, i, start + len, mss) {
-            // No record is free: all of it counts as sent again, the rest is found lost later.
-            self.sent.change(sent, i, |s| s.flags |= EVER_RETRANS);
-        }
-        let fin = s.end.gt(self.snd_end) && len == text;
-        if len == 0 && !fin {
-            return None;
-        }
-        let mut flags = Flags::NONE;
-        // (That several pieces have one is no mark of theirs: one of them alone has none.)
-        if len > 0 && (len > mss || (s.is(PUSHED) && len == text)) {
-            flags = flags.with(Flags::PSH);
-        }
-        if fin {
-            flags = flags.with(Flags::FIN);
-        }
-        // An MTU probe that is sent again tells nothing (Linux: "Inconclusive MTU probe").
-        // RFC 4821 S7.6.4-1, S7.6.4-2
-        self.mtu.probe = 0;
-        let mut stamped = s;
-        self.rate_stamp(now, &mut stamped);
-        let segs = u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX);
-        let at = self.sent.moment(now);
-        self.sent.change(sent, i, |s| {
-            s.at = at;
-            s.segs = segs;
-            s.flags = s.flags & !super::sent::APP_LIMITED
-                | EVER_RETRANS
-                | stamped.flags & super::sent::APP_LIMITED;
-            s.delivered = stamped.delivered;
-            s.delivered_at = stamped.delivered_at;
-            s.first_at = stamped.first_at;
-        });
-        self.pace(now, len);
-        self.total_retrans = self.total_retrans.wrapping_add(u32::from(segs));
-        self.bytes_sent = self.bytes_sent.saturating_add(u64::from(len));
-        self.bytes_retrans = self.bytes_retrans.saturating_add(u64::from(len));
-        Some(self.transmit(start, true, |tcb| tcb.segment(now, start, flags, len)))
     }
 
     /// Whether the segment at `snd_nxt` fits into the window whole (Linux: `tcp_snd_wnd_test`),
@@ -637,6 +510,7 @@ impl Tcb {
             end: self.snd_nxt,
             at: self.sent.moment(now),
             segs: u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX),
+            mss: mss as u16,
             flags: if marked { PUSHED } else { 0 },
             ..Sent::default()
         };
@@ -679,7 +553,8 @@ impl Tcb {
     // RFC 9293 SHLD-7, MUST-60
     fn nagle_holds(&self, tail: u32, mss: u32) -> bool {
         let partial = tail > 0 && tail < mss;
-        if !partial || self.fin_queued || self.push == Push::Now || self.snd_up.gt(self.snd_una) {
+        let pushed = self.push == Push::Now || self.recovery.push_new;
+        if !partial || self.fin_queued || pushed || self.snd_up.gt(self.snd_una) {
             return false;
         }
         if self.options.cork || self.push == Push::Held {

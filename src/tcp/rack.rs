@@ -9,7 +9,7 @@ use crate::time::{Duration, Instant};
 /// Linux's `TCP_TIMEOUT_MIN_US`.
 const LEAST: Duration = Duration::from_millis(2);
 /// Recoveries for which a widened window is kept (RFC 8985, section 6.2, step 4).
-const PERSIST: u8 = 16;
+pub(super) const PERSIST: u8 = 16;
 /// tcp_recovery: the window is not adapted.
 const STATIC_WINDOW: u8 = 2;
 /// tcp_recovery: reordering is borne even when many segments were reported.

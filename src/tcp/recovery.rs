@@ -48,6 +48,8 @@ pub(super) struct Recovery {
     pub frto: bool,
     /// Nothing is to be sent again until the next ACK (RFC 5682, section 2.1, step 2b).
     pub hold: bool,
+    /// ... and new data goes first, whatever Nagle and TCP_CORK say.
+    pub push_new: bool,
     /// The peer threw away what it had reported.
     pub reneged: bool,
     /// `snd_nxt` when the trouble began: `recover` of RFC 6582, `high_seq` in Linux.
@@ -81,6 +83,7 @@ impl Recovery {
             ca: CaState::Open,
             frto: false,
             hold: false,
+            push_new: false,
             reneged: false,
             recover: una,
             undo_marker: None,
@@ -304,10 +307,10 @@ impl Tcb {
         if !found || SentList::get(sent, head).is_none_or(|s| s.is(LOST)) {
             return;
         }
-        let mss = u32::from(self.snd_mss).max(1);
         if let Some(&s) = SentList::get(sent, head)
             && s.segs > 1
         {
+            let mss = s.seg_len();
             self.sent.split(sent, head, s.start + mss, mss);
         }
         self.mark_lost(head, sent);
@@ -497,7 +500,7 @@ impl Tcb {
         let mss = u32::from(self.snd_mss).max(1);
         let mut i = self.sent.head();
         while let Some(&s) = SentList::get(sent, i) {
-            let long = s.end - s.start > mss;
+            let long = s.seg_len() > mss;
             let goes = match what {
                 Resend::All => true,
                 Resend::Long => long,
@@ -505,7 +508,10 @@ impl Tcb {
             };
             if goes && !s.is(SACKED) {
                 let segs = u16::try_from((s.end - s.start).div_ceil(mss)).unwrap_or(u16::MAX);
-                self.sent.change(sent, i, |s| s.segs = segs.max(1));
+                self.sent.change(sent, i, |s| {
+                    s.segs = segs.max(1);
+                    s.mss = self.snd_mss;
+                });
                 if s.is(RETRANS) {
                     self.sent.change(sent, i, |s| s.flags &= !RETRANS);
                 }

@@ -3,6 +3,7 @@
 
 use super::news::News;
 use super::sent::{LOST, RETRANS, SACKED, Sent, SentList};
+use super::tail::Tail;
 use super::{Segment, SeqNum, Tcb};
 use crate::time::Instant;
 
@@ -24,17 +25,10 @@ impl Tcb {
         if !self.sack_ok || blocks.is_empty() {
             return;
         }
-        let twice = self.duplicate_reported(seg.ack, blocks).then(|| blocks[0]);
-        if let Some(block) = twice {
-            self.note_dsack(block, news);
-        }
+        let twice = self.duplicate_reported(seg.ack, blocks) && self.note_dsack(blocks[0], news);
         for (i, &(start, end)) in blocks.iter().enumerate() {
-            let dup = i == 0 && twice.is_some();
-            // "is_sackblock_valid": anything else is an old report or nonsense.
-            if start.ge(end) || end.gt(self.snd_nxt) || end.le(self.snd_una) && !dup {
-                continue;
-            }
-            if start.lt(self.snd_una) && !dup {
+            let dup = i == 0 && twice;
+            if !self.block_is_valid((start, end), dup) || end.le(news.una_before) {
                 continue;
             }
             // What was told before needs no second look.
@@ -44,11 +38,11 @@ impl Tcb {
                 _ => start,
             };
             if from.lt(end) {
-                self.tag(now, (from.max(self.snd_una), end), dup, sent, news);
+                self.tag(now, (from, end), dup, sent, news);
             }
         }
         let mut seen = [(SeqNum(0), SeqNum(0)); 4];
-        let told = blocks.iter().skip(usize::from(twice.is_some()));
+        let told = blocks.iter().skip(usize::from(twice));
         for (slot, b) in seen.iter_mut().zip(told) {
             if b.0.lt(b.1) && b.0.ge(self.snd_una) && b.1.le(self.snd_nxt) {
                 *slot = *b;
@@ -71,25 +65,47 @@ impl Tcb {
         }
     }
 
-    fn note_dsack(&mut self, (start, end): Block, news: &mut News) {
-        if end.le(start) || end.gt(self.snd_nxt) {
-            return;
+    /// A report of what is in flight, or (a duplicate's) of what was since the window was
+    /// reduced; anything else is an old report or nonsense (Linux: `tcp_is_sackblock_valid`).
+    fn block_is_valid(&self, (start, end): Block, dup: bool) -> bool {
+        if start.ge(end) || end.gt(self.snd_nxt) {
+            return false;
+        }
+        if start.gt(self.snd_una) {
+            return true;
+        }
+        match self.recovery.undo_marker {
+            Some(marker) if dup && end.le(self.snd_una) => {
+                start.ge(marker) || (end.gt(marker) && end - start <= self.max_window)
+            }
+            _ => false,
+        }
+    }
+
+    /// A duplicate is reported (Linux: `tcp_dsack_seen`). False if it can't be ours.
+    fn note_dsack(&mut self, (start, end): Block, news: &mut News) -> bool {
+        // Longer than any window: nothing of it is believed, and nothing counted.
+        if start.ge(end) || end - start > self.max_window {
+            return false;
         }
         let mss = u32::from(self.snd_mss).max(1);
         let segs = (end - start).div_ceil(mss);
+        // The tail loss probe's own duplicate says nothing of reordering (RFC 8985, 7.4).
+        let probe = matches!(self.timers.tail, Tail::New | Tail::Again);
+        let of_probe = probe && segs == 1 && end == self.tail_end;
         let r = &mut self.recovery;
         r.dsack_dups = r.dsack_dups.saturating_add(segs);
         // A peer that reports more duplicates than were sent is not believed.
         if r.dsack_dups > self.total_retrans {
-            return;
+            return false;
         }
         news.dsack = true;
-        // The tail loss probe's own duplicate says nothing of reordering (RFC 8985, 7.4).
-        if self.timers.tail == super::tail::Tail::Again && end == self.tail_end {
-            news.dsack_of_probe = true;
-        } else if r.reord_seen > 0 {
+        news.dsack_of_probe = of_probe;
+        if r.reord_seen > 0 && !of_probe {
             self.rack.dsack_seen = true;
         }
+        // They did arrive.
+        news.sack_delivered += segs;
         // Below what is still remembered: plain counting.
         if let Some(marker) = r.undo_marker
             && r.undo_retrans > 0
@@ -98,10 +114,10 @@ impl Tcb {
         {
             r.undo_retrans = (r.undo_retrans - segs as i32).max(0);
         }
+        true
     }
 
     fn tag(&mut self, now: Instant, b: Block, dup: bool, sent: &mut [Sent], news: &mut News) {
-        let mss = u32::from(self.snd_mss).max(1);
         let mut i = self.sent.find(sent, b.0);
         while let Some(&s) = SentList::get(sent, i) {
             if s.start.ge(b.1) {
@@ -113,11 +129,13 @@ impl Tcb {
                 i = next;
                 continue;
             }
-            // The part that is reported in whole segments.
+            // The part that is reported in whole segments, of the size they were sent in; a single
+            // one is reported whole or not at all.
             let mut at = i;
+            let (several, mss) = (s.segs > 1, s.seg_len());
             if s.start.lt(b.0) {
                 let cut = s.start + (b.0 - s.start).div_ceil(mss) * mss;
-                if cut.ge(s.end) || !self.sent.split(sent, i, cut, mss) {
+                if !several || cut.ge(s.end) || !self.sent.split(sent, i, cut, mss) {
                     i = next;
                     continue;
                 }
@@ -128,7 +146,7 @@ impl Tcb {
             };
             if s.end.gt(b.1) {
                 let whole = (b.1.diff(s.start).max(0).unsigned_abs()) / mss * mss;
-                if whole == 0 || !self.sent.split(sent, at, s.start + whole, mss) {
+                if s.segs == 1 || whole == 0 || !self.sent.split(sent, at, s.start + whole, mss) {
                     break;
                 }
             }
@@ -180,7 +198,7 @@ impl Tcb {
                 .change(sent, i, |s| s.flags = s.flags & !clear | SACKED);
             self.rate_delivered(&s, news);
             news.sacked = true;
-            self.recovery.delivered = self.recovery.delivered.wrapping_add(u32::from(s.segs));
+            news.sack_delivered += u32::from(s.segs);
             if self.sent.sacked_out == u32::from(s.segs) || s.end.gt(self.sent.fack) {
                 self.sent.fack = s.end;
             }

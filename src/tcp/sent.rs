@@ -11,21 +11,21 @@ use super::SeqNum;
 use crate::time::{Duration, Instant};
 
 /// The peer reported it (RFC 2018).
-pub(super) const SACKED: u8 = 1;
+pub(super) const SACKED: u16 = 1;
 /// It was sent again, and that copy is in flight.
-pub(super) const RETRANS: u8 = 2;
+pub(super) const RETRANS: u16 = 2;
 /// It is taken for lost.
-pub(super) const LOST: u8 = 4;
+pub(super) const LOST: u16 = 4;
 /// It was sent again at some time.
-pub(super) const EVER_RETRANS: u8 = 8;
+pub(super) const EVER_RETRANS: u16 = 8;
 /// The program had nothing more to send then (delivery rates of it are lower bounds).
-pub(super) const APP_LIMITED: u8 = 16;
+pub(super) const APP_LIMITED: u16 = 16;
 /// It ends where a write ended that was to be pushed: it has a PSH, also when sent again.
-pub(super) const PUSHED: u8 = 32;
+pub(super) const PUSHED: u16 = 32;
 /// It is a single segment, of which a part was acknowledged.
-pub(super) const PARTLY: u8 = 64;
+pub(super) const PARTLY: u16 = 64;
 /// The slot is on no list (while lists are being rebuilt).
-const UNCLAIMED: u8 = 128;
+const UNCLAIMED: u16 = 128;
 
 /// A run of segments that was sent together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,12 +45,23 @@ pub struct Sent {
     pub(super) delivered: u32,
     /// Segments on the wire.
     pub(super) segs: u16,
-    pub(super) flags: u8,
+    /// Bytes in each of them but the last, if there are several: less than the connection's MSS
+    /// where options took room, and what the MSS was when it was sent.
+    pub(super) mss: u16,
+    pub(super) flags: u16,
 }
 
 impl Sent {
-    pub(super) fn is(&self, flag: u8) -> bool {
+    pub(super) fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+    /// Bytes in its first segment (Linux: `tcp_skb_seglen`).
+    pub(super) fn seg_len(&self) -> u32 {
+        if self.segs > 1 {
+            u32::from(self.mss).max(1)
+        } else {
+            self.end - self.start
+        }
     }
     /// It was sent more than once.
     pub(super) fn again(&self) -> bool {
@@ -306,8 +317,10 @@ impl SentList {
         };
         self.count(&whole, false);
         let pieces = |len: u32| u16::try_from(len.div_ceil(mss.max(1)).max(1)).unwrap_or(u16::MAX);
+        let size = u16::try_from(mss).unwrap_or(u16::MAX);
         let first = Sent {
             end: at,
+            mss: size,
             segs: pieces(at - whole.start),
             next: j,
             // The second half has the end.
@@ -316,6 +329,7 @@ impl SentList {
         };
         let second = Sent {
             start: at,
+            mss: size,
             segs: pieces(whole.end - at),
             prev: i,
             ..whole
@@ -350,6 +364,8 @@ impl SentList {
             return i;
         }
         if let Some(prev) = pool.get_mut(s.prev as usize) {
+            let size = prev.seg_len().max(s.seg_len());
+            prev.mss = u16::try_from(size).unwrap_or(u16::MAX);
             prev.end = s.end;
             prev.segs += s.segs;
             prev.at = prev.at.max(s.at);

@@ -4,14 +4,18 @@
 
 use super::Tcb;
 use super::news::News;
+use super::rack::PERSIST;
 use super::recovery::CaState;
 use super::sent::{LOST, Sent, SentList};
+use super::tail::Tail;
 
 impl Tcb {
-    /// From here on the reduction may be undone.
+    /// From here on the reduction may be undone, when all copies that are in flight, a tail loss
+    /// probe's too, and those to come are reported as duplicates.
     pub(super) fn start_undo(&mut self) {
         self.recovery.undo_marker = Some(self.snd_una);
-        self.recovery.undo_retrans = match self.sent.retrans_out {
+        let probe = u32::from(self.timers.tail == Tail::Again);
+        self.recovery.undo_retrans = match self.sent.retrans_out + probe {
             0 => -1,
             n => n as i32,
         };
@@ -91,6 +95,8 @@ impl Tcb {
         if r.undo_marker.is_none() || r.undo_retrans != 0 {
             return false;
         }
+        // A wider reordering window would have spared it (RFC 8985, section 6.2, step 4).
+        self.rack.persist = PERSIST.min(self.rack.persist + 1);
         self.undo_reduction(false, &mut []);
         true
     }
@@ -149,8 +155,10 @@ impl Tcb {
             } else if news.advanced && !recovered {
                 self.recovery.recover = self.snd_nxt;
                 // Step 2b: "transmit up to two new segments".
-                if self.snd_end.gt(self.snd_nxt) && self.window_edge().gt(self.snd_nxt) {
+                let fin = self.fin_queued && !self.fin_sent();
+                if (self.unsent() > 0 || fin) && self.window_edge().gt(self.snd_nxt) {
                     self.recovery.hold = true;
+                    self.recovery.push_new = true;
                     return;
                 }
                 self.recovery.frto = false;

@@ -12,6 +12,7 @@ mod pair;
 mod pushing;
 mod recovery;
 mod repair;
+mod resend;
 mod rules;
 mod sending;
 mod seqnum;

@@ -1,0 +1,157 @@
+//! What was lost goes again (RFC 6675, section 5), after Linux's `tcp_xmit_retransmit_queue` and
+//! `tcp_retransmit_skb`.
+
+use super::sent::{APP_LIMITED, EVER_RETRANS, LOST, PUSHED, RETRANS, SACKED, Sent, SentList};
+use super::{Flags, Tcb, Transmit};
+use crate::time::Instant;
+
+impl Tcb {
+    /// What was lost, once more (Linux: `tcp_xmit_retransmit_queue`).
+    // RFC 6675 S4-2, S4-5, S4-8, S5-10
+    pub(super) fn retransmission(
+        &mut self,
+        now: Instant,
+        max_payload: u32,
+        sent: &mut [Sent],
+    ) -> Option<Transmit> {
+        let forced = self.owes.rexmit;
+        if self.sent.retrans_out >= self.sent.lost_out || self.recovery.hold {
+            self.owes.rexmit &= self.recovery.hold;
+            return None;
+        }
+        let mut quota = self.cc.cwnd().saturating_sub(self.sent.in_flight());
+        if forced {
+            quota = quota.max(1);
+        }
+        if quota == 0 || (!forced && self.paced(now)) {
+            return None;
+        }
+        let mut i = match self.sent.hint {
+            0 => self.sent.head(),
+            hint => hint,
+        };
+        let lost = |s: &Sent| s.is(LOST) && !s.is(RETRANS | SACKED);
+        while SentList::get(sent, i).is_some_and(|s| !lost(s)) {
+            i = SentList::next(sent, i);
+        }
+        self.sent.hint = i;
+        self.owes.rexmit = false;
+        let mss = self.current_mss();
+        let mut bound = self.burst(max_payload, mss);
+        if forced && self.timers.retransmits > 0 {
+            // A timeout probes with a single segment.
+            bound = bound.min(mss);
+        }
+        bound = bound.min(quota.saturating_mul(mss));
+        let first = SentList::get(sent, i)?.start == self.snd_una;
+        let tx = self.send_again(now, i, bound, sent)?;
+        let segs = SentList::get(sent, i).map_or(1, |s| u32::from(s.segs));
+        self.sent.change(sent, i, |s| s.flags |= RETRANS);
+        self.sent.hint = SentList::next(sent, i);
+        self.count_for_undo(segs);
+        self.timers.retrans_stamp.get_or_insert(now);
+        let stamp = self.ts_now(now);
+        self.recovery.retrans_ts.get_or_insert(stamp);
+        if self.reducing() {
+            self.recovery.prr_out = self.recovery.prr_out.saturating_add(segs);
+        }
+        // The first segment goes again: its ACK is a round trip away (RFC 6298, 5.1).
+        let armed = self.timers.rexmit_at != Instant::NEVER;
+        let reorder = self.timers.pending == super::timers::Pending::Reorder;
+        if !armed || (first && !forced && !reorder) {
+            self.rearm_retransmit(now);
+        }
+        Some(tx)
+    }
+
+    /// F-RTO asked for new data (RFC 5682, section 2.1, step 2b), and this is what could go. If
+    /// nothing could, what was lost goes at once (Linux: `tcp_xmit_recovery`).
+    pub(super) fn nothing_new(
+        &mut self,
+        now: Instant,
+        max_payload: u32,
+        sent: &mut [Sent],
+    ) -> Option<Transmit> {
+        let asked = core::mem::take(&mut self.recovery.push_new);
+        if !asked || !self.recovery.hold || self.snd_nxt.gt(self.recovery.recover) {
+            return None;
+        }
+        self.recovery.frto = false;
+        self.recovery.hold = false;
+        self.retransmission(now, max_payload, sent)
+    }
+
+    /// Send record `i` again, or as much of it as `bound` and the window allow: it is cut there.
+    /// `None` if the window allows nothing.
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        i: u32,
+        mut bound: u32,
+        sent: &mut [Sent],
+    ) -> Option<Transmit> {
+        let start = SentList::get(sent, i)?.start;
+        let mss = self.current_mss();
+        // The peer's window may have shrunk under what was sent.
+        // RFC 9293 SHLD-16
+        let window = self.window_edge().diff(start);
+        if window <= 0 {
+            if start != self.snd_una {
+                return None;
+            }
+            bound = bound.min(mss);
+        } else if bound > window.unsigned_abs() {
+            let window = window.unsigned_abs();
+            bound = if window >= mss {
+                window - window % mss
+            } else {
+                window
+            };
+        }
+        let s = *SentList::get(sent, i)?;
+        let text = self.text_of(&s);
+        let len = text.min(bound);
+        if len < text && !self.sent.split(sent, i, start + len, mss) {
+            // No record is free: all of it counts as sent again, the rest is found lost later.
+            self.sent.change(sent, i, |s| s.flags |= EVER_RETRANS);
+        }
+        let fin = s.end.gt(self.snd_end) && len == text;
+        if len == 0 && !fin {
+            return None;
+        }
+        let mut flags = Flags::NONE;
+        // (That several pieces have one is no mark of theirs: one of them alone has none.)
+        if len > 0 && (len > mss || (s.is(PUSHED) && len == text)) {
+            flags = flags.with(Flags::PSH);
+        }
+        if fin {
+            flags = flags.with(Flags::FIN);
+        }
+        // An MTU probe that is sent again tells nothing (Linux: "Inconclusive MTU probe").
+        // RFC 4821 S7.6.4-1, S7.6.4-2
+        self.mtu.probe = 0;
+        let mut stamped = s;
+        self.rate_stamp(now, &mut stamped);
+        let segs = u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX);
+        let at = self.sent.moment(now);
+        self.sent.change(sent, i, |s| {
+            s.at = at;
+            s.segs = segs;
+            s.mss = mss as u16;
+            s.flags = s.flags & !APP_LIMITED | EVER_RETRANS | stamped.flags & APP_LIMITED;
+            s.delivered = stamped.delivered;
+            s.delivered_at = stamped.delivered_at;
+            s.first_at = stamped.first_at;
+        });
+        self.pace(now, len);
+        self.total_retrans = self.total_retrans.wrapping_add(u32::from(segs));
+        self.bytes_sent = self.bytes_sent.saturating_add(u64::from(len));
+        self.bytes_retrans = self.bytes_retrans.saturating_add(u64::from(len));
+        Some(self.transmit(start, true, |tcb| tcb.segment(now, start, flags, len)))
+    }
+
+    /// Bytes of data in a record.
+    fn text_of(&self, s: &Sent) -> u32 {
+        s.end.min(self.snd_end).diff(s.start).max(0).unsigned_abs()
+    }
+}
