@@ -193,6 +193,10 @@ fn read() -> Sysctl {
     );
     one(c"/proc/sys/net/ipv4/tcp_recovery", &mut s.tcp_recovery);
     one(
+        c"/proc/sys/net/ipv4/tcp_retrans_collapse",
+        &mut s.tcp_retrans_collapse,
+    );
+    one(
         c"/proc/sys/net/ipv4/tcp_early_retrans",
         &mut s.tcp_early_retrans,
     );

@@ -249,6 +249,8 @@ pub struct Sysctl {
     pub tcp_reordering: u8,
     pub tcp_max_reordering: u32,
     pub tcp_recovery: u8,
+    /// Short segments that go again go together.
+    pub tcp_retrans_collapse: u8,
     pub tcp_early_retrans: u8,
     pub tcp_frto: u8,
     pub tcp_ecn: u8,
@@ -332,6 +334,7 @@ impl Default for Sysctl {
             tcp_reordering: 3,
             tcp_max_reordering: 300,
             tcp_recovery: 1,
+            tcp_retrans_collapse: 1,
             tcp_early_retrans: 3,
             tcp_frto: 2,
             tcp_ecn: 2,

@@ -1,7 +1,7 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
 use super::mtu::Probe;
-use super::sent::{PUSHED, Sent};
+use super::sent::{ENDS_RECORD, PUSHED, Sent};
 use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
@@ -514,6 +514,9 @@ impl Tcb {
             flags: if marked { PUSHED } else { 0 },
             ..Sent::default()
         };
+        if len > 0 && end == self.snd_record {
+            record.flags |= ENDS_RECORD;
+        }
         self.rate_stamp(now, &mut record);
         self.sent.push(sent, record);
         if self.reducing() {
@@ -591,7 +594,8 @@ impl Tcb {
         let idle = now.since(self.lsndtime);
         if idle > self.rtt.rto() {
             let rtos = idle.as_micros() / self.rtt.rto().as_micros().max(1);
-            self.cc.on_idle(u64::try_from(rtos).unwrap_or(u64::MAX));
+            self.cc
+                .on_idle(u64::try_from(rtos).unwrap_or(u64::MAX));
         }
     }
 

@@ -1,7 +1,9 @@
 //! What was lost goes again (RFC 6675, section 5), after Linux's `tcp_xmit_retransmit_queue` and
 //! `tcp_retransmit_skb`.
 
-use super::sent::{APP_LIMITED, EVER_RETRANS, LOST, PUSHED, RETRANS, SACKED, Sent, SentList};
+use super::sent::{
+    APP_LIMITED, ENDS_RECORD, EVER_RETRANS, LOST, PUSHED, RETRANS, SACKED, Sent, SentList,
+};
 use super::{Flags, Tcb, Transmit};
 use crate::time::Instant;
 
@@ -108,6 +110,7 @@ impl Tcb {
                 window
             };
         }
+        self.collapse(i, bound.min(mss), sent);
         let s = *SentList::get(sent, i)?;
         let text = self.text_of(&s);
         let len = text.min(bound);
@@ -153,5 +156,25 @@ impl Tcb {
     /// Bytes of data in a record.
     fn text_of(&self, s: &Sent) -> u32 {
         s.end.min(self.snd_end).diff(s.start).max(0).unsigned_abs()
+    }
+
+    /// The short record `i` goes again in a segment of up to `space` bytes: the short ones behind it
+    /// go in it, too, lost or not (Linux: `tcp_retrans_try_collapse`).
+    fn collapse(&mut self, i: u32, space: u32, sent: &mut [Sent]) {
+        let whole = |s: &Sent| self.text_of(s) >= self.current_mss();
+        if self.sysctl.tcp_retrans_collapse == 0 || SentList::get(sent, i).is_none_or(whole) {
+            return;
+        }
+        while let Some(&s) = SentList::get(sent, i)
+            && let Some(&next) = SentList::get(sent, s.next)
+        {
+            let alone = |s: &Sent| s.segs > 1 || s.is(SACKED);
+            let apart = alone(&s) || alone(&next) || s.is(ENDS_RECORD);
+            let fits = self.text_of(&s) + self.text_of(&next) <= space;
+            if apart || !fits || next.end.gt(self.window_edge()) {
+                break;
+            }
+            self.sent.join_next(sent, i);
+        }
     }
 }

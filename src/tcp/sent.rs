@@ -24,6 +24,8 @@ pub(super) const APP_LIMITED: u16 = 16;
 pub(super) const PUSHED: u16 = 32;
 /// It is a single segment, of which a part was acknowledged.
 pub(super) const PARTLY: u16 = 64;
+/// A write with MSG_EOR ended where it ends.
+pub(super) const ENDS_RECORD: u16 = 256;
 /// The slot is on no list (while lists are being rebuilt).
 const UNCLAIMED: u16 = 128;
 
@@ -255,7 +257,8 @@ impl SentList {
                 last.end = new.end;
                 last.at = new.at;
                 last.segs = last.segs.saturating_add(new.segs);
-                last.flags = last.flags & !(SACKED | PUSHED) | new.flags & PUSHED;
+                let ending = PUSHED | ENDS_RECORD;
+                last.flags = last.flags & !(SACKED | ending) | new.flags & ending;
             });
         };
         self.count(&new, true);
@@ -324,7 +327,7 @@ impl SentList {
             segs: pieces(at - whole.start),
             next: j,
             // The second half has the end.
-            flags: whole.flags & !PUSHED,
+            flags: whole.flags & !(PUSHED | ENDS_RECORD),
             ..whole
         };
         let second = Sent {
@@ -369,11 +372,25 @@ impl SentList {
             prev.end = s.end;
             prev.segs += s.segs;
             prev.at = prev.at.max(s.at);
-            prev.flags |= s.flags & PUSHED;
+            prev.flags |= s.flags & (PUSHED | ENDS_RECORD);
         }
         // Its segments are counted with the other now.
         self.unlink(pool, i, s);
         s.prev
+    }
+
+    /// The record behind `i` becomes a part of it, and goes in the same segment.
+    pub(super) fn join_next(&mut self, pool: &mut [Sent], i: u32) {
+        let next = SentList::next(pool, i);
+        let Some(&n) = SentList::get(pool, next) else {
+            return;
+        };
+        self.count(&n, false);
+        self.change(pool, i, |s| {
+            s.end = n.end;
+            s.flags |= n.flags & (EVER_RETRANS | PUSHED | ENDS_RECORD);
+        });
+        self.unlink(pool, next, n);
     }
 
     /// The record in which `at` lies, or the first one after it; looked for from where the last

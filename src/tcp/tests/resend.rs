@@ -2,7 +2,7 @@
 
 use super::recovery::{MSS, RTT, at, far, info, reno, sack, sent, timed_out};
 use super::solo::*;
-use crate::tcp::SeqNum;
+use crate::tcp::{SeqNum, Sysctl};
 
 /// Numbers relative to ISS, and lengths.
 fn pieces(t: &mut Solo) -> Vec<(u32, u32)> {
@@ -135,4 +135,48 @@ fn a_first_copy_that_came_late_tells_nothing_of_the_second() {
     assert_eq!(pieces(&mut t), []);
     let i = info(&t);
     assert_eq!((i.ca_state, i.lost, i.total_retrans), (0, 0, 1));
+}
+
+/// Five short segments, all lost.
+fn short_ones(collapse: u8) -> Solo {
+    let s = Sysctl {
+        tcp_retrans_collapse: collapse,
+        ..reno()
+    };
+    let mut t = far(&s, false);
+    t.tcb.options.nodelay = true;
+    for _ in 0..5 {
+        t.write(10);
+        assert_eq!(pieces(&mut t).len(), 1);
+    }
+    for _ in 0..2 {
+        t.now = t.tcb.deadline();
+        t.fire();
+        if info(&t).ca_state == 4 {
+            break;
+        }
+        t.polled();
+    }
+    assert_eq!(info(&t).ca_state, 4);
+    t
+}
+
+#[test]
+fn short_segments_go_again_together() {
+    let mut t = short_ones(1);
+    assert_eq!(pieces(&mut t), [(1, 50)]);
+    let i = info(&t);
+    assert_eq!((i.unacked, i.lost, i.retrans), (1, 1, 1));
+    // A part of it arrived before.
+    t.pass(RTT);
+    t.gets(ACK, 1, 31, 0);
+    t.gets(ACK, 1, 51, 0);
+    assert_eq!(info(&t).unacked, 0);
+}
+
+#[test]
+fn unless_they_are_not_to() {
+    let mut t = short_ones(0);
+    assert_eq!(pieces(&mut t), [(1, 10)]);
+    assert_eq!(info(&t).unacked, 5);
 }

@@ -104,6 +104,7 @@ pub fn set(s: &mut Sysctl, name: &str, value: &str) -> Result<(), Refused> {
         "net.ipv4.tcp_ecn_fallback" => one(&mut s.tcp_ecn_fallback, value),
         "net.ipv4.tcp_frto" => one(&mut s.tcp_frto, value),
         "net.ipv4.tcp_recovery" => one(&mut s.tcp_recovery, value),
+        "net.ipv4.tcp_retrans_collapse" => one(&mut s.tcp_retrans_collapse, value),
         "net.ipv4.tcp_early_retrans" => one(&mut s.tcp_early_retrans, value),
         "net.ipv4.tcp_max_reordering" => one(&mut s.tcp_max_reordering, value),
         "net.ipv4.tcp_congestion_control" => {
@@ -146,6 +147,7 @@ pub const NAMES: &[&str] = &[
     "net.ipv4.tcp_ecn_fallback",
     "net.ipv4.tcp_frto",
     "net.ipv4.tcp_recovery",
+    "net.ipv4.tcp_retrans_collapse",
     "net.ipv4.tcp_early_retrans",
     "net.ipv4.tcp_max_reordering",
     "net.ipv4.tcp_congestion_control",
