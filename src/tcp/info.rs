@@ -143,6 +143,11 @@ impl Busy {
         }
     }
 
+    /// The program was refused room in the send buffer.
+    pub(super) fn no_space(&self) -> bool {
+        self.no_space
+    }
+
     fn spent(&self, now: Instant) -> (u64, u64, u64) {
         let us = now.since(self.since).as_micros() as u64;
         let or_nothing = |is: Spent| if self.state == is { us } else { 0 };
@@ -165,7 +170,7 @@ impl Tcb {
 
     /// See [`Tcb::set_no_space`].
     pub fn has_no_space(&self) -> bool {
-        self.busy.no_space
+        self.busy.no_space()
     }
 
     /// The congestion window, in segments.

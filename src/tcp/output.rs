@@ -1,6 +1,7 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
 use super::mtu::Probe;
+use super::recovery::CaState;
 use super::sent::{ENDS_RECORD, PUSHED, Sent};
 use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
@@ -416,7 +417,7 @@ impl Tcb {
         let in_flight = self.sent.in_flight();
         let cwnd = self.cc.cwnd();
         if in_flight >= cwnd {
-            self.note_cwnd_use(true);
+            self.note_cwnd_use(now, true);
             return None;
         }
         if !self.first_segment_fits() {
@@ -541,7 +542,7 @@ impl Tcb {
         if !limited && self.unsent() == 0 {
             self.busy.starved(now);
         }
-        self.note_cwnd_use(limited);
+        self.note_cwnd_use(now, limited);
         let mut tx = self.transmit(seq, false, |tcb| {
             let mut seg = tcb.segment(now, seq, flags, len);
             tcb.ecn_mark(&mut seg, true);
@@ -570,13 +571,18 @@ impl Tcb {
             && self.snd_sml.le(self.snd_nxt)
     }
 
-    fn note_cwnd_use(&mut self, limited: bool) {
+    /// Linux's `tcp_cwnd_validate`.
+    fn note_cwnd_use(&mut self, now: Instant, limited: bool) {
         let out = self.sent.packets_out;
         let new_window = self.snd_una.ge(self.recovery.usage_end);
         if new_window || limited {
             self.recovery.usage_end = self.snd_nxt;
         }
         self.cc.on_sent(out, limited, new_window);
+        let calm = self.recovery.ca == CaState::Open && !self.busy.no_space();
+        let decays = self.sysctl.tcp_slow_start_after_idle != 0;
+        self.cc
+            .on_used(now, out, decays.then(|| self.rtt.rto()), calm);
     }
 
     /// RFC 5681, section 4.1.
@@ -595,7 +601,7 @@ impl Tcb {
         if idle > self.rtt.rto() {
             let rtos = idle.as_micros() / self.rtt.rto().as_micros().max(1);
             self.cc
-                .on_idle(u64::try_from(rtos).unwrap_or(u64::MAX));
+                .on_idle(now, u64::try_from(rtos).unwrap_or(u64::MAX));
         }
     }
 

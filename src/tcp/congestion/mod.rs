@@ -12,7 +12,7 @@ mod newreno;
 
 use crate::tcp::RateSample;
 use crate::tcp::SeqNum;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use bbr::Bbr;
 use cubic::Cubic;
 
@@ -128,6 +128,10 @@ pub struct Congestion {
     cwnd_cnt: u32,
     /// The most segments that were out in this window of data.
     max_out: u32,
+    /// The most segments that were out since `used_at`, when the window was last found to be in
+    /// use, or fitted to the use made of it (Linux: `snd_cwnd_used`, `snd_cwnd_stamp`).
+    used: u32,
+    used_at: Instant,
     /// Before the last reduction; `prior_ssthresh` is 0 when it can't be undone.
     prior_cwnd: u32,
     prior_ssthresh: u32,
@@ -154,6 +158,8 @@ impl Congestion {
             ssthresh: NO_SSTHRESH,
             cwnd_cnt: 0,
             max_out: 0,
+            used: 0,
+            used_at: Instant(0),
             prior_cwnd: 0,
             prior_ssthresh: 0,
             clamp: u32::MAX,
@@ -225,6 +231,31 @@ impl Congestion {
         }
     }
 
+    /// After [`Congestion::on_sent`]: the window decays halfway to what is used of it, once in
+    /// each `rto` (if it is to decay at all) in which the window was not what held the sender
+    /// back. `calm`: nor did a loss, or the send buffer (RFC 2861, section 3.1; Linux:
+    /// `tcp_cwnd_application_limited`).
+    pub fn on_used(&mut self, now: Instant, out: u32, rto: Option<Duration>, calm: bool) {
+        if self.is_limited() || self.used_at == Instant(0) {
+            self.used = 0;
+            self.used_at = now;
+            return;
+        }
+        self.used = self.used.max(out);
+        if self.is_model_based() || rto.is_none_or(|rto| now.since(self.used_at) < rto) {
+            return;
+        }
+        self.used_at = now;
+        if calm {
+            let used = self.used.max(INITIAL_WINDOW);
+            if used < self.cwnd {
+                self.keep_ssthresh();
+                self.cwnd = (self.cwnd + used) / 2;
+            }
+            self.used = 0;
+        }
+    }
+
     /// The window is in use, so that an ACK may raise it (RFC 5681, section 3.1; RFC 7661).
     // RFC 9438 S4.6-3
     fn is_limited(&self) -> bool {
@@ -235,6 +266,7 @@ impl Congestion {
     // RFC 5681 S3.1-1
     // RFC 9293 MUST-19
     pub fn on_ack(&mut self, a: &Acked) {
+        self.used_at = a.now;
         let mut own = self.own;
         match &mut own {
             Own::NewReno if self.is_limited() => newreno::on_ack(self, a.segs),
@@ -352,7 +384,9 @@ impl Congestion {
 
     /// Nothing was sent for `idle_rtos` times the RTO (RFC 5681, section 4.1, by halves as RFC
     /// 2861 and Linux's `tcp_cwnd_restart` do).
-    pub fn on_idle(&mut self, idle_rtos: u64) {
+    pub fn on_idle(&mut self, now: Instant, idle_rtos: u64) {
+        self.used = 0;
+        self.used_at = now;
         self.keep_ssthresh();
         let restart = INITIAL_WINDOW.min(self.cwnd);
         for _ in 0..idle_rtos.min(32) {

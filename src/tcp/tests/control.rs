@@ -68,6 +68,32 @@ fn reno_grows_by_one_each_round_trip() {
     assert_eq!(c.cwnd(), 20);
 }
 
+#[test]
+fn a_window_that_is_not_used_up_decays() {
+    let rto = Duration::from_millis(200);
+    let at = |ms: u64| Instant(0) + Duration::from_millis(ms);
+    let mut c = at_window(Algorithm::NewReno, 100);
+    c.on_used(at(1000), 100, Some(rto), true);
+    let mut uses = |ms: u64, out: u32, rto: Option<Duration>, calm: bool| {
+        c.on_sent(out, false, true);
+        c.on_used(at(ms), out, rto, calm);
+        (c.cwnd(), c.ssthresh())
+    };
+    let (none, some) = (uses(1100, 40, Some(rto), true), Some(rto));
+    assert_eq!(none, (100, crate::tcp::congestion::NO_SSTHRESH));
+    // Where the setting is off, and where a loss or the buffer held it back, it stays.
+    assert_eq!(uses(1201, 20, None, true).0, 100);
+    assert_eq!(uses(1201, 20, some, false).0, 100);
+    assert_eq!(uses(1400, 20, some, true).0, 100);
+    // A timeout later: halfway to the 40 that were out, and never below the initial window.
+    assert_eq!(uses(1401, 20, some, true).0, 70);
+    assert_eq!(uses(1601, 3, some, true).0, 40);
+    for n in 9..20 {
+        uses(200 * n + 1, 3, some, true);
+    }
+    assert_eq!(c.cwnd(), 10);
+}
+
 /// RFC 9406: slow start that turns cautious overruns the queue by far less than NewReno's.
 #[test]
 fn hystart_spares_the_queue() {
