@@ -4,8 +4,8 @@
 use super::SeqNum;
 use super::Tcb;
 use super::news::News;
-use super::sent::{APP_LIMITED, SACKED, Sent};
-use crate::time::Instant;
+use super::sent::{APP_LIMITED, SACKED, Sent, micros_since};
+use crate::time::{Duration, Instant};
 
 /// What one ACK says of the rate.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,14 +49,14 @@ pub(super) struct Rate {
 }
 
 impl Tcb {
-    /// What a record of something being sent now remembers.
+    /// What a record of something being sent now (`s.at` is set) remembers.
     pub(super) fn rate_stamp(&mut self, now: Instant, s: &mut Sent) {
         if self.sent.packets_out == 0 {
             self.rate.first_at = now;
             self.rate.delivered_at = now;
         }
-        s.first_at = self.rate.first_at;
-        s.delivered_at = self.rate.delivered_at;
+        s.since_first = micros_since(self.rate.first_at, s.at);
+        s.since_delivered = micros_since(self.rate.delivered_at, s.at);
         s.delivered = self.recovery.delivered;
         s.flags &= !APP_LIMITED;
         if self.rate.app_limited != 0 {
@@ -72,10 +72,11 @@ impl Tcb {
         let r = &mut news.rate;
         if r.prior_delivered.is_none() || s.after(self.rate.first_at, r.last_end) {
             r.prior_delivered = Some(s.delivered);
-            r.prior_at = s.delivered_at;
+            let before = |us: u32| s.at - Duration::from_micros(us.into());
+            r.prior_at = before(s.since_delivered);
             r.app_limited = s.is(APP_LIMITED);
             r.last_end = s.end;
-            r.first_at = s.first_at;
+            r.first_at = before(s.since_first);
             r.sent_at = s.at;
             self.rate.first_at = s.at;
         }

@@ -133,18 +133,18 @@ impl Tcb {
         // An MTU probe that is sent again tells nothing (Linux: "Inconclusive MTU probe").
         // RFC 4821 S7.6.4-1, S7.6.4-2
         self.mtu.probe = 0;
-        let mut stamped = s;
+        let at = self.sent.moment(now);
+        let mut stamped = Sent { at, ..s };
         self.rate_stamp(now, &mut stamped);
         let segs = u16::try_from(len.div_ceil(mss).max(1)).unwrap_or(u16::MAX);
-        let at = self.sent.moment(now);
         self.sent.change(sent, i, |s| {
             s.at = at;
             s.segs = segs;
             s.mss = mss as u16;
             s.flags = s.flags & !APP_LIMITED | EVER_RETRANS | stamped.flags & APP_LIMITED;
             s.delivered = stamped.delivered;
-            s.delivered_at = stamped.delivered_at;
-            s.first_at = stamped.first_at;
+            s.since_delivered = stamped.since_delivered;
+            s.since_first = stamped.since_first;
         });
         self.pace(now, len);
         self.total_retrans = self.total_retrans.wrapping_add(u32::from(segs));

@@ -41,9 +41,9 @@ pub struct Sent {
     /// When it was last sent.
     pub(super) at: Instant,
     /// What had been delivered when it was sent, and when that had been; and when the flight
-    /// began that this ends (draft-cheng-iccrg-delivery-rate-estimation).
-    pub(super) delivered_at: Instant,
-    pub(super) first_at: Instant,
+    /// began that this ends (draft-cheng-iccrg-delivery-rate-estimation): microseconds before `at`.
+    pub(super) since_delivered: u32,
+    pub(super) since_first: u32,
     pub(super) delivered: u32,
     /// Segments on the wire.
     pub(super) segs: u16,
@@ -256,6 +256,8 @@ impl SentList {
             return self.change(pool, self.tail, |last| {
                 last.end = new.end;
                 last.at = new.at;
+                last.since_delivered = new.since_delivered;
+                last.since_first = new.since_first;
                 last.segs = last.segs.saturating_add(new.segs);
                 let ending = PUSHED | ENDS_RECORD;
                 last.flags = last.flags & !(SACKED | ending) | new.flags & ending;

@@ -23,6 +23,11 @@ pub const INITIAL_WINDOW: u32 = 10;
 /// `ssthresh` before any loss (Linux: `TCP_INFINITE_SSTHRESH`).
 pub const NO_SSTHRESH: u32 = 0x7fff_ffff;
 
+/// A time in 32 bits, as Linux keeps it here.
+fn millis(now: Instant) -> u32 {
+    now.millis() as u32
+}
+
 /// Which algorithm a connection runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -129,9 +134,10 @@ pub struct Congestion {
     /// The most segments that were out in this window of data.
     max_out: u32,
     /// The most segments that were out since `used_at`, when the window was last found to be in
-    /// use, or fitted to the use made of it (Linux: `snd_cwnd_used`, `snd_cwnd_stamp`).
+    /// use, or fitted to the use made of it (Linux: `snd_cwnd_used`, `snd_cwnd_stamp`);
+    /// milliseconds, 0 before anything was sent.
     used: u32,
-    used_at: Instant,
+    used_at: u32,
     /// Before the last reduction; `prior_ssthresh` is 0 when it can't be undone.
     prior_cwnd: u32,
     prior_ssthresh: u32,
@@ -159,7 +165,7 @@ impl Congestion {
             cwnd_cnt: 0,
             max_out: 0,
             used: 0,
-            used_at: Instant(0),
+            used_at: 0,
             prior_cwnd: 0,
             prior_ssthresh: 0,
             clamp: u32::MAX,
@@ -236,13 +242,15 @@ impl Congestion {
     /// back. `calm`: nor did a loss, or the send buffer (RFC 2861, section 3.1; Linux:
     /// `tcp_cwnd_application_limited`).
     pub fn on_used(&mut self, now: Instant, out: u32, rto: Option<Duration>, calm: bool) {
-        if self.is_limited() || self.used_at == Instant(0) {
+        let now = millis(now);
+        if self.is_limited() || self.used_at == 0 {
             self.used = 0;
             self.used_at = now;
             return;
         }
         self.used = self.used.max(out);
-        if self.is_model_based() || rto.is_none_or(|rto| now.since(self.used_at) < rto) {
+        let since = u128::from(now.wrapping_sub(self.used_at));
+        if self.is_model_based() || rto.is_none_or(|rto| since < rto.as_millis()) {
             return;
         }
         self.used_at = now;
@@ -266,7 +274,7 @@ impl Congestion {
     // RFC 5681 S3.1-1
     // RFC 9293 MUST-19
     pub fn on_ack(&mut self, a: &Acked) {
-        self.used_at = a.now;
+        self.used_at = millis(a.now);
         let mut own = self.own;
         match &mut own {
             Own::NewReno if self.is_limited() => newreno::on_ack(self, a.segs),
@@ -386,7 +394,7 @@ impl Congestion {
     /// 2861 and Linux's `tcp_cwnd_restart` do).
     pub fn on_idle(&mut self, now: Instant, idle_rtos: u64) {
         self.used = 0;
-        self.used_at = now;
+        self.used_at = millis(now);
         self.keep_ssthresh();
         let restart = INITIAL_WINDOW.min(self.cwnd);
         for _ in 0..idle_rtos.min(32) {
