@@ -295,6 +295,42 @@ static void cancellations(void)
     close(a), close(b), close(l);
 }
 
+static volatile int stage;
+
+/* It is kept for when it can act. */
+static void *disabled(void *arg)
+{
+    char c;
+    int old;
+    (void)arg;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    stage = 1;
+    while (stage != 2) sched_yield();
+    R(recv(fd_of, &c, 1, MSG_DONTWAIT));
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    recv(fd_of, &c, 1, 0);
+    say("not cancelled");
+    return NULL;
+}
+
+static void cancelled_while_disabled(void)
+{
+    int a, b;
+    pthread_t t;
+    void *result = NULL;
+    pair(&a, &b);
+    say("-- cancelled while that is disabled");
+    fd_of = a;
+    stage = 0;
+    MUST(pthread_create(&t, NULL, disabled, NULL));
+    while (stage != 1) sched_yield();
+    MUST(pthread_cancel(t));
+    stage = 2;
+    pthread_join(t, &result);
+    say("recv when it is enabled: cancelled %d", result == PTHREAD_CANCELED);
+    close(a), close(b);
+}
+
 /* --- fork while accept is blocked ----------------------------------------------------------- */
 
 static void *reap(void *arg)
@@ -478,6 +514,37 @@ static void stops(void)
     }
 }
 
+/* What arrives while the process is stopped ends the call when it continues. */
+static void signalled_while_stopped(void)
+{
+    int (*calls[])(struct task *) = {recv_call, poll_call, epoll_call};
+    const char *names[] = {"recv", "poll", "epoll_wait"};
+    for (int i = 0; i < 6; i++) {
+        int a, b, which = i / 2, st, stop = i % 2 ? SIGTSTP : SIGSTOP;
+        pid_t pid;
+        say("-- SIG%s, a signal with a handler, SIGCONT: %s", sigabbrev_np(stop), names[which]);
+        pair(&a, &b);
+        if (child(&pid)) {
+            /* In a group of its own SIGTSTP stops it. */
+            setpgid(0, 0);
+            on(SIGUSR1, handler, 0);
+            caught = 0;
+            struct task t = {.fd = a, .n = 1, .number = 100000, .call = calls[which]};
+            run(&t);
+            say("%d %s, handlers %d", t.result, ename(t.error), (int)caught);
+            exit(0);
+        }
+        blocked_in(pid);
+        kill(pid, stop);
+        MUST(waitpid(pid, &st, WUNTRACED));
+        say("stopped: %d", WIFSTOPPED(st));
+        kill(pid, SIGUSR1);
+        kill(pid, SIGCONT);
+        say_exit("child", pid);
+        close(a), close(b);
+    }
+}
+
 /* --- limits ----------------------------------------------------------------------------------- */
 
 static int many_call(struct task *t)
@@ -552,10 +619,12 @@ int main(void)
     closed_by_the_handler();
     jumps();
     cancellations();
+    cancelled_while_disabled();
     forks();
     zero();
     closes();
     stops();
+    signalled_while_stopped();
     numbers();
     masks();
     return 0;

@@ -1,6 +1,6 @@
 //! Blocking calls.
 
-use super::signals::{self, Due, Watch};
+use super::signals::{self, Watch};
 use super::{KEEPER, KeeperMode, Runtime, Scratch, waiter};
 use crate::stack::{Host, SockId};
 use crate::sys::process::{Signals, block_signals, set_mask};
@@ -88,12 +88,10 @@ impl Runtime {
             return self.sleep_until(sockets, fds, end, (blocked, stops), &mut attempt);
         }
         // A mask lets signals through even where there is no waiting.
-        if sigmask.is_some() {
-            match signals::due(blocked) {
-                Due::Nothing => {}
-                Due::NoHandler { .. } => signals::pass(blocked),
-                Due::Handler { restart } => return Woken::Interrupted { restart },
-            }
+        if sigmask.is_some()
+            && let Some(restart) = signals::pass(blocked, false)
+        {
+            return Woken::Interrupted { restart };
         }
         Woken::TimedOut
     }
@@ -170,16 +168,8 @@ impl Runtime {
             if !rang[1] && signal_fd.is_some() {
                 continue;
             }
-            let restart = match signals::due(blocked) {
-                Due::Nothing => continue,
-                Due::NoHandler { stops: stopped } => {
-                    signals::pass(blocked);
-                    if !(stopped && stops) {
-                        continue;
-                    }
-                    true
-                }
-                Due::Handler { restart } => restart,
+            let Some(restart) = signals::pass(blocked, stops) else {
+                continue;
             };
             let mut s = self.enter_masked(None);
             let last = attempt(&mut s, fds);
@@ -282,11 +272,15 @@ fn poll_all(
         fds.copy_from_slice(theirs);
         Ok(())
     });
-    if together.is_err() && !fds.is_empty() {
+    if together.is_err() {
         // No memory; or the program's alone are as many as RLIMIT_NOFILE lets poll take. Look at
         // them every millisecond: slow, but right.
         let soon = until.min(sys::now() + Duration::from_millis(1));
-        let _ = poll_raw(&mut own, left(soon));
+        if poll_raw(&mut own, left(soon)).is_err() {
+            // Ours are too many already: sleep over none, and look whether a signal is due.
+            let _ = poll_raw(&mut [], left(soon));
+            own[1].revents = libc::POLLIN;
+        }
         poll_now(fds);
     }
     own.map(|f| f.revents != 0)

@@ -78,14 +78,11 @@ fn make(mask: u64) -> sys::Result<Fd> {
 
 /// What there is to be let through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Due {
+enum Due {
     /// No signal.
     Nothing,
-    /// Signals that no handler is for.
-    NoHandler {
-        /// One that stops the process or has it continue.
-        stops: bool,
-    },
+    /// These, that no handler is for.
+    NoHandler(Signals),
     /// One that has a handler, with SA_RESTART or without.
     Handler {
         /// SA_RESTART.
@@ -98,7 +95,7 @@ pub(super) enum Due {
 const STOPS: [i32; 4] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT];
 
 /// What is pending that `blocked` does not block.
-pub(super) fn due(blocked: Signals) -> Due {
+fn due(blocked: Signals) -> Due {
     let due = pending().0 & !blocked.0;
     if due == 0 {
         return Due::Nothing;
@@ -110,13 +107,24 @@ pub(super) fn due(blocked: Signals) -> Due {
             Action::Handler { restart } => Some(Due::Handler { restart }),
             Action::NoHandler => None,
         })
-        .unwrap_or(Due::NoHandler {
-            stops: STOPS.iter().any(|signal| due >> (signal - 1) & 1 == 1),
-        })
+        .unwrap_or(Due::NoHandler(Signals(due)))
 }
 
-/// Let through what `blocked` does not block and no handler is for.
-pub(super) fn pass(blocked: Signals) {
-    set_mask(blocked);
-    block_signals();
+/// Let through what `blocked` does not block and no handler is for: such signals alone, since the
+/// process may be stopped by one, and what arrives meanwhile may have a handler. Tells whether
+/// the wait is over, and so whether the call is to be made again: a signal with a handler is
+/// due; or the process was stopped and continues, where that `stops` a wait.
+pub(super) fn pass(blocked: Signals, stops: bool) -> Option<bool> {
+    let mut stopped = false;
+    loop {
+        match due(blocked) {
+            Due::Nothing => return (stopped && stops).then_some(true),
+            Due::Handler { restart } => return Some(restart),
+            Due::NoHandler(signals) => {
+                stopped |= STOPS.iter().any(|s| signals.0 >> (s - 1) & 1 == 1);
+                set_mask(Signals(!signals.0));
+                block_signals();
+            }
+        }
+    }
 }
