@@ -42,7 +42,7 @@ impl Sock {
     }
 }
 
-/// What a stale handle gives until [`dispatch`] has looked again.
+/// What a stale handle gives; [`dispatch`] looks again then.
 const STALE: Errno = Errno(libc::EBADF);
 
 /// What a cancelled call gives; never seen by the program.
@@ -60,8 +60,8 @@ pub fn failed<T>(e: Error) -> Result<T> {
 /// Run a call on descriptor `fd`: `stack` if it is one of the stack's sockets, else `kernel`.
 /// `args` prints the arguments: before the call without its value, and after it with.
 ///
-/// A thread can be cancelled inside `kernel` and before it waits, a signal handler may jump out, all of which unwinds or leaves this function: it must
-/// hold nothing that has to be dropped.
+/// A thread can be cancelled inside `kernel` and before it waits, a signal handler may jump out,
+/// all of which unwinds or leaves this function: it must hold nothing that has to be dropped.
 #[inline(always)]
 pub fn dispatch<T: Returned>(
     name: &'static str,
@@ -77,7 +77,10 @@ pub fn dispatch<T: Returned>(
         None => kernel(),
         Some(sock) => match on_stack(name, sock, &args, &stack) {
             Some(result) => end(result),
-            None => kernel(),
+            None => {
+                blocked::deliver();
+                kernel()
+            }
         },
     }
 }
@@ -129,29 +132,41 @@ fn on_stack<T: Returned>(
     if tracing {
         trace::enter(sock, name, args);
     }
-    let mut result = stack(sock);
-    while matches!(result, Err(RESTART)) {
-        // The handler may have closed the descriptor.
-        blocked::deliver();
-        result = stack(Sock::at(sock.fd)?);
-    }
-    if matches!(result, Err(STALE)) {
-        result = again(sock, stack)?;
-    }
+    let mut now = sock;
+    let result = loop {
+        match stack(now) {
+            Err(RESTART) => {
+                // The handler may have closed the descriptor.
+                blocked::deliver();
+                now = Sock::at(sock.fd)?;
+            }
+            Err(STALE) if is_stale(now) => {
+                let stale = now;
+                now = look_again(stale)?;
+                if now.id == stale.id {
+                    // Named as ours, but the stack knows it no more (it was recovered after a
+                    // crash).
+                    break Err(Errno(libc::ECONNRESET));
+                }
+            }
+            result => break result,
+        }
+    };
     if tracing {
         trace::leave(sock, name, args, result);
     }
     Some(result)
 }
 
-/// The handle was stale: see what the descriptor is now.
+/// Whether it is this socket, and not another argument, that the call gave EBADF for.
 #[cold]
-fn again<T>(stale: Sock, stack: &dyn Fn(Sock) -> Result<T>) -> Option<Result<T>> {
+fn is_stale(sock: Sock) -> bool {
+    sock.enter().is_err()
+}
+
+/// The handle was stale: what the descriptor is now.
+#[cold]
+fn look_again(stale: Sock) -> Option<Sock> {
     fdtable::forget_socket(stale.fd, stale.id);
-    let now = Sock::at(stale.fd)?;
-    if now.id == stale.id {
-        // Named as ours, but the stack knows it no more (it was recovered after a crash).
-        return Some(Err(Errno(libc::ECONNRESET)));
-    }
-    Some(stack(now))
+    Sock::at(stale.fd)
 }

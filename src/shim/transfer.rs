@@ -77,7 +77,10 @@ fn send_quietly(s: Sock, mut data: Buffers, flags: c_int, stamps: Option<u32>) -
     let sent = partial(ended, data.done());
     if matches!(sent, Ok(n) if n > 0) && (stamped || zerocopy) {
         crate::errepoll::used();
-        s.enter()?.send_ended(s.id, zerocopy, stamps);
+        // (Closed by another thread meanwhile, nobody is to be told.)
+        if let Ok(mut host) = s.enter() {
+            host.send_ended(s.id, zerocopy, stamps);
+        }
     }
     sent
 }
