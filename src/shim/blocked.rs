@@ -159,6 +159,10 @@ pub fn cancellation_point() {
 
 #[cold]
 fn act_on_cancellation() {
+    // It stays for the calls after it can be cancelled again.
+    if is_cancelled() && !cancellable() {
+        return;
+    }
     let this = this_thread();
     // libc knows from here on; and what was left by a thread that had this number is over.
     for place in cancelled_threads() {
@@ -283,17 +287,22 @@ fn release_kept(runtime: &'static Runtime) {
         return;
     }
     for kept in &KEPT {
-        let fd = kept.fd.load(Ordering::SeqCst);
-        if fd < 0 {
+        if kept.fd.load(Ordering::SeqCst) < 0 {
             continue;
         }
-        let id = SockId::from_number(kept.socket.load(Ordering::Acquire));
-        let ours = !runtime.enter().is_waited_for(id)
-            && kept
-                .fd
-                .compare_exchange(fd, -1, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
-        if ours {
+        // Places are given up under the stack's lock: else another thread could do so, and a
+        // third have this one for another socket, whose copy may have the same number.
+        let ours = {
+            let session = runtime.enter();
+            let id = SockId::from_number(kept.socket.load(Ordering::Acquire));
+            let over = !session.is_waited_for(id);
+            let fd = match over {
+                true => kept.fd.swap(-1, Ordering::AcqRel),
+                false => -1,
+            };
+            (fd >= 0).then_some((fd, id))
+        };
+        if let Some((fd, id)) = ours {
             KEPT_COUNT.fetch_sub(1, Ordering::SeqCst);
             kept.socket.store(0, Ordering::Release);
             own::remove(fd);
