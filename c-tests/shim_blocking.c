@@ -545,6 +545,92 @@ static void signalled_while_stopped(void)
     }
 }
 
+/* --- a connection and a signal come together ---------------------------------------------------- */
+
+static int release[2];
+static volatile sig_atomic_t handlers_child;
+
+static void forking(int sig)
+{
+    (void)sig;
+    caught++;
+    if (fork()) return;
+    handlers_child = 1;
+    close(closing), close(release[1]);
+}
+
+static int held(void)
+{
+    char c;
+    return (int)read(release[0], &c, 1);
+}
+
+/* Linux's accept is made again after the handler, whose child has closed the listener. */
+static int forking_accept(struct task *t)
+{
+    char c;
+    closing = t->fd;
+    int before = lowest(), fd = accept(t->fd, NULL, NULL);
+    if (handlers_child) _exit(held());
+    MUST(send(fd, "p", 1, 0));
+    MUST(recv(fd, &c, 1, 0));
+    close(fd);
+    say("accepted, handlers %d, descriptors more: %d", (int)caught, lowest() - before);
+    return 0;
+}
+
+/* The number that accept had taken is as any other afterwards. */
+static int jumped_accept(struct task *t)
+{
+    pid_t pid;
+    t->number = lowest();
+    if (!sigsetjmp(out, 1)) return accept(t->fd, NULL, NULL);
+    MUST(dup2(release[0], t->number));
+    if (child(&pid)) {
+        say("in a child: %s", fcntl(t->number, F_GETFD) < 0 ? ename(errno) : "open");
+        exit(0);
+    }
+    say_exit("child", pid);
+    return 7;
+}
+
+static void together(void)
+{
+    for (int how = 0; how < 2; how++) {
+        struct sockaddr_in at;
+        struct task t = {.call = how ? jumped_accept : forking_accept};
+        int st;
+        pid_t pid;
+        char c = 0;
+        t.fd = listening(&at);
+        say("-- a connection and a signal come together: the handler %s", how ? "jumps out" : "forks");
+        MUST(pipe(release));
+        if (child(&pid)) {
+            on(SIGUSR1, how ? jump : forking, SA_RESTART);
+            caught = 0;
+            run(&t);
+            exit(0);
+        }
+        blocked_in(pid);
+        kill(pid, SIGSTOP);
+        MUST(waitpid(pid, &st, WUNTRACED));
+        int s = MUST(socket(AF_INET, SOCK_STREAM, 0));
+        MUST(connect(s, SA(at), sizeof at));
+        kill(pid, SIGUSR1);
+        kill(pid, SIGCONT);
+        if (!how) {
+            R(recv(s, &c, 1, 0));
+            say_open("peer", s);
+            MUST(send(s, "x", 1, 0));
+        }
+        close(release[1]);
+        say_exit("child", pid);
+        close(t.fd);
+        if (!how) say_end("peer", s);
+        close(s), close(release[0]);
+    }
+}
+
 /* --- limits ----------------------------------------------------------------------------------- */
 
 static int many_call(struct task *t)
@@ -625,6 +711,7 @@ int main(void)
     closes();
     stops();
     signalled_while_stopped();
+    together();
     numbers();
     masks();
     return 0;

@@ -45,8 +45,9 @@ pub fn block<R>(
         }
         attempt(host, fds).map(Some)
     };
+    let held = DUE.get();
     // A call that goes on after a signal ended a part of it does not wait again.
-    let over = is_due();
+    let over = held.is_some_and(|due| due.interrupted);
     let wait = match over {
         true => Wait {
             timeout: Some(Duration::ZERO),
@@ -56,7 +57,7 @@ pub fn block<R>(
         false => wait,
     };
     let sigmask = wait.sigmask;
-    let after = block_signals();
+    let after = held.map_or_else(block_signals, |due| due.after);
     BLOCKED.fetch_add(1, Ordering::SeqCst);
     let woken = runtime.block_masked(wait, after, attempt);
     BLOCKED.fetch_sub(1, Ordering::SeqCst);
@@ -66,10 +67,12 @@ pub fn block<R>(
     };
     match woken {
         _ if over => {}
-        Woken::Interrupted { .. } => {
-            DUE.set(Some((sigmask.map_or(after, Signals), after)));
-            DUE_THREADS.fetch_add(1, Ordering::Relaxed);
-        }
+        Woken::Interrupted { .. } => set_due(Due {
+            during: sigmask.map_or(after, Signals),
+            after,
+            interrupted: true,
+        }),
+        _ if held.is_some() => {}
         _ => {
             set_mask(after);
         }
@@ -85,18 +88,47 @@ pub fn block<R>(
 
 // --- Signals
 
+/// What [`deliver`] is to do.
+#[derive(Clone, Copy)]
+struct Due {
+    /// The mask with which handlers run.
+    during: Signals,
+    /// The one after that.
+    after: Signals,
+    /// A signal has interrupted the call; else they are but held ([`hold`]).
+    interrupted: bool,
+}
+
 thread_local! {
-    /// Signals interrupted this thread's call: the mask with which their handlers run, and the
-    /// one after that.
-    static DUE: Cell<Option<(Signals, Signals)>> = const { Cell::new(None) };
+    /// This thread has all signals blocked until [`deliver`].
+    static DUE: Cell<Option<Due>> = const { Cell::new(None) };
 }
 
 /// How many threads have such.
 static DUE_THREADS: AtomicU32 = AtomicU32::new(0);
 
-/// Whether a signal has interrupted this thread's call.
-pub fn is_due() -> bool {
+fn set_due(due: Due) {
+    if DUE.replace(Some(due)).is_none() {
+        DUE_THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether handlers wait until [`deliver`] in this thread.
+pub fn is_held() -> bool {
     DUE_THREADS.load(Ordering::Relaxed) != 0 && DUE.get().is_some()
+}
+
+/// No handler runs in this thread until [`deliver`], for a call that has what must not be left
+/// half done, nor be forked. It ends in [`crate::dispatch`].
+pub fn hold() {
+    if !is_held() {
+        let after = block_signals();
+        set_due(Due {
+            during: after,
+            after,
+            interrupted: false,
+        });
+    }
 }
 
 /// Run the handlers of the signals that interrupted this thread's call, if any did. They may
@@ -110,7 +142,7 @@ pub fn deliver() {
 
 #[cold]
 fn deliver_now() {
-    if let Some((during, after)) = DUE.take() {
+    if let Some(Due { during, after, .. }) = DUE.take() {
         DUE_THREADS.fetch_sub(1, Ordering::Relaxed);
         set_mask(during);
         if during != after {

@@ -144,9 +144,11 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
         return Err(Errno(libc::EINVAL));
     }
+    // A handler could fork, or never return, while the connection has no name yet.
+    blocked::hold();
     // The descriptor comes first, as in the kernel: without one the connection stays queued.
-    let near = ends::near(flags)?;
-    let mut reserved = None;
+    let near = ends::near(flags | libc::SOCK_CLOEXEC)?;
+    let reserved = Reserved::new(near.raw(), flags & libc::SOCK_CLOEXEC != 0);
     let owner = owner(near.raw());
     let nonblock = flags & libc::SOCK_NONBLOCK != 0;
     let attempt = |host: &mut Host<'_>| match host.accept(s.id, owner) {
@@ -167,10 +169,7 @@ pub fn accept(s: Sock, addr: *mut SockAddr, len: *mut socklen_t, flags: c_int) -
     };
     let accepted = match first {
         Some(r) => r,
-        None if waits => {
-            reserved = Some(Reserved::new(near.raw(), flags & libc::SOCK_CLOEXEC != 0));
-            wait(s, limit, Errno(libc::EAGAIN), |host| attempt(host))?
-        }
+        None if waits => wait(s, limit, Errno(libc::EAGAIN), |host| attempt(host))?,
         None => return Err(Errno(libc::EAGAIN)),
     };
     let (child, peer, family) = accepted.map_err(errno::of)?;
@@ -297,7 +296,7 @@ fn linger(rt: &'static Runtime, id: SockId) {
         timeout: Some(Duration::from_secs(seconds.into())),
         ..Wait::default()
     };
-    let handlers_wait = blocked::is_due();
+    let handlers_wait = blocked::is_held();
     let _ = blocked::block(rt, wait, |host, _| match host.info(id) {
         Ok((State::FinWait1 | State::Closing | State::LastAck, _)) => None,
         _ => Some(()),

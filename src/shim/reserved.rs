@@ -1,6 +1,6 @@
 //! Descriptors that are made before what they are to be of.
 //!
-//! accept takes the number of its descriptor before it waits, as in the kernel, where this is a
+//! accept takes the number of its descriptor before all else, as in the kernel, where this is a
 //! mere number while the call waits: a child that another thread makes meanwhile has nothing
 //! there. Ours is a near end already, and a child that kept it would keep the connection to come.
 
@@ -20,16 +20,13 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Reserve `fd`, which the program wants to have closed by exec or not.
+    /// Reserve `fd`, which is closed by exec until then: for a child of vfork, and what libc
+    /// starts by itself. The program wants that or not.
     pub fn new(fd: c_int, cloexec: bool) -> Reserved {
         let place = RESERVED.iter().find(|p| {
             p.compare_exchange(-1, fd, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         });
-        if !cloexec {
-            // For a child of vfork, and what libc starts by itself.
-            let _ = io::set_cloexec(fd, true);
-        }
         Reserved { place, fd, cloexec }
     }
 }
