@@ -297,16 +297,18 @@ static void cancellations(void)
 
 static volatile int stage;
 
-/* It is kept for when it can act. */
+/* It is kept for when it can act, in a child too. */
 static void *disabled(void *arg)
 {
     char c;
     int old;
+    pid_t pid;
     (void)arg;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     stage = 1;
     while (stage != 2) sched_yield();
     R(recv(fd_of, &c, 1, MSG_DONTWAIT));
+    if (!child(&pid)) say_exit("child", pid);
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
     recv(fd_of, &c, 1, 0);
     say("not cancelled");
@@ -328,6 +330,46 @@ static void cancelled_while_disabled(void)
     stage = 2;
     pthread_join(t, &result);
     say("recv when it is enabled: cancelled %d", result == PTHREAD_CANCELED);
+    close(a), close(b);
+}
+
+static void *in_pause(void *arg)
+{
+    pause();
+    return arg;
+}
+
+static void *blocked_recv(void *arg)
+{
+    struct task *t = arg;
+    run(t);
+    say("not cancelled");
+    return NULL;
+}
+
+/* Threads that libc has cancelled are nobody's concern afterwards. */
+static void many_cancelled(void)
+{
+    enum { THREADS = 1100 };
+    int a, b, n = 0;
+    pthread_t t;
+    void *result;
+    say("-- %d threads cancelled in pause, one in recv", THREADS);
+    for (int i = 0; i < THREADS; i++) {
+        MUST(pthread_create(&t, NULL, in_pause, NULL));
+        MUST(pthread_cancel(t));
+        pthread_join(t, &result);
+        n += result == PTHREAD_CANCELED;
+    }
+    say("cancelled: %d", n);
+    pair(&a, &b);
+    struct task task = {.fd = a, .n = 1, .call = recv_call};
+    MUST(pthread_create(&t, NULL, blocked_recv, &task));
+    while (!task.tid) ms(1);
+    blocked_in(task.tid);
+    MUST(pthread_cancel(t));
+    pthread_join(t, &result);
+    say("recv: cancelled %d", result == PTHREAD_CANCELED);
     close(a), close(b);
 }
 
@@ -706,6 +748,7 @@ int main(void)
     jumps();
     cancellations();
     cancelled_while_disabled();
+    many_cancelled();
     forks();
     zero();
     closes();

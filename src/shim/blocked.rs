@@ -16,7 +16,7 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use utcp_stack::runtime::{Runtime, Wait, Woken, high, own};
 use utcp_stack::stack::{Host, SockId};
-use utcp_stack::sys::process::{Signals, block_signals, set_mask};
+use utcp_stack::sys::process::{Signals, block_signals, pid, set_mask, thread_exists, tid};
 use utcp_stack::sys::{self, io};
 use utcp_stack::time::Duration;
 
@@ -153,30 +153,79 @@ fn deliver_now() {
 
 // --- Cancellation
 
-/// Threads that pthread_cancel was called for, and that did not act on it yet; 0: free. Libc
-/// doesn't tell whether a thread is one.
-static CANCELLED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+/// The tids of threads that pthread_cancel was called for, and that did not act on it yet; 0:
+/// free. Libc doesn't tell whether a thread is one.
+static CANCELLED: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 /// How many there are.
 static CANCELS: AtomicU32 = AtomicU32::new(0);
-/// No place from here on was ever used: one whose thread ended elsewhere stays, and every call
-/// looks through them.
+/// With so many, look which of the threads have ended: they may have been cancelled in libc.
+static SWEEP_AT: AtomicU32 = AtomicU32::new(FEW_CANCELS);
+const FEW_CANCELS: u32 = 8;
+/// No place from here on was ever used: every call looks through those before.
 static CANCELLED_END: AtomicUsize = AtomicUsize::new(0);
 
-fn cancelled_threads() -> &'static [AtomicU64] {
+fn cancelled_threads() -> &'static [AtomicU32] {
     let end = CANCELLED_END.load(Ordering::SeqCst);
     CANCELLED.get(..end).unwrap_or(&CANCELLED)
 }
 
-fn this_thread() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { libc::pthread_self() }
+thread_local! {
+    /// [`this_thread`]; 0: nobody has asked.
+    static TID: Cell<u32> = const { Cell::new(0) };
+}
+
+fn this_thread() -> u32 {
+    match TID.get() {
+        0 => {
+            let tid = tid();
+            TID.set(tid);
+            tid
+        }
+        tid => tid,
+    }
+}
+
+/// A thread's tid, of which libc tells only the clock: `~tid << 3`, and the kind of clock below
+/// (Linux: `MAKE_THREAD_CPUCLOCK`).
+///
+/// # Safety
+/// `thread` is not joined, nor has it ended detached.
+pub unsafe fn tid_of(thread: libc::pthread_t) -> Option<u32> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: as the caller says.
+    let failed = unsafe { libc::pthread_getcpuclockid(thread, &mut clock) };
+    let tid = !(clock >> 3) as u32;
+    (failed == 0 && clock < 0 && tid != 0).then_some(tid)
+}
+
+/// Give up a cancelled thread's place.
+fn forget_cancelled(place: &AtomicU32, tid: u32) {
+    if place
+        .compare_exchange(tid, 0, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
+    {
+        CANCELS.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Forget the cancelled threads that have ended.
+fn sweep_cancelled() {
+    let pid = pid();
+    for place in cancelled_threads() {
+        let tid = place.load(Ordering::Acquire);
+        if tid != 0 && !thread_exists(pid, tid) {
+            forget_cancelled(place, tid);
+        }
+    }
+    let left = CANCELS.load(Ordering::Relaxed);
+    SWEEP_AT.store(left.saturating_mul(2).max(FEW_CANCELS), Ordering::Relaxed);
 }
 
 fn is_cancelled() -> bool {
     // SeqCst: who cancels looks for blocked threads after it has said whom.
     CANCELS.load(Ordering::SeqCst) != 0 && {
         let this = this_thread();
-        let is_this = |t: &AtomicU64| t.load(Ordering::Acquire) == this;
+        let is_this = |t: &AtomicU32| t.load(Ordering::Acquire) == this;
         cancelled_threads().iter().any(is_this)
     }
 }
@@ -198,13 +247,7 @@ fn act_on_cancellation() {
     let this = this_thread();
     // libc knows from here on; and what was left by a thread that had this number is over.
     for place in cancelled_threads() {
-        if place.load(Ordering::Acquire) == this
-            && place
-                .compare_exchange(this, 0, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        {
-            CANCELS.fetch_sub(1, Ordering::Release);
-        }
+        forget_cancelled(place, this);
     }
     test_cancel();
 }
@@ -227,15 +270,16 @@ fn cancellable() -> bool {
     old == ENABLE
 }
 
-/// pthread_cancel was called for `thread`: have it look, if it waits in the stack or is about
-/// to.
-pub fn cancel(runtime: Option<&Runtime>, thread: libc::pthread_t) {
-    let known = CANCELLED
-        .iter()
-        .any(|t| t.load(Ordering::Acquire) == thread);
+/// pthread_cancel was called for the thread `tid`: have it look, if it waits in the stack or is
+/// about to.
+pub fn cancel(runtime: Option<&Runtime>, tid: u32) {
+    if CANCELS.load(Ordering::Relaxed) >= SWEEP_AT.load(Ordering::Relaxed) {
+        sweep_cancelled();
+    }
+    let known = CANCELLED.iter().any(|t| t.load(Ordering::Acquire) == tid);
     // Without a place (a thousand threads are cancelled at once) it acts at its next call.
-    let free = |t: &AtomicU64| {
-        t.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed)
+    let free = |t: &AtomicU32| {
+        t.compare_exchange(0, tid, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     };
     if !known && let Some(place) = CANCELLED.iter().position(free) {
@@ -344,8 +388,24 @@ fn release_kept(runtime: &'static Runtime) {
     }
 }
 
+/// Before a fork: whether this thread is cancelled is to be known in the child, where it has
+/// another tid.
+pub fn before_fork() {
+    this_thread();
+}
+
 /// In the child of a fork: the threads are the parent's.
 pub fn forget_all() {
+    let cancelled = is_cancelled();
+    TID.set(0);
+    for place in cancelled_threads() {
+        place.store(0, Ordering::Relaxed);
+    }
+    CANCELS.store(0, Ordering::Relaxed);
+    if cancelled {
+        CANCELLED[0].store(this_thread(), Ordering::Relaxed);
+        CANCELS.store(1, Ordering::Relaxed);
+    }
     BLOCKED.store(0, Ordering::Relaxed);
     DUE_THREADS.store(0, Ordering::Relaxed);
     KEPT_COUNT.store(0, Ordering::Relaxed);

@@ -83,6 +83,7 @@ static FORK_MASK: AtomicU64 = AtomicU64::new(0);
 /// all taken first. Signals are blocked meanwhile: a handler may need one of them.
 extern "C" fn before_fork() {
     let mask = block_signals();
+    blocked::before_fork();
     errepoll::before_fork();
     core::mem::forget(ATTACHING.lock());
     attach::before_fork();

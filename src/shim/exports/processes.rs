@@ -58,10 +58,13 @@ unsafe extern "C-unwind" fn vfork() -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
+    // SAFETY: the caller's argument, which is not to be used after the call: the thread may be
+    // detached, and end. (Without a tid it has ended.)
+    let tid = unsafe { blocked::tid_of(thread) };
     // SAFETY: the caller's arguments.
     let done = unsafe { real::pthread_cancel(thread) };
-    if done == 0 && !observe::active() {
-        blocked::cancel(process::attached(), thread);
+    if let Some(tid) = tid.filter(|_| done == 0 && !observe::active()) {
+        blocked::cancel(process::attached(), tid);
     }
     done
 }
