@@ -40,6 +40,21 @@ static void each(const char *option)
     one("name 8", good, sizeof good, (void *)8, 64);
 }
 
+/* Linux stamps what comes from a moment after it was first asked to. */
+static void until_stamped(void)
+{
+    for (int i = 0; i < 2000; i++, ms(1)) {
+        char c, control[64];
+        struct iovec v = {&c, 1};
+        struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        MUST(send(p.c, "x", 1, 0));
+        await(p.s, POLLIN, 2000);
+        MUST(recvmsg(p.s, &m, 0));
+        for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+            if (h->cmsg_type == SCM_TIMESTAMP) return;
+    }
+}
+
 static void notices(void)
 {
     say("-- the error queue");
@@ -91,6 +106,7 @@ int main(void)
     MUST(set_int(p.s, IPPROTO_TCP, TCP_INQ, 1));
     each("TCP_INQ");
     MUST(set_int(p.s, SOL_SOCKET, SO_TIMESTAMP, 1));
+    until_stamped();
     each("TCP_INQ and SO_TIMESTAMP");
     MUST(set_int(p.s, SOL_SOCKET, SO_TIMESTAMP, 0));
     MUST(set_int(p.s, IPPROTO_TCP, TCP_INQ, 0));
