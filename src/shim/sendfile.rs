@@ -56,10 +56,19 @@ impl Drop for Buffer {
 /// sendfile(2).
 pub fn sendfile(s: Sock, from: c_int, offset: *mut off_t, n: usize) -> Result<isize> {
     let own_position = offset.is_null();
-    let start = if own_position {
-        seek(from, 0, libc::SEEK_CUR).map_err(|_| Errno(libc::EINVAL))?
-    } else {
-        program::read(offset.cast_const())?
+    let given = match own_position {
+        true => None,
+        false => Some(program::read(offset.cast_const())?),
+    };
+    // That it can be read at all comes first, and whether at a position.
+    let nothing = NonNull::dangling();
+    let start = match (read_at(from, nothing, 0, 0), given) {
+        (Err(Errno(libc::ESPIPE)), None) | (Err(Errno(libc::EISDIR)), _) => {
+            return Err(Errno(libc::EINVAL));
+        }
+        (Err(e), _) => return Err(e),
+        (Ok(_), Some(at)) => at,
+        (Ok(_), None) => seek(from, 0, libc::SEEK_CUR).map_err(|_| Errno(libc::EINVAL))?,
     };
     if start < 0 {
         return Err(Errno(libc::EINVAL));
@@ -71,11 +80,9 @@ pub fn sendfile(s: Sock, from: c_int, offset: *mut off_t, n: usize) -> Result<is
         if left == 0 {
             break Ok(());
         }
-        let got = match pread(from, &buffer, left.min(BUFFER), at) {
+        let got = match read_at(from, buffer.0, left.min(BUFFER), at) {
             Ok(0) => break Ok(()),
             Ok(got) => got,
-            // A pipe or a socket: sendfile needs a file there.
-            Err(Errno(libc::ESPIPE)) => break Err(Errno(libc::EINVAL)),
             Err(e) => break Err(e),
         };
         let data = Buffers::one(buffer.0.as_ptr().cast(), got);
@@ -115,19 +122,13 @@ fn seek(fd: c_int, offset: off_t, whence: c_int) -> Result<off_t> {
     .map(|at| at as off_t)
 }
 
-fn pread(fd: c_int, buffer: &Buffer, n: usize, at: off_t) -> Result<usize> {
-    // SAFETY: the buffer has BUFFER bytes, and `n` is no more.
+/// pread(2), of no more than fits into `buffer`.
+fn read_at(fd: c_int, buffer: NonNull<u8>, n: usize, at: off_t) -> Result<usize> {
+    // SAFETY: `n` bytes fit.
     unsafe {
         syscall(
             libc::SYS_pread64,
-            [
-                fd as usize,
-                buffer.0.as_ptr() as usize,
-                n,
-                at as usize,
-                0,
-                0,
-            ],
+            [fd as usize, buffer.as_ptr() as usize, n, at as usize, 0, 0],
         )
     }
 }
