@@ -709,6 +709,34 @@ static void numbers(void)
     close(a), close(b), close(pipes[0]), close(pipes[1]);
 }
 
+/* Descriptors that are open stay so, whatever the limit is lowered to. */
+static void hardly_any(void)
+{
+    int a, b;
+    char c;
+    pid_t pid;
+    struct rlimit few;
+    pair(&a, &b);
+    say("-- RLIMIT_NOFILE below all descriptors");
+    if (child(&pid)) {
+        on(SIGUSR1, handler, 0);
+        MUST(getrlimit(RLIMIT_NOFILE, &few));
+        few.rlim_cur = 3;
+        MUST(setrlimit(RLIMIT_NOFILE, &few));
+        R(recv(a, &c, 1, 0));
+        MUST(send(a, "y", 1, 0));
+        R(recv(a, &c, 1, 0));
+        exit(0);
+    }
+    blocked_in(pid);
+    MUST(send(b, "x", 1, 0));
+    R(recv(b, &c, 1, 0));
+    blocked_in(pid);
+    kill(pid, SIGUSR1);
+    say_exit("child", pid);
+    close(a), close(b);
+}
+
 static int masked_call(struct task *t)
 {
     sigset_t mask;
@@ -756,6 +784,7 @@ int main(void)
     signalled_while_stopped();
     together();
     numbers();
+    hardly_any();
     masks();
     return 0;
 }
