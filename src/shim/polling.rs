@@ -137,6 +137,8 @@ fn wait(
     timeout: Option<Duration>,
     mask: Option<u64>,
 ) -> Result<Found> {
+    // A handler that jumps out would leave what is on the heap.
+    blocked::hold();
     let mut looked = 0_usize;
     let mut sockets: Scratch<SockId, FEW> = Scratch::new(items.len())?;
     let mut others: Scratch<pollfd, FEW> = Scratch::new(items.len())?;
