@@ -500,14 +500,15 @@ impl Tcb {
         let mss = u32::from(self.snd_mss).max(1);
         let mut i = self.sent.head();
         while let Some(&s) = SentList::get(sent, i) {
-            let long = s.seg_len() > mss;
+            let text = self.text_of(&s);
+            let long = if s.segs > 1 { s.seg_len() } else { text } > mss;
             let goes = match what {
                 Resend::All => true,
                 Resend::Long => long,
                 Resend::Probe => long && s.segs == 1,
             };
             if goes && !s.is(SACKED) {
-                let segs = u16::try_from((s.end - s.start).div_ceil(mss)).unwrap_or(u16::MAX);
+                let segs = u16::try_from(text.div_ceil(mss)).unwrap_or(u16::MAX);
                 self.sent.change(sent, i, |s| {
                     s.segs = segs.max(1);
                     s.mss = self.snd_mss;

@@ -110,6 +110,7 @@ impl Tcb {
                 window
             };
         }
+        let packets_out = self.sent.packets_out;
         self.collapse(i, bound.min(mss), sent);
         let s = *SentList::get(sent, i)?;
         let text = self.text_of(&s);
@@ -146,6 +147,11 @@ impl Tcb {
             s.since_delivered = stamped.since_delivered;
             s.since_first = stamped.since_first;
         });
+        if !self.sack_ok {
+            // Duplicate ACKs stand for segments that are none any more (Linux: `tcp_adjust_pcount`).
+            let fewer = packets_out.saturating_sub(self.sent.packets_out);
+            self.sent.sacked_out = self.sent.sacked_out.saturating_sub(fewer);
+        }
         self.pace(now, len);
         self.total_retrans = self.total_retrans.wrapping_add(u32::from(segs));
         self.bytes_sent = self.bytes_sent.saturating_add(u64::from(len));
@@ -154,7 +160,7 @@ impl Tcb {
     }
 
     /// Bytes of data in a record.
-    fn text_of(&self, s: &Sent) -> u32 {
+    pub(super) fn text_of(&self, s: &Sent) -> u32 {
         s.end.min(self.snd_end).diff(s.start).max(0).unsigned_abs()
     }
 

@@ -38,7 +38,9 @@ impl Tcb {
                 _ => start,
             };
             if from.lt(end) {
-                self.tag(now, (from, end), dup, sent, news);
+                // A record that was reported in part only is looked at again whole.
+                let first = self.sent.find(sent, from);
+                self.tag(now, (start, end), first, dup, sent, news);
             }
         }
         let mut seen = [(SeqNum(0), SeqNum(0)); 4];
@@ -117,8 +119,16 @@ impl Tcb {
         true
     }
 
-    fn tag(&mut self, now: Instant, b: Block, dup: bool, sent: &mut [Sent], news: &mut News) {
-        let mut i = self.sent.find(sent, b.0);
+    /// Mark the records from `i` on that block `b` reports (Linux: `tcp_sacktag_walk`).
+    fn tag(
+        &mut self,
+        now: Instant,
+        b: Block,
+        mut i: u32,
+        dup: bool,
+        sent: &mut [Sent],
+        news: &mut News,
+    ) {
         while let Some(&s) = SentList::get(sent, i) {
             if s.start.ge(b.1) {
                 break;

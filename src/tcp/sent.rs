@@ -476,6 +476,11 @@ impl SentList {
         if counted != (self.packets_out, self.lost_out, self.retrans_out) {
             return Err(format!("counts are {counted:?}: {self:?}"));
         }
+        // With SACK what is reported is marked; without, it is a number.
+        let reported = sums.sacked_out;
+        if self.left_out() > self.packets_out || reported > 0 && reported != self.sacked_out {
+            return Err(format!("{reported} reported: {self:?}"));
+        }
         Ok(n)
     }
 }

@@ -64,7 +64,7 @@ const TRIES: usize = 4;
 
 /// A machine on which a thread that slept goes on so much too late lets timers (a delayed ACK is
 /// due after 40 ms) come between a program's calls on one side, and not on the other.
-const LATE: Duration = Duration::from_millis(10);
+const LATE: Duration = Duration::from_millis(2);
 
 /// Watches how punctually a thread of this process goes on after it has slept.
 struct Punctuality {

@@ -180,3 +180,61 @@ fn unless_they_are_not_to() {
     assert_eq!(pieces(&mut t), [(1, 10)]);
     assert_eq!(info(&t).unacked, 5);
 }
+
+#[test]
+fn who_joins_takes_its_duplicate_ack_along() {
+    let s = Sysctl {
+        tcp_sack: 0,
+        ..reno()
+    };
+    let mut t = far(&s, false);
+    // The first ACK after the SYN counts as a window update.
+    t.gets(ACK, 1, 1, 0);
+    t.tcb.options.nodelay = true;
+    for _ in 0..4 {
+        t.write(10);
+        assert_eq!(pieces(&mut t).len(), 1);
+    }
+    t.pass(RTT);
+    for _ in 0..3 {
+        t.gets(ACK, 1, 1, 0);
+    }
+    assert_eq!(pieces(&mut t), [(1, 40)]);
+    let i = info(&t);
+    assert_eq!((i.unacked, i.sacked, i.lost, i.retrans), (1, 0, 1, 1));
+    t.pass(RTT);
+    t.gets(ACK, 1, 41, 0);
+    let i = info(&t);
+    assert_eq!((i.unacked, i.sacked, i.lost, i.reord_seen), (0, 0, 0, 0));
+}
+
+/// The copies of several short segments are one, and the originals are reported one by one: each
+/// is a part of a segment, which says nothing. All of them say that it is there.
+#[test]
+fn a_segment_that_is_reported_in_parts_is_reported() {
+    let mut t = far(&reno(), false);
+    t.tcb.options.nodelay = true;
+    for len in [MSS, 10, 10, 10, 10, 10, MSS, MSS, MSS] {
+        t.write(len);
+        assert_eq!(pieces(&mut t).len(), 1);
+    }
+    t.pass(RTT);
+    let reported = |t: &mut Solo, end: u32| {
+        let mut seg = t.peer(ACK, 1, 1, 0);
+        seg.options.sack[0] = (SeqNum(ISS) + at(1), SeqNum(ISS) + end);
+        seg.options.sack_len = 1;
+        t.give(seg);
+    };
+    let mut seg = t.peer(ACK, 1, 1, 0);
+    let (last, end) = (at(1) + 50, at(1) + 50 + 3 * MSS);
+    seg.options.sack[0] = (SeqNum(ISS) + last, SeqNum(ISS) + end);
+    seg.options.sack_len = 1;
+    t.give(seg);
+    assert_eq!(pieces(&mut t), [(1, MSS), (at(1), 50)]);
+    for n in 1..5 {
+        reported(&mut t, at(1) + n * 10);
+        assert_eq!(info(&t).sacked, 3);
+    }
+    reported(&mut t, end);
+    assert_eq!(info(&t).sacked, 4);
+}
