@@ -147,11 +147,11 @@ fn pass_on(mut list: IpOptions, received: bool) {
     if !received {
         list.towards(v4(2));
     }
-    let whole = entries_are_whole(list.as_bytes());
+    let sound = stay_in_order(list.as_bytes());
     list.record(&mark);
     let packet = ipv4(list.as_bytes(), &segment(&[], ACK));
     assert!(
-        received || !whole || wire::parse(&packet, true).is_ok(),
+        received || !sound || wire::parse(&packet, true).is_ok(),
         "{list:?} is sent"
     );
     if let Some(mut answer) = list.echo(v4(2)) {
@@ -163,23 +163,28 @@ fn pass_on(mut list: IpOptions, received: bool) {
     }
 }
 
-/// Whether what hosts are to fill in is a whole number of entries. Linux sends others as well, and
-/// takes them for malformed as soon as only a part of an entry is left.
-fn entries_are_whole(mut list: &[u8]) -> bool {
+/// Whether the options of an IPv4 header stay in order while hosts fill them in. Linux sends others
+/// as well: those with room for a part of an entry, which nobody understands once only that is
+/// left, and those that can't count one more host that found no room.
+pub fn stay_in_order(mut list: &[u8]) -> bool {
     while let [kind, rest @ ..] = list {
-        let (len, unit) = match (kind, rest) {
+        let sound = match (kind, rest) {
             (0, _) => break,
-            (7 | 131 | 137, [len, ..]) => (usize::from(*len), 4),
-            (68, [len, _, flags, ..]) if flags & 15 == 0 => (usize::from(*len) - 1, 4),
-            (68, [len, ..]) => (usize::from(*len) - 1, 8),
-            (1, _) => (1, 1),
-            (_, [len, ..]) => (usize::from(*len), 1),
-            _ => break,
+            (7 | 131 | 137, [len, ..]) => len % 4 == 3,
+            (68, [_, _, flags, ..]) if flags >> 4 == 15 => false,
+            (68, [len, _, flags, ..]) if flags & 15 == 0 => len % 4 == 0,
+            (68, [len, ..]) => len % 8 == 4,
+            _ => true,
         };
-        if unit > 1 && len % unit != 3 {
+        if !sound {
             return false;
         }
-        list = &list[usize::from(*rest.first().filter(|_| *kind != 1).unwrap_or(&1)).max(1)..];
+        let len = if *kind == 1 {
+            1
+        } else {
+            rest.first().copied().unwrap_or(1)
+        };
+        list = list.get(usize::from(len.max(1))..).unwrap_or(&[]);
     }
     true
 }

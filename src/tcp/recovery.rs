@@ -243,13 +243,15 @@ impl Tcb {
     /// section 3.2), but for the one that is missing.
     // RFC 3042 S2-3
     // RFC 5681 S3.2-5
-    fn add_dupacks(&mut self, n: u32) {
+    pub(super) fn add_dupacks(&mut self, n: u32) {
         if self.sack_ok || n == 0 {
             return;
         }
-        self.recovery.delivered = self.recovery.delivered.wrapping_add(n);
-        self.sent.sacked_out = self.sent.sacked_out.saturating_add(n);
+        let before = self.sent.sacked_out;
+        self.sent.sacked_out = before.saturating_add(n);
         self.bound_dupacks();
+        let more = self.sent.sacked_out.saturating_sub(before);
+        self.recovery.delivered = self.recovery.delivered.wrapping_add(more);
     }
 
     /// Linux's `tcp_limit_reno_sacked`: more than are out is reordering.

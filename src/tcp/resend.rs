@@ -119,6 +119,8 @@ impl Tcb {
             // No record is free: all of it counts as sent again, the rest is found lost later.
             self.sent.change(sent, i, |s| s.flags |= EVER_RETRANS);
         }
+        self.drop_dupacks_of_fewer(packets_out);
+        let packets_out = self.sent.packets_out;
         let fin = s.end.gt(self.snd_end) && len == text;
         if len == 0 && !fin {
             return None;
@@ -147,16 +149,21 @@ impl Tcb {
             s.since_delivered = stamped.since_delivered;
             s.since_first = stamped.since_first;
         });
-        if !self.sack_ok {
-            // Duplicate ACKs stand for segments that are none any more (Linux: `tcp_adjust_pcount`).
-            let fewer = packets_out.saturating_sub(self.sent.packets_out);
-            self.sent.sacked_out = self.sent.sacked_out.saturating_sub(fewer);
-        }
+        self.drop_dupacks_of_fewer(packets_out);
         self.pace(now, len);
         self.total_retrans = self.total_retrans.wrapping_add(u32::from(segs));
         self.bytes_sent = self.bytes_sent.saturating_add(u64::from(len));
         self.bytes_retrans = self.bytes_retrans.saturating_add(u64::from(len));
         Some(self.transmit(start, true, |tcb| tcb.segment(now, start, flags, len)))
+    }
+
+    /// What was sent as `before` segments is fewer now: duplicate ACKs had stood for those that are
+    /// no more (Linux: `tcp_adjust_pcount`).
+    pub(super) fn drop_dupacks_of_fewer(&mut self, before: u32) {
+        if !self.sack_ok {
+            let fewer = before.saturating_sub(self.sent.packets_out);
+            self.sent.sacked_out = self.sent.sacked_out.saturating_sub(fewer);
+        }
     }
 
     /// Bytes of data in a record.

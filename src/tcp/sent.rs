@@ -478,7 +478,7 @@ impl SentList {
         }
         // With SACK what is reported is marked; without, it is a number.
         let reported = sums.sacked_out;
-        if self.left_out() > self.packets_out || reported > 0 && reported != self.sacked_out {
+        if self.sacked_out > self.packets_out || reported > 0 && reported != self.sacked_out {
             return Err(format!("{reported} reported: {self:?}"));
         }
         Ok(n)

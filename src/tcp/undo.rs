@@ -170,7 +170,7 @@ impl Tcb {
         }
         if !self.sack_ok {
             if self.snd_nxt.gt(self.recovery.recover) && dups > 0 {
-                self.sent.sacked_out += dups;
+                self.add_dupacks(dups);
             } else if news.advanced {
                 self.sent.sacked_out = 0;
             }
