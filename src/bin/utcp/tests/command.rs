@@ -120,7 +120,11 @@ fn the_demo_is_plain_text_in_a_pipe() {
         "connect(3, 127.0.0.1:9000)",
         "No difference",
     ] {
-        assert!(shown.contains(part), "{part} in:\n{shown}");
+        let (status, error) = (got.status, text(&got.stderr));
+        assert!(
+            shown.contains(part),
+            "no {part}: {status}, {error}\n{shown}"
+        );
     }
 }
 
