@@ -168,12 +168,15 @@ fn pass_on(mut list: IpOptions, received: bool) {
 /// left, and those that can't count one more host that found no room.
 pub fn stay_in_order(mut list: &[u8]) -> bool {
     while let [kind, rest @ ..] = list {
+        let room = |len: &u8, pointer: &u8| usize::from(*len) + 1 - usize::from(*pointer.min(len));
         let sound = match (kind, rest) {
             (0, _) => break,
-            (7 | 131 | 137, [len, ..]) => len % 4 == 3,
+            (7 | 131 | 137, [len, pointer, ..]) => pointer > len || room(len, pointer) % 4 == 0,
             (68, [_, _, flags, ..]) if flags >> 4 == 15 => false,
-            (68, [len, _, flags, ..]) if flags & 15 == 0 => len % 4 == 0,
-            (68, [len, ..]) => len % 8 == 4,
+            (68, [len, pointer, flags, ..]) => {
+                let unit = if flags & 15 == 0 { 4 } else { 8 };
+                pointer > len || room(len, pointer) % unit == 0
+            }
             _ => true,
         };
         if !sound {
