@@ -319,9 +319,12 @@ fn the_keeper_may_be_killed() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        // Each goes on for as much after it is told to end.
-        assert!(end_pair(bulk).expect("no reset") > 2_000_000);
-        assert!(end_pair(echo).expect("no reset") > 2000);
+        // Each goes on for as much after it is told to end. A keeper that runs a connection's timer
+        // when it is killed takes that one along; both would be strange.
+        let (bulk, echo) = (end_pair(bulk), end_pair(echo));
+        assert!(bulk.is_some() || echo.is_some(), "both were reset");
+        assert!(bulk.is_none_or(|n| n > 2_000_000), "{bulk:?}");
+        assert!(echo.is_none_or(|n| n > 2000), "{echo:?}");
         end_pair(Bystander::pair("sink", "source", "9402")).expect("no reset");
         drop(stack);
         let stack = Stack::attach();
