@@ -73,14 +73,7 @@ static void send_with(const char *options, int flags, uint32_t seq, uint32_t ack
 static int say_ip(const char *what, int timeout)
 {
     struct seg s;
-    if (!raw_recv(&s, timeout)) {
-        say("%s: no answer", what);
-        return 0;
-    }
-    if (s.flags & F_SYN && !relative) {
-        irs = s.seq;
-        relative = 1;
-    }
+    if (!next_seg(&s, what, timeout)) return 0;
     say("%s: [%s] to %d.%d.%d.%d len %d IP options %s%s%s", what, flags_text(s.flags), s.ip[16], s.ip[17], s.ip[18], s.ip[19], s.len,
         list_text(s.ip + 20, s.iplen - 20), s.len ? " data " : "", s.data);
     return s.flags;

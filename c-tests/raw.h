@@ -180,18 +180,24 @@ MAYBE const char *options_text(const struct seg *s)
     }
     return t[0] ? t : "-";
 }
+/* The next segment, from the first SYN on with its number to count from; or prints that none came. */
+MAYBE int next_seg(struct seg *s, const char *what, int timeout)
+{
+    if (!raw_recv(s, timeout)) {
+        say("%s: no answer", what);
+        return 0;
+    }
+    if (s->flags & F_SYN && !relative) {
+        irs = s->seq;
+        relative = 1;
+    }
+    return 1;
+}
 /* Prints the next segment, sequence numbers relative; or that none came. */
 MAYBE int say_seg(const char *what, int timeout)
 {
     struct seg s;
-    if (!raw_recv(&s, timeout)) {
-        say("%s: no answer", what);
-        return 0;
-    }
-    if (s.flags & F_SYN && !relative) {
-        irs = s.seq;
-        relative = 1;
-    }
+    if (!next_seg(&s, what, timeout)) return 0;
     say("%s: [%s] seq %ld ack %ld len %d options %s%s%s", what, flags_text(s.flags),
         relative ? (long)(int32_t)(s.seq - irs) : (long)s.seq, s.flags & F_ACK ? (long)(int32_t)(s.ack - iss) : 0L, s.len, options_text(&s),
         s.len ? " data " : "", s.data);
