@@ -2,7 +2,7 @@
 
 use super::mtu::Probe;
 use super::recovery::CaState;
-use super::sent::{ENDS_RECORD, PUSHED, Sent};
+use super::sent::{ENDS_RECORD, PUSHED, Sent, WITH_FIN};
 use super::tcb::Push;
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
@@ -517,6 +517,9 @@ impl Tcb {
         };
         if len > 0 && end == self.snd_record {
             record.flags |= ENDS_RECORD;
+        }
+        if fin {
+            record.flags |= WITH_FIN;
         }
         self.rate_stamp(now, &mut record);
         self.sent.push(sent, record);

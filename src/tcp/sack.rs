@@ -2,6 +2,7 @@
 //! flight, after Linux's `tcp_sacktag_write_queue`.
 
 use super::news::News;
+use super::recovery::CaState;
 use super::sent::{LOST, RETRANS, SACKED, Sent, SentList};
 use super::tail::Tail;
 use super::{Segment, SeqNum, Tcb};
@@ -51,7 +52,10 @@ impl Tcb {
             }
         }
         self.sent.seen = seen;
-        if self.sent.sacked_out > 0 && news.reord.lt(news.fack_before) {
+        // In Loss only while what was lost may yet turn out not to be.
+        let r = &self.recovery;
+        let counts = r.ca != CaState::Loss || r.undo_marker.is_some();
+        if counts && self.sent.sacked_out > 0 && news.reord.lt(news.fack_before) {
             self.note_reordering(news.reord);
         }
     }

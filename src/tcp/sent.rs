@@ -26,6 +26,10 @@ pub(super) const PUSHED: u16 = 32;
 pub(super) const PARTLY: u16 = 64;
 /// A write with MSG_EOR ended where it ends.
 pub(super) const ENDS_RECORD: u16 = 256;
+/// It has the FIN, whose number is no byte of a segment's size.
+pub(super) const WITH_FIN: u16 = 512;
+/// What says something of a record's end.
+const OF_THE_END: u16 = PUSHED | ENDS_RECORD | WITH_FIN;
 /// The slot is on no list (while lists are being rebuilt).
 const UNCLAIMED: u16 = 128;
 
@@ -259,8 +263,7 @@ impl SentList {
                 last.since_delivered = new.since_delivered;
                 last.since_first = new.since_first;
                 last.segs = last.segs.saturating_add(new.segs);
-                let ending = PUSHED | ENDS_RECORD;
-                last.flags = last.flags & !(SACKED | ending) | new.flags & ending;
+                last.flags = last.flags & !(SACKED | OF_THE_END) | new.flags & OF_THE_END;
             });
         };
         self.count(&new, true);
@@ -329,13 +332,13 @@ impl SentList {
             segs: pieces(at - whole.start),
             next: j,
             // The second half has the end.
-            flags: whole.flags & !(PUSHED | ENDS_RECORD),
+            flags: whole.flags & !OF_THE_END,
             ..whole
         };
         let second = Sent {
             start: at,
             mss: size,
-            segs: pieces(whole.end - at),
+            segs: pieces(whole.end - at - u32::from(whole.is(WITH_FIN))),
             prev: i,
             ..whole
         };
@@ -374,7 +377,7 @@ impl SentList {
             prev.end = s.end;
             prev.segs += s.segs;
             prev.at = prev.at.max(s.at);
-            prev.flags |= s.flags & (PUSHED | ENDS_RECORD);
+            prev.flags |= s.flags & OF_THE_END;
         }
         // Its segments are counted with the other now.
         self.unlink(pool, i, s);
@@ -390,7 +393,7 @@ impl SentList {
         self.count(&n, false);
         self.change(pool, i, |s| {
             s.end = n.end;
-            s.flags |= n.flags & (EVER_RETRANS | PUSHED | ENDS_RECORD);
+            s.flags |= n.flags & (EVER_RETRANS | OF_THE_END);
         });
         self.unlink(pool, next, n);
     }

@@ -238,3 +238,35 @@ fn a_segment_that_is_reported_in_parts_is_reported() {
     reported(&mut t, end);
     assert_eq!(info(&t).sacked, 4);
 }
+
+#[test]
+fn a_fin_is_no_byte_of_a_segment() {
+    let mut t = far(&reno(), false);
+    t.max_payload = 65_000;
+    t.write(2 * MSS);
+    t.tcb.close(t.now, false);
+    assert_eq!(pieces(&mut t), [(1, 2 * MSS)]);
+    assert_eq!(info(&t).unacked, 2);
+    // The timeout sends the first half alone: the other is a whole segment, with the FIN.
+    while info(&t).ca_state != 4 {
+        t.now = t.tcb.deadline();
+        t.fire();
+        t.polled();
+    }
+    assert_eq!(info(&t).unacked, 2);
+}
+
+#[test]
+fn reordering_is_not_learnt_of_a_loss_that_can_not_be_undone() {
+    for (undo, seen) in [(true, 1), (false, 0)] {
+        let mut t = timed_out(false);
+        t.tcb.recovery.frto = false;
+        if !undo {
+            t.tcb.recovery.undo_marker = None;
+        }
+        t.give(sack(&t, 0, &[(5, 6)]));
+        t.give(sack(&t, 0, &[(3, 4), (5, 6)]));
+        assert_eq!(info(&t).ca_state, 4);
+        assert_eq!(info(&t).reord_seen, seen, "to be undone: {undo}");
+    }
+}
