@@ -112,13 +112,38 @@ fn their_payload(packet: &[u8]) -> Option<usize> {
     }
 }
 
+/// Whether the chain of an IPv6 packet's headers has one of a fragment whose reserved bits are set.
+fn has_reserved_bits(packet: &[u8]) -> bool {
+    if packet.first().is_none_or(|b| b >> 4 != 6) {
+        return false;
+    }
+    let (mut kind, mut at) = (packet[6], 40);
+    while let Some(header) = packet.get(at..at + 8) {
+        let len = match kind {
+            44 if header[3] & 6 != 0 => return true,
+            44 => 8,
+            51 => 4 * (usize::from(header[1]) + 2),
+            0 | 43 | 60 | 135 => 8 * (usize::from(header[1]) + 1),
+            _ => return false,
+        };
+        (kind, at) = (header[0], at + len);
+    }
+    false
+}
+
 fn compare(packet: &[u8]) {
     if let Ok(Packet::Tcp {
         segment, payload, ..
     }) = wire::parse(packet, false)
     {
         assert_eq!(segment.len as usize, packet.len() - payload);
-        assert_eq!(Some(payload), their_payload(packet), "{packet:?}");
+        // Where etherparse takes the header of an IPv6 fragment for that of a true one, though
+        // only its reserved bits are set (RFC 8200, section 4.5), it looks no further.
+        let theirs = their_payload(packet);
+        assert!(
+            theirs == Some(payload) || theirs.is_none() && has_reserved_bits(packet),
+            "{payload} {theirs:?} {packet:?}"
+        );
     }
 }
 
@@ -202,10 +227,6 @@ fn ipv6_extensions(input: &mut Input<'_>) {
         let mut body = vec![0, words as u8];
         body.extend(input.bytes(6 + 8 * words));
         body.resize(8 + 8 * words, 0);
-        if kind == 44 {
-            // The reserved bits say nothing (RFC 8200, section 4.5), but not to etherparse.
-            body[3] &= 0xf9;
-        }
         // Now and then the length lies.
         if input.byte() > 250 {
             body[1] = input.byte();

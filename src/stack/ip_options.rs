@@ -34,12 +34,13 @@ impl Incoming<'_> {
     }
 }
 
-/// The first hop of a list's source route.
-pub(super) fn first_hop(list: &IpOptions) -> Option<Addr> {
+/// The first hop of a list's source route. As in any route, 0.0.0.0 is this host: `own`.
+pub(super) fn first_hop(list: &IpOptions, own: Addr) -> Option<Addr> {
     if list.is_empty() {
         return None;
     }
-    list.first_hop().map(Addr::v4)
+    let hop = list.first_hop().map(Addr::v4)?;
+    Some(if hop.is_any() { own } else { hop })
 }
 
 impl Socket {
@@ -150,7 +151,7 @@ impl Host<'_> {
         if s.orphan && !(s.ip_options.is_empty() && came.options.is_empty()) {
             let list = came.echo().unwrap_or_default();
             s.tcb.change_ip_options(s.ip_options.len(), list.len());
-            (s.ip_options, s.first_hop) = (list, first_hop(&list));
+            (s.ip_options, s.first_hop) = (list, first_hop(&list, s.local.addr));
         }
     }
 
@@ -161,7 +162,7 @@ impl Host<'_> {
         }
         // What can't be answered is forgotten.
         let list = came.echo().unwrap_or_default();
-        let hop = first_hop(&list).unwrap_or(came.remote.addr);
+        let hop = first_hop(&list, came.local.addr).unwrap_or(came.remote.addr);
         let way = self.way(self.sh.sockets[listener].options.bound_if, hop);
         (!self.strict_route_fails(&list, hop, way)).then_some(list)
     }
@@ -169,7 +170,7 @@ impl Host<'_> {
 
 /// connect(2) of a socket with a source route goes to its first hop.
 pub(super) fn hop_of_connect(list: &IpOptions, to: Addr) -> Result<Option<Addr>> {
-    let hop = first_hop(list).filter(|_| to.is_v4());
+    let hop = first_hop(list, Addr::v4(Ipv4Addr::LOCALHOST)).filter(|_| to.is_v4());
     if hop.is_some() && to.is_any() {
         return Err(Error::Invalid);
     }

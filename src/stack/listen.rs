@@ -218,7 +218,7 @@ impl Host<'_> {
                 ..l.options
             },
             ip_options: *list,
-            first_hop: first_hop(list),
+            first_hop: first_hop(list, local.addr),
             tcp_options: l.tcp_options,
             sysctl: l.sysctl,
             tcb,

@@ -377,7 +377,7 @@ impl Host<'_> {
         segment.dst_port = remote.port;
         self.sh.counters.out_segs += 1;
         self.sh.counters.out_rsts += u64::from(segment.flags.has(Flags::RST));
-        let next = first_hop(list).unwrap_or(remote.addr);
+        let next = first_hop(list, local.addr).unwrap_or(remote.addr);
         let options = if list.is_empty() {
             IpOptions::NONE
         } else {

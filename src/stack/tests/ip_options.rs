@@ -111,6 +111,36 @@ fn a_source_route_goes_to_its_first_hop() {
     assert!(sent(&mut host).iter().all(|(s, _)| s.dst_port == 80));
 }
 
+/// 0.0.0.0 is this host, as in Linux's routes: what goes there is lost on the loopback.
+#[test]
+fn a_source_route_by_no_address_leads_nowhere() {
+    let mut host = TestHost::new(1);
+    let settings = IpSettings {
+        accept_source_route: 1,
+        ..IpSettings::default()
+    };
+    let (l, s) = host.with(|h| {
+        h.set_ip_settings(&settings);
+        let l = create(h);
+        h.bind(l, Endpoint::new(Addr::ANY4, 80), true).unwrap();
+        h.listen(l, 5).unwrap();
+        let s = create(h);
+        h.set_ip_options(s, &list(&[131, 7, 4, 0, 0, 0, 0]))
+            .unwrap();
+        let _ = h.connect(s, Endpoint::new(Addr::v4(PEER), 81));
+        (l, s)
+    });
+    let own = host.with(|h| h.local_addr(s)).unwrap();
+    assert_eq!(own.addr, Addr::v4(Ipv4Addr::LOCALHOST));
+    let by_none = [131, 11, 12, 192, 0, 2, 9, 0, 0, 0, 0, 0];
+    give(&mut host, &by_none, syn(4000), &[]);
+    assert_eq!(host.with(|h| h.sh.sockets[l.index].syn_len), 1);
+    host.with(|h| h.sh.sockets[l.index].sysctl.tcp_syncookies = 2);
+    give(&mut host, &by_none, syn(4001), &[]);
+    assert_eq!(host.with(|h| h.sh.counters.syncookies_sent), 1);
+    assert_eq!(sent(&mut host), []);
+}
+
 // RFC 1122 S3.2.1.8-2
 // RFC 9293 MUST-52
 #[test]
