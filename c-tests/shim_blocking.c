@@ -769,6 +769,73 @@ static void masks(void)
     close(a), close(b);
 }
 
+/* --- Signals to the process ---------------------------------------------------------------- */
+
+static volatile sig_atomic_t value;
+static void takes_value(int sig, siginfo_t *info, void *c)
+{
+    (void)sig, (void)c;
+    value = info->si_code == SI_QUEUE ? info->si_value.sival_int : -1;
+    caught++;
+}
+
+static int unblocked_recv(struct task *t)
+{
+    sigset_t usr1;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
+    return recv_call(t);
+}
+
+static void one_of_many(void)
+{
+    enum { THREADS = 6, ROUNDS = 20 };
+    int a, b;
+    pair(&a, &b);
+    say("-- %d threads wait, and %d signals come to the process", THREADS, ROUNDS);
+    struct sigaction sa = {.sa_sigaction = takes_value, .sa_flags = SA_SIGINFO};
+    MUST(sigaction(SIGUSR1, &sa, NULL));
+    sigset_t usr1;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    MUST(pthread_sigmask(SIG_BLOCK, &usr1, NULL));
+    struct task t[THREADS];
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        t[i] = (struct task){.fd = a, .n = 1, .call = unblocked_recv};
+        threads[i] = start(&t[i]);
+    }
+    caught = 0;
+    int others = 0, values = 0;
+    for (int round = 1; round <= ROUNDS; round++) {
+        MUST(sigqueue(getpid(), SIGUSR1, (union sigval){.sival_int = round}));
+        while (caught < round) ms(1);
+        values += value == round;
+        for (int i = 0; i < THREADS; i++) blocked_in(t[i].tid);
+        int over = 0;
+        for (int i = 0; i < THREADS; i++) {
+            if (t[i].error != EINTR) continue;
+            over++;
+            pthread_join(threads[i], NULL);
+            t[i] = (struct task){.fd = a, .n = 1, .call = unblocked_recv};
+            threads[i] = start(&t[i]);
+        }
+        others += over - 1;
+    }
+    say("interrupted but for those whose handler ran: %d; values that came: %d", others, values);
+    MUST(shutdown(b, SHUT_WR));
+    int ends = 0;
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        ends += t[i].result == 0;
+    }
+    say("ended: %d", ends);
+    pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
+    close(a), close(b);
+    caught = 0;
+}
+
 int main(void)
 {
     restarted();
@@ -786,5 +853,6 @@ int main(void)
     numbers();
     hardly_any();
     masks();
+    one_of_many();
     return 0;
 }

@@ -7,7 +7,7 @@
 
 use super::high;
 use crate::sys::process::{Signals, block_signals, set_mask};
-use crate::sys::signals::{Action, action, pending, signalfd};
+use crate::sys::signals::{Action, action, claim, pending, signalfd};
 use crate::sys::{self, Fd};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -85,6 +85,8 @@ enum Due {
     NoHandler(Signals),
     /// One that has a handler, with SA_RESTART or without.
     Handler {
+        /// Its number.
+        signal: i32,
         /// SA_RESTART.
         restart: bool,
     },
@@ -104,7 +106,7 @@ fn due(blocked: Signals) -> Due {
     (1..=64)
         .filter(|signal| due >> (signal - 1) & 1 == 1)
         .find_map(|signal| match action(signal) {
-            Action::Handler { restart } => Some(Due::Handler { restart }),
+            Action::Handler { restart } => Some(Due::Handler { signal, restart }),
             Action::NoHandler => None,
         })
         .unwrap_or(Due::NoHandler(Signals(due)))
@@ -119,7 +121,9 @@ pub(super) fn pass(blocked: Signals, stops: bool) -> Option<bool> {
     loop {
         match due(blocked) {
             Due::Nothing => return (stopped && stops).then_some(true),
-            Due::Handler { restart } => return Some(restart),
+            // One that was sent to the process interrupts one thread, though all see it.
+            Due::Handler { signal, restart } if claim(signal) => return Some(restart),
+            Due::Handler { .. } => {}
             Due::NoHandler(signals) => {
                 stopped |= STOPS.iter().any(|s| signals.0 >> (s - 1) & 1 == 1);
                 set_mask(Signals(!signals.0));

@@ -1,6 +1,6 @@
 //! Signals that are pending while a thread has them blocked.
 
-use super::process::Signals;
+use super::process::{Signals, pid, tid};
 use super::{Fd, Result, syscall};
 
 /// Bytes of the kernel's sigset.
@@ -37,6 +37,45 @@ pub fn pending() -> Signals {
         )
     };
     Signals(set)
+}
+
+/// Have `signal`, which is pending and blocked, be this thread's own: if it was sent to the
+/// process, no other thread gets it any more. False: another has it already.
+pub fn claim(signal: i32) -> bool {
+    let set = 1u64 << (signal - 1);
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: all zero is a siginfo; the kernel writes it.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let info = &raw mut info as usize;
+    // SAFETY: the set is eight bytes, as told, and the others are what the call takes.
+    let taken = unsafe {
+        syscall(
+            libc::SYS_rt_sigtimedwait,
+            [
+                &raw const set as usize,
+                info,
+                &raw const now as usize,
+                SET,
+                0,
+                0,
+            ],
+        )
+    };
+    if taken.is_err() {
+        return false;
+    }
+    let (pid, tid, signal) = (pid() as usize, tid() as usize, signal as usize);
+    // SAFETY: a siginfo of the kernel's own.
+    let again = unsafe { syscall(libc::SYS_rt_tgsigqueueinfo, [pid, tid, signal, info, 0, 0]) };
+    if again.is_err() {
+        // No more signals can be queued: at least the handler runs.
+        // SAFETY: no pointers.
+        let _ = unsafe { syscall(libc::SYS_tgkill, [pid, tid, signal, 0, 0, 0]) };
+    }
+    true
 }
 
 /// What a signal does.
