@@ -48,6 +48,9 @@ impl Device for Wire {
             Err(wire::Malformed::BadHeader)
                 if packet[0] >> 4 == 4
                     && !stay_in_order(&packet[20..4 * usize::from(packet[0] & 15)]) => {}
+            // A source route may lead by any address.
+            Err(wire::Malformed::BadHeader)
+                if packet[0] > 0x45 && (packet[16] >> 4 == 0xe || packet[16..20] == [255; 4]) => {}
             Err(_) if count_is_full(&packet) => {}
             Err(e) => panic!("sent what is {e:?}: {packet:?}"),
         }

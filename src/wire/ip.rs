@@ -211,13 +211,13 @@ fn check_v6_options(mut rest: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// No TCP segment may come from or go to `address`: RFC 9293, section 3.9.2.3, and
-/// Linux's "martian" zero network.
+/// No TCP segment may come from or go to `address`: RFC 9293, section 3.9.2.3. (The rest of
+/// 0.0.0.0/8 is as good as other addresses, as for Linux since 5.3.)
 // RFC 9293 MUST-57, MUST-63
 #[inline]
 pub(super) fn not_unicast(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(a) => a.is_multicast() || a.is_broadcast() || a.octets()[0] == 0,
+        IpAddr::V4(a) => a.is_multicast() || a.is_broadcast() || a.is_unspecified(),
         IpAddr::V6(a) => a.is_multicast() || a.is_unspecified(),
     }
 }

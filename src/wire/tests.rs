@@ -336,18 +336,14 @@ fn bad_ip_headers() {
 // RFC 1122 S3.2.1.3-3
 #[test]
 fn impossible_addresses() {
-    let bad4 = [
-        [0, 0, 0, 0],
-        [0, 1, 2, 3],
-        [224, 0, 0, 1],
-        [239, 1, 2, 3],
-        [255; 4],
-    ];
+    let bad4 = [[0, 0, 0, 0], [224, 0, 0, 1], [239, 1, 2, 3], [255; 4]];
     for bad in bad4 {
         let bad = IpAddr::V4(bad.into());
         refused(&packet(bad, B4, &syn(), &[]), Malformed::BadHeader);
         refused(&packet(A4, bad, &syn(), &[]), Malformed::BadHeader);
     }
+    let zero_net = IpAddr::V4([0, 1, 2, 3].into());
+    assert!(parse(&packet(zero_net, B4, &syn(), &[]), false).is_ok());
     for bad in ["::", "ff02::1", "::ffff:127.0.0.1"] {
         let bad = bad.parse().unwrap();
         refused(&packet(bad, B6, &syn(), &[]), Malformed::BadHeader);
