@@ -252,6 +252,7 @@ impl Host<'_> {
         let sockets = &self.sh.sockets;
         let mut half_open: HashMap<SockId, u32> = HashMap::new();
         let mut complete: HashMap<SockId, u32> = HashMap::new();
+        let mut young: HashMap<SockId, u32> = HashMap::new();
         for (index, s) in sockets.iter_in_use().filter(|(_, s)| s.embryonic) {
             let queue = if s.was_connected {
                 &mut complete
@@ -259,6 +260,12 @@ impl Host<'_> {
                 &mut half_open
             };
             *queue.entry(s.parent).or_default() += 1;
+            if s.young {
+                *young.entry(s.parent).or_default() += 1;
+            }
+            f.expect(!s.young || !s.was_connected, || {
+                format!("child {index} is complete and young")
+            });
             let parent = self.socket(s.parent);
             f.expect(s.orphan && parent.is_ok_and(|l| l.listening), || {
                 format!("child {index} has no listener, or a descriptor")
@@ -278,6 +285,8 @@ impl Host<'_> {
                 complete.get(&id).copied().unwrap_or(0),
             );
             f.same(format_args!("half-open of {index}"), s.syn_len, counts.0);
+            let young = young.get(&id).copied().unwrap_or(0);
+            f.same(format_args!("young of {index}"), s.syn_young, young);
             f.same(format_args!("complete of {index}"), s.accept_len, counts.1);
             let (mut i, mut last, mut len) = (s.accept_head, 0, 0);
             while let Some(child) = sockets.get(i).filter(|_| len <= counts.1) {

@@ -211,6 +211,7 @@ impl Host<'_> {
             open: true,
             orphan: true,
             embryonic: true,
+            young: true,
             local,
             remote,
             options: super::SocketOptions {
@@ -238,6 +239,7 @@ impl Host<'_> {
             ..super::calls::empty_socket()
         };
         self.sh.sockets[listener].syn_len += 1;
+        self.sh.sockets[listener].syn_young += 1;
         self.sh.hash_connection(child);
         self.sh.link_port(child);
         Some(child)
@@ -314,7 +316,40 @@ impl Host<'_> {
         l_socket.accept_len += 1;
         l_socket.edge = true;
         l_socket.syn_len = l_socket.syn_len.saturating_sub(1);
+        self.grows_old(index, l);
         self.notify(l);
+    }
+
+    /// A child of listener `l` is not young any more.
+    fn grows_old(&mut self, child: u32, l: u32) {
+        if core::mem::take(&mut self.sh.sockets[child].young) {
+            let l = &mut self.sh.sockets[l];
+            l.syn_young = l.syn_young.saturating_sub(1);
+        }
+    }
+
+    /// The timer of a child's SYN-ACK is due: how often it may have been repeated before. While
+    /// the queue is more than half full, half of it is kept for the young: the older a child is
+    /// the sooner it goes (Linux: `reqsk_timer_handler`).
+    pub(super) fn synack_timer(&mut self, child: u32) -> Option<u8> {
+        let s = &self.sh.sockets[child];
+        if !s.embryonic || s.tcb.state != State::SynReceived || s.tcb.is_early() {
+            return None;
+        }
+        let l = self.index_of(s.parent).ok()?;
+        let mut most = s.tcb.synack_retries();
+        self.touch(l);
+        let listener = &self.sh.sockets[l];
+        let len = listener.syn_len;
+        if len.saturating_mul(2) > listener.backlog.max(8) {
+            let mut young = listener.syn_young.saturating_mul(2);
+            while most > 2 && len >= young {
+                most -= 1;
+                young = young.saturating_mul(2);
+            }
+        }
+        self.grows_old(child, l);
+        Some(most)
     }
 
     /// A child that is over leaves its listener's queues.
@@ -327,8 +362,9 @@ impl Host<'_> {
         let Ok(l) = self.index_of(parent) else { return };
         self.touch(l);
         if !complete {
-            let l = &mut self.sh.sockets[l];
-            l.syn_len = l.syn_len.saturating_sub(1);
+            let l_socket = &mut self.sh.sockets[l];
+            l_socket.syn_len = l_socket.syn_len.saturating_sub(1);
+            self.grows_old(index, l);
             return;
         }
         // Unlink from the accept queue.
@@ -379,7 +415,8 @@ impl Host<'_> {
             }
         }
         let s = &mut self.sh.sockets[listener];
-        (s.accept_head, s.accept_tail, s.accept_len, s.syn_len) = (0, 0, 0, 0);
+        (s.accept_head, s.accept_tail, s.accept_len) = (0, 0, 0);
+        (s.syn_len, s.syn_young) = (0, 0);
     }
 
     /// A child goes with its listener: a half-open one silently, a complete one with a RST.

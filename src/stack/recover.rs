@@ -184,7 +184,7 @@ impl Host<'_> {
         for index in 1..=high {
             if let Some(s) = self.sh.sockets.get_mut(index) {
                 (s.accept_head, s.accept_tail, s.accept_next) = (0, 0, 0);
-                (s.accept_len, s.syn_len, s.fast_pending) = (0, 0, 0);
+                (s.accept_len, s.syn_len, s.syn_young, s.fast_pending) = (0, 0, 0, 0);
             }
         }
         for index in 1..=high {
@@ -202,7 +202,9 @@ impl Host<'_> {
                 if s.was_connected {
                     self.queue_by_age(l, index);
                 } else {
+                    let young = s.young;
                     self.sh.sockets[l].syn_len += 1;
+                    self.sh.sockets[l].syn_young += u32::from(young);
                 }
             }
         }

@@ -135,6 +135,8 @@ pub struct Socket {
     pub orphan: bool,
     /// A child that waits in its listener's queue.
     pub embryonic: bool,
+    /// A child in SYN_RECEIVED whose SYN-ACK was not repeated yet.
+    pub young: bool,
     /// As what it is counted in [`super::Shared::tallies`].
     pub tally: super::Tally,
     /// shutdown(SHUT_RD) was called.
@@ -223,6 +225,8 @@ pub struct Socket {
     pub accept_len: u32,
     /// Children in SYN_RECEIVED.
     pub syn_len: u32,
+    /// Those of them whose SYN-ACK was not repeated yet.
+    pub syn_young: u32,
     /// Children in SYN_RECEIVED that the program has or may accept already (Fast Open).
     pub fast_pending: u32,
     /// Of a listener: when its settings were what the host's are.

@@ -212,6 +212,9 @@ impl super::Host<'_> {
             }
             self.touch(index);
             let old = self.sh.sockets[index].tcb.state;
+            if let Some(most) = self.synack_timer(index) {
+                self.sh.sockets[index].tcb.limit_synacks(most);
+            }
             let super::Shared { sockets, sent, .. } = &mut *self.sh;
             let outcome = sockets[index].tcb.on_timer(self.now, sent);
             self.disarm(index);

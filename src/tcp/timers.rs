@@ -55,6 +55,8 @@ pub(super) struct Timers {
     /// The ACK of a SYN+ACK came, but the handshake is not complete until there were so many
     /// timeouts, or data.
     pub acked_waits: u8,
+    /// See [`Tcb::limit_synacks`].
+    pub synack_limit: u8,
     /// Doublings of the RTO or the probe interval.
     pub backoff: u8,
     /// Probes without answer.
@@ -81,6 +83,7 @@ impl Timers {
         long: Long::Keepalive,
         retransmits: 0,
         acked_waits: 0,
+        synack_limit: u8::MAX,
         backoff: 0,
         probes_out: 0,
         total_rto: 0,
@@ -349,10 +352,7 @@ impl Tcb {
     /// program has it already.
     fn on_synack_timer(&mut self, now: Instant, sent: &mut [Sent], out: &mut Outcome) {
         let early = self.is_early();
-        let retries = match self.options.syncnt {
-            0 => self.sysctl.tcp_synack_retries.saturating_add(early.into()),
-            n => n,
-        };
+        let retries = self.synack_retries().min(self.timers.synack_limit);
         let (count, waits_for) = (self.timers.retransmits, self.timers.acked_waits);
         if count >= retries && count >= waits_for {
             return self.fail(TcpError::TimedOut, out);
@@ -367,6 +367,20 @@ impl Tcb {
         self.timers.total_rto = self.timers.total_rto.saturating_add(1);
         self.rtt.back_off();
         self.timers.rexmit_at = now + self.rtt.rto();
+    }
+
+    /// How often a listener's child repeats its SYN-ACK.
+    pub fn synack_retries(&self) -> u8 {
+        match self.options.syncnt {
+            0 => self.sysctl.tcp_synack_retries.saturating_add(self.is_early().into()),
+            n => n,
+        }
+    }
+
+    /// How often a listener's child has repeated its SYN-ACK when it gives up, if that is less than
+    /// [`Tcb::synack_retries`].
+    pub fn limit_synacks(&mut self, most: u8) {
+        self.timers.synack_limit = most;
     }
 
     /// How often the timer of a listener's child has run out.
