@@ -372,7 +372,10 @@ impl Tcb {
     /// How often a listener's child repeats its SYN-ACK.
     pub fn synack_retries(&self) -> u8 {
         match self.options.syncnt {
-            0 => self.sysctl.tcp_synack_retries.saturating_add(self.is_early().into()),
+            0 => self
+                .sysctl
+                .tcp_synack_retries
+                .saturating_add(self.is_early().into()),
             n => n,
         }
     }

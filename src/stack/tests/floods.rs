@@ -67,6 +67,29 @@ fn a_flood_of_syns_is_remembered_up_to_the_backlog() {
     assert_eq!(host.arena.lock().sockets.in_use(), 2);
 }
 
+/// A queue that is more than half full keeps its other half for the young: who did not answer the
+/// second SYN+ACK goes, until it is not.
+#[test]
+fn the_old_make_room_for_the_young() {
+    for (count, left) in [(4, 4), (5, 4), (9, 4)] {
+        let mut host = TestHost::new(1);
+        listener(&mut host, 8);
+        let syns = (0..count).map(|n| to_us(PEER, &syn(4000 + n), &[]));
+        feed_quickly(&mut host, syns);
+        let mut now = || {
+            host.now = host.now + Duration::from_millis(100);
+            host.with(|h| h.run_timers());
+            host.arena.lock().sockets.in_use() - 1
+        };
+        for _ in 0..69 {
+            assert_eq!(now(), u32::from(count));
+        }
+        let later: Vec<u32> = (0..200).map(|_| now()).collect();
+        assert_eq!(later[5], left, "of {count}");
+        assert!(later.iter().all(|n| [u32::from(count), left].contains(n)));
+    }
+}
+
 /// Who brings a cookie back is not put off until data comes: there is no SYN+ACK to be sent again,
 /// and a child without a timer would stay for ever.
 #[test]
