@@ -241,7 +241,7 @@ pub(super) fn emit_port_unreachable(
         IpAddr::V4(_) => [V4_UNREACHABLE, V4_PORT_UNREACHABLE],
         IpAddr::V6(_) => [V6_UNREACHABLE, V6_PORT_UNREACHABLE],
     };
-    emit_error(src, dst, type_and_code, original, out)
+    emit_error(src, dst, type_and_code, 0, original, out)
 }
 
 /// See [`super::emit_icmp_protocol_unreachable`].
@@ -252,25 +252,15 @@ pub(super) fn emit_protocol_unreachable(
     original: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    let type_and_code = match src {
-        IpAddr::V4(_) => [V4_UNREACHABLE, V4_PROTOCOL_UNREACHABLE],
-        IpAddr::V6(_) => {
-            let most = original.len().min(1280 - IPV6_HEADER - ICMP_HEADER);
-            let quoted = original.get(..most)?;
-            // Where it says which header follows.
-            let pointer = u32::try_from(ip::last_next_header(original)?).ok()?;
-            let parts = [&pointer.to_be_bytes()[..], quoted];
-            return emit(
-                src,
-                dst,
-                [V6_PARAMETER_PROBLEM, V6_UNKNOWN_HEADER],
-                0,
-                parts,
-                out,
-            );
-        }
+    let (type_and_code, rest) = match src {
+        IpAddr::V4(_) => ([V4_UNREACHABLE, V4_PROTOCOL_UNREACHABLE], 0),
+        // Where it says which header follows.
+        IpAddr::V6(_) => (
+            [V6_PARAMETER_PROBLEM, V6_UNKNOWN_HEADER],
+            u32::try_from(ip::last_next_header(original)?).ok()?,
+        ),
     };
-    emit_error(src, dst, type_and_code, original, out)
+    emit_error(src, dst, type_and_code, rest, original, out)
 }
 
 /// See [`super::make_echo_reply`].
@@ -317,14 +307,15 @@ pub(super) fn emit_reassembly_timeout(
         IpAddr::V4(_) => [V4_TIME_EXCEEDED, REASSEMBLY],
         IpAddr::V6(_) => [V6_TIME_EXCEEDED, REASSEMBLY],
     };
-    emit_error(src, dst, type_and_code, first, out)
+    emit_error(src, dst, type_and_code, 0, first, out)
 }
 
-/// An error that quotes `original`.
+/// An error that quotes `original`, behind the four bytes `rest` of its header.
 fn emit_error(
     src: IpAddr,
     dst: IpAddr,
     type_and_code: [u8; 2],
+    rest: u32,
     original: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
@@ -335,7 +326,8 @@ fn emit_error(
         IpAddr::V6(_) => (0, 1280 - IPV6_HEADER - ICMP_HEADER),
     };
     let quoted = original.get(..most).unwrap_or(original);
-    emit(src, dst, type_and_code, tos, [&[0; 4], quoted], out)
+    let parts = [&rest.to_be_bytes()[..], quoted];
+    emit(src, dst, type_and_code, tos, parts, out)
 }
 
 /// Write a "fragmentation needed" or "packet too big"; see [`super::emit_icmp_too_big`].
@@ -346,24 +338,12 @@ pub(super) fn emit_too_big(
     original: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    let (type_and_code, tos, most) = match src {
-        IpAddr::V4(_) => (
-            [V4_UNREACHABLE, V4_FRAGMENTATION_NEEDED],
-            TOS_ERROR,
-            576 - IPV4_HEADER - ICMP_HEADER,
-        ),
-        IpAddr::V6(_) => ([V6_TOO_BIG, 0], 0, 1280 - IPV6_HEADER - ICMP_HEADER),
+    let type_and_code = match src {
+        IpAddr::V4(_) => [V4_UNREACHABLE, V4_FRAGMENTATION_NEEDED],
+        IpAddr::V6(_) => [V6_TOO_BIG, 0],
     };
-    let quoted = original.get(..most).unwrap_or(original);
     // RFC 1191 has 16 bits for it, behind two bytes that are zero: the same place.
-    emit(
-        src,
-        dst,
-        type_and_code,
-        tos,
-        [&mtu.to_be_bytes(), quoted],
-        out,
-    )
+    emit_error(src, dst, type_and_code, mtu, original, out)
 }
 
 /// Write a whole packet: IP header, type and code, checksum, `parts`. `None` if it doesn't fit
