@@ -21,12 +21,7 @@ impl Tcb {
         quoted: SeqNum,
     ) -> Outcome {
         let mut out = Outcome::default();
-        if matches!(self.state, State::Closed | State::Listen | State::TimeWait) {
-            return out;
-        }
-        // RFC 5927 S4.1-1
-        // RFC 5927, section 4.1: SND.UNA =< SEG.SEQ < SND.NXT (Linux: =<).
-        if quoted.lt(self.snd_una) || quoted.gt(self.snd_nxt) {
+        if !self.is_in_flight(quoted) {
             return out;
         }
         match self.state {
@@ -68,6 +63,7 @@ impl Tcb {
 
     /// Whether an ICMP error that quotes `quoted` may be about this connection (RFC 5927, section
     /// 4.1: SND.UNA =< SEG.SEQ < SND.NXT; Linux: =<).
+    // RFC 5927 S4.1-1
     pub fn is_in_flight(&self, quoted: SeqNum) -> bool {
         !matches!(self.state, State::Closed | State::Listen | State::TimeWait)
             && quoted.ge(self.snd_una)
