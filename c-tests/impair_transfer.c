@@ -1,7 +1,8 @@
 /* A transfer whose every byte is checked, in both directions at once.
  *
- *   impair_transfer both|server|client ADDRESS PORT BYTES
+ *   impair_transfer both|server|client ADDRESS PORT BYTES [ALGORITHM] [slow]
  *
+ * with that congestion control. Who is slow rests for 50 ms whenever it has read 256 KiB.
  * "both" does it within one process, over 127.0.0.1. Prints what differs, else "whole", and how
  * many segments TCP sent again.
  */
@@ -21,6 +22,8 @@
 static const char *address;
 static int port;
 static size_t total;
+static const char *algorithm;
+static int slow;
 
 static void die(const char *what) {
     printf("%s: %s\n", what, strerror(errno));
@@ -56,6 +59,7 @@ static void receive(int fd, int way) {
         ssize_t n = recv(fd, buf, sizeof buf, 0);
         if (n < 0) die("recv");
         if (n == 0) break;
+        if (slow && at / 262144 != (at + n) / 262144) usleep(50000);
         for (ssize_t i = 0; i < n; i++, at++)
             if (buf[i] != byte_at(at, way)) {
                 printf("byte %zu differs\n", at);
@@ -70,6 +74,7 @@ static void receive(int fd, int way) {
 
 static unsigned transfer(int fd, int way) {
     struct job job = {fd, way};
+    if (algorithm && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, algorithm, strlen(algorithm))) die(algorithm);
     pthread_t t;
     pthread_create(&t, 0, sender, &job);
     receive(fd, !way);
@@ -109,7 +114,9 @@ static unsigned client(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) return 2;
+    if (argc < 5 || argc > 7) return 2;
+    algorithm = argc > 5 ? argv[5] : 0;
+    slow = argc > 6;
     setvbuf(stdout, 0, _IOLBF, 0);
     address = argv[2];
     port = atoi(argv[3]);

@@ -246,6 +246,73 @@ fn the_device_is_impaired_both_ways() {
     assert!(stack.count("out", "lost") > 0 && stack.count("in", "lost") == 0);
 }
 
+/// What docs/goodput.md measures, for correctness: on links of every kind, both ways at once, each byte
+/// arrives, by CUBIC and by BBR.
+#[test]
+fn transfers_over_links_of_every_kind_are_whole() {
+    if netns::ran_elsewhere("transfers_over_links_of_every_kind_are_whole") {
+        return;
+    }
+    let runs = [
+        ("--loss 2% --delay 50ms", "cubic", 300_000, &["lost"][..]),
+        ("--loss 2% --delay 50ms", "bbr slow", 2_000_000, &["lost"]),
+        ("--loss 10% --delay 1ms", "cubic", 300_000, &["lost"]),
+        ("--loss 10% --delay 1ms", "bbr", 2_000_000, &["lost"]),
+        ("--delay 150ms", "cubic slow", 1_500_000, &[]),
+        (
+            "--delay 10ms --reorder 5%,4ms --duplicate 2% --corrupt 1%",
+            "bbr",
+            1_000_000,
+            &["reordered", "duplicated", "corrupted"],
+        ),
+        (
+            "--delay 5ms --reorder 5%,4ms --duplicate 2% --corrupt 1%",
+            "cubic slow",
+            1_000_000,
+            &["reordered", "duplicated", "corrupted"],
+        ),
+        (
+            "--delay 2ms --rate 20mbit --queue 20 --outage 100ms/400ms",
+            "cubic",
+            1_500_000,
+            &["queue_full", "outage"],
+        ),
+    ];
+    std::thread::scope(|s| {
+        for (n, (links, how, bytes, counters)) in runs.into_iter().enumerate() {
+            s.spawn(move || whole(n, links, how, bytes, counters));
+        }
+    });
+}
+
+/// A server of ours, a client of the kernel, and `counters` of what the links were to do to both
+/// directions.
+fn whole(n: usize, links: &str, how: &str, bytes: u64, counters: &[&str]) {
+    let here = Namespace::new();
+    let stack = Stack::new(&here, &format!("kind{n}"));
+    let transfer = program("impair_transfer");
+    let mut server = stack.start(&format!("-- {transfer} server {TESTED} 9000 {bytes} {how}"));
+    assert_eq!(server.line(), "ready", "{links}");
+    let _held = stack.hold();
+    stack.text("impair", &format!("{links} --on tun --seed 4"));
+    let kernel = here.enter(|| {
+        let mut c = Command::new(build::c("impair_transfer"));
+        c.args(["client", TESTED, "9000", &bytes.to_string()]);
+        c.output().expect("the client")
+    });
+    let (kernel, ours) = (text(&kernel.stdout), server.finish());
+    assert!(kernel.starts_with("whole"), "{links}: {kernel}");
+    assert!(ours.starts_with("whole"), "{links}: {ours}");
+    for way in ["out", "in"] {
+        let packets = stack.count(way, "packets");
+        assert!(packets > bytes / 1460, "{links}, {way}: {packets}");
+        for what in counters {
+            let count = stack.count(way, what);
+            assert!(count > 0, "{links}, {way}: no {what}");
+        }
+    }
+}
+
 /// Packets that are too large vanish, and nobody says so (RFC 4821): with `tcp_mtu_probing` = 1 that
 /// is found out after some retransmissions, with 2 segments begin small and probes find the size.
 // RFC 4821 S7.7-1, S7.6.2-1
