@@ -155,3 +155,46 @@ fn every_feature_has_a_row() {
         .collect();
     assert!(missing.is_empty(), "no row: {missing:?}");
 }
+
+/// The settings under /proc/sys/net that are read, by the last word of their names.
+fn settings_read() -> std::collections::BTreeSet<String> {
+    let folder = root().join("src/shim");
+    let mut names = std::collections::BTreeSet::new();
+    for file in std::fs::read_dir(folder).expect("src/shim") {
+        let path = file.expect("a file").path();
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        for piece in text.split("\"/proc/sys/net/").skip(1) {
+            let path = piece.split('"').next().unwrap_or_default();
+            names.insert(path.rsplit('/').next().unwrap_or_default().to_owned());
+        }
+    }
+    // A folder, to whose files names are added elsewhere.
+    names.remove("");
+    names
+}
+
+#[test]
+fn every_setting_that_is_read_is_documented() {
+    let text = read("docs/sysctls.md");
+    let (table, at_their_default) = text.split_once("at their default:").expect("two lists");
+    let words = |text: &str| -> std::collections::BTreeSet<String> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .map(str::to_owned)
+            .collect()
+    };
+    let (table, defaults) = (words(table), words(at_their_default));
+    let read = settings_read();
+    assert!(read.len() > 60, "{read:?}");
+    for name in read {
+        assert!(
+            table.contains(&name),
+            "{name} is read, docs/sysctls.md does not say so"
+        );
+        assert!(
+            !defaults.contains(&name),
+            "{name} is not taken at its default"
+        );
+    }
+}

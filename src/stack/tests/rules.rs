@@ -475,3 +475,24 @@ fn sacks_of_the_hosts_queue() {
         assert_eq!(told, starts[..starts.len().min(4)]);
     }
 }
+
+/// Who asks for AccECN (AE, CWR and ECE), which is left out, gets plain ECN.
+#[test]
+fn a_request_for_accecn_gets_plain_ecn() {
+    let mut host = host();
+    super::floods::listener(&mut host, 5);
+    let syn = Segment {
+        flags: Flags::SYN.with(Flags::ECE).with(Flags::CWR),
+        ..packets::syn(4000)
+    };
+    let mut packet = packets::to_us(PEER, &syn, &[]);
+    packet[32] |= 1;
+    let sum = u16::from_be_bytes([packet[36], packet[37]]);
+    let (less, borrow) = sum.overflowing_sub(0x100);
+    packet[36..38].copy_from_slice(&(less - u16::from(borrow)).to_be_bytes());
+    host.wire.inward.push_back(packet);
+    host.with(|h| h.receive(10));
+    let (answer, bytes) = sent(&mut host).remove(0);
+    assert_eq!(answer.flags, Flags::SYN.with(Flags::ACK).with(Flags::ECE));
+    assert_eq!(bytes[32] & 15, 0);
+}
