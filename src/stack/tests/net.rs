@@ -7,13 +7,14 @@
 use super::program::{Ledger, Program, Reader, Rng, Trying, fill, seeds};
 use super::sequences::assert_empty;
 use super::*;
-use crate::impair::{Arrival, Chance, Channel, Fate, Kind, Profile, Settings, Way};
+use crate::impair::{Arrival, Chance, Channel, Fate, Kind, Outage, Profile, Settings, Way};
 use crate::stack::{How, Opt};
 use crate::tcp::Flags;
 use crate::wire;
 use std::collections::BTreeMap;
 
-const HOSTS: usize = 3;
+/// How many there are on a net, by its seed.
+const HOSTS: core::ops::RangeInclusive<u64> = 2..=6;
 
 /// How the wires treat packets.
 fn any_weather(rng: &mut Rng) -> Profile {
@@ -30,6 +31,15 @@ fn any_weather(rng: &mut Rng) -> Profile {
         corrupt: percent(rng, &[0, 0, 3]),
         rate: [0, 0, 100_000_000, 2_000_000][rng.below(4)],
         queue: [0, 10, 1000][rng.below(3)],
+        outage: match rng.below(4) {
+            0 => Outage {
+                length: 300_000_000,
+                start: 100_000_000,
+                // No part of the longest timer's two minutes, which it would meet each time.
+                every: 1_700_000_000,
+            },
+            _ => Outage::default(),
+        },
         ..Profile::default()
     }
 }
@@ -56,7 +66,8 @@ fn v6(last: u8) -> Addr {
 impl Net {
     fn new(seed: u64) -> Net {
         let mut rng = Rng(seed);
-        let mut hosts: Vec<TestHost> = (0..HOSTS as u8)
+        let count = HOSTS.start() + seed % (HOSTS.end() - HOSTS.start() + 1);
+        let mut hosts: Vec<TestHost> = (0..count as u8)
             .map(|n| {
                 let mut host = TestHost::new(n + 1);
                 host.with(|h| {
@@ -86,7 +97,7 @@ impl Net {
         Net {
             now,
             weather,
-            wires: (0..HOSTS as u64).map(wire).collect(),
+            wires: (0..count).map(wire).collect(),
             hosts,
             rng,
             under_way: BTreeMap::new(),
@@ -141,7 +152,7 @@ impl Net {
             });
         }
         let Fate::Arrives(arrival) = fate else { return };
-        if to >= HOSTS {
+        if to >= self.hosts.len() {
             return;
         }
         if arrival.twice {
@@ -189,7 +200,7 @@ impl Net {
                 break;
             }
         }
-        for host in 0..HOSTS {
+        for host in 0..self.hosts.len() {
             let arrived = !self.hosts[host].wire.inward.is_empty();
             let timer = self.hosts[host].arena.lock().next_deadline();
             if arrived || timer <= self.now {
@@ -205,12 +216,12 @@ impl Net {
     /// Hours of good weather.
     fn let_all_end(&mut self) {
         self.change_weather(Profile::default());
-        for host in 0..HOSTS {
+        for host in 0..self.hosts.len() {
             self.with(host, |h| h.impair(&Settings::default()));
         }
         let end = self.now + Duration::from_secs(24 * 3600);
         while self.step(end) {}
-        for host in 0..HOSTS {
+        for host in 0..self.hosts.len() {
             self.with(host, |h| assert_empty(h));
         }
     }
@@ -312,8 +323,8 @@ fn transfers(seed: u64) {
     let hasty = [0, 0, 20][net.rng.below(3)];
     let mut pairs = Vec::new();
     for n in 0..1 + net.rng.below(4) {
-        let client = net.rng.below(HOSTS);
-        let server = net.rng.below(HOSTS);
+        let client = net.rng.below(net.hosts.len());
+        let server = net.rng.below(net.hosts.len());
         let to = Endpoint::new(net.address(server), 80 + n as u16);
         let sysctl = patient(&mut net.rng);
         let l = net.with(server, |h| {
@@ -408,19 +419,19 @@ fn chaos(seed: u64) -> usize {
     let mut net = Net::new(seed);
     let mut places = Vec::new();
     for port in 80..82 {
-        for host in 0..HOSTS {
+        for host in 0..net.hosts.len() {
             places.push(Endpoint::new(net.address(host), port));
         }
     }
     let ledger = Ledger::default();
-    let mut programs: Vec<Program> = (0..HOSTS as u64)
+    let mut programs: Vec<Program> = (0..net.hosts.len() as u64)
         .map(|n| Program::new(seed * 3 + n, &places, &ledger))
         .collect();
     for p in &mut programs {
         p.most = 8;
     }
     for _ in 0..150 {
-        let host = net.rng.below(HOSTS);
+        let host = net.rng.below(net.hosts.len());
         net.with(host, |h| programs[host].step(h));
         let end = net.now + Duration::from_millis(net.rng.below(100) as u64);
         for _ in 0..net.rng.below(6) {
