@@ -335,7 +335,8 @@ fn forward(devices: &[std::sync::Mutex<Tun>; 2], settings: &Settings, over: &Ato
     }
 }
 
-/// End the stack: its keeper is the process of that name in our namespace.
+/// End the stack: its keeper is the process of that name in our namespace. It must be gone before
+/// the next run: with its device the address goes to which that run would connect.
 fn end_stack(name: &str) {
     let config = utcp_stack::config::Config {
         stack: name.to_owned(),
@@ -363,9 +364,17 @@ fn end_stack(name: &str) {
     }
     drop((runtime, attached.conn));
     let path = format!("/proc/{keeper}");
-    let end = Clock::now() + Duration::from_secs(5);
-    while std::path::Path::new(&path).exists() && Clock::now() < end {
-        std::thread::sleep(Duration::from_millis(5));
+    let is_gone = || {
+        let end = Clock::now() + Duration::from_secs(5);
+        while std::path::Path::new(&path).exists() && Clock::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        !std::path::Path::new(&path).exists()
+    };
+    if !is_gone() {
+        // SAFETY: a system call without pointers; the keeper is this run's.
+        unsafe { libc::kill(keeper as i32, libc::SIGKILL) };
+        is_gone();
     }
 }
 
