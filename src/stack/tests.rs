@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod attacks;
+mod autotuning;
 mod devices;
 mod errors;
 mod fastopen;

@@ -113,13 +113,37 @@ fn the_least_size_is_kept() {
 #[test]
 fn many_paths_take_one_anothers_place() {
     let mut host = host();
-    let (c, _) = open(&mut host);
-    let data = write(&mut host, c);
-    narrow(&mut host, &data[0].1, 1000);
-    let changes = host.arena.lock().paths.changes(Instant(1));
-    assert_eq!(changes, 1);
+    host.with(|h| h.sh.config.gateway4 = Addr::v4(Ipv4Addr::new(10, 0, 0, 254)));
+    let peers: Vec<Ipv4Addr> = (1..=600u16)
+        .map(|n| Ipv4Addr::new(10, 7, (n >> 8) as u8, n as u8))
+        .collect();
+    for peer in &peers {
+        let c = host.with(|h| {
+            let c = create(h);
+            let to = Endpoint::new(Addr::v4(*peer), 80);
+            assert_eq!(h.connect(c, to), Err(Error::InProgress));
+            c
+        });
+        let syn = host.wire.out.pop_back().unwrap();
+        narrow(&mut host, &syn, 1000);
+        host.with(|h| h.close(c));
+        host.wire.out.clear();
+    }
+    let now = host.now;
+    let known = |peer: &&Ipv4Addr| {
+        let learnt = host.arena.lock().learnt_mtu(Addr::v4(**peer), now);
+        learnt.is_some_and(|(mtu, _)| mtu == 1000)
+    };
+    let left: Vec<_> = peers.iter().filter(known).collect();
+    let most = crate::stack::paths::PATHS;
+    assert!(
+        left.len() <= most && left.len() > most / 2,
+        "{}",
+        left.len()
+    );
+    assert_eq!(left.last(), Some(&&peers[599]));
     let size = size_of_val(&host.arena.lock().paths);
-    assert!(size <= crate::stack::paths::PATHS * 40 + 16, "{size}");
+    assert!(size <= most * 40 + 16, "{size}");
 }
 
 // RFC 4821 S4-2, S8-2

@@ -426,6 +426,68 @@ fn orphans_give_up_sooner() {
     assert!((100..250).contains(&secs), "{secs}");
 }
 
+/// A peer that answers every probe of its window, and never opens it, can't hold what nobody has any
+/// more: the answers don't begin the doubling anew.
+#[test]
+fn an_orphan_before_a_closed_window_ends() {
+    let mut t = Solo::open();
+    t.window = 0;
+    t.gets(ACK, 1, 1, 0);
+    t.write(10);
+    t.tcb.close(t.now, false);
+    let start = t.now;
+    let mut answered = 0;
+    while t.tcb.state != State::Closed {
+        if !t.polled().is_empty() {
+            t.gets(ACK, 1, 1, 0);
+            answered += 1;
+        }
+        assert!(t.now.since(start) < Duration::from_secs(1200));
+        t.now = t.now.max(t.tcb.deadline());
+        t.fire();
+    }
+    assert!((8..=12).contains(&answered), "{answered}");
+    // The same, but the program is there: as long as it likes.
+    let mut t = Solo::open();
+    t.window = 0;
+    t.gets(ACK, 1, 1, 0);
+    t.write(10);
+    for _ in 0..100 {
+        t.polled();
+        t.gets(ACK, 1, 1, 0);
+        t.now = t.now.max(t.tcb.deadline());
+        t.fire();
+    }
+    assert_eq!(t.tcb.state, State::Established);
+}
+
+/// Two ends whose numbers don't fit together answer each other's ACKs, but not for ever (RFC 5961,
+/// section 7).
+#[test]
+fn wrong_acks_make_no_storm() {
+    let mut ends = [Solo::open(), Solo::open()];
+    // Each finds the other's numbers beyond its window.
+    ends[0].gets(ACK, 1_000_000, 1, 0);
+    let (mut answers, mut before) = (0, usize::MAX);
+    for _ in 0..1000 {
+        let mut now = 0;
+        for n in 0..2 {
+            let told = ends[n].polled().len();
+            for _ in 0..told {
+                ends[1 - n].gets(ACK, 1_000_000, 1, 0);
+            }
+            now += told;
+        }
+        answers += now;
+        before = now;
+        for end in &mut ends {
+            end.pass(ms(1));
+        }
+    }
+    assert_eq!(before, 0);
+    assert!((2..=4).contains(&answers), "{answers} in a second");
+}
+
 // RFC 9293 MUST-47, MUST-56, SHLD-25
 // RFC 1122 S3.2.2.1-3
 // RFC 5927 S4.1-1, S5.2-1
