@@ -244,6 +244,21 @@ fn the_device_is_impaired_both_ways() {
     assert!(sent_again(&got) > 0, "{got}");
     server.finish();
     assert!(stack.count("out", "lost") > 0 && stack.count("in", "lost") == 0);
+
+    // What comes alone.
+    stack.text("impair", "--clear");
+    stack.text("impair", "--in --loss 3% --seed 3");
+    let mut server = stack.start(&format!("-- {transfer} server {TESTED} 9003 1000000"));
+    assert_eq!(server.line(), "ready");
+    let kernel = here.enter(|| {
+        let mut c = Command::new(build::c("impair_transfer"));
+        c.args(["client", TESTED, "9003", "1000000"])
+            .output()
+            .expect("the client")
+    });
+    assert!(sent_again(&text(&kernel.stdout)) > 0);
+    server.finish();
+    assert!(stack.count("in", "lost") > 0 && stack.count("out", "lost") == 0);
 }
 
 /// What docs/goodput.md measures, for correctness: on links of every kind, both ways at once, each byte
@@ -271,6 +286,7 @@ fn transfers_over_links_of_every_kind_are_whole() {
             1_000_000,
             &["reordered", "duplicated", "corrupted"],
         ),
+        ("--gemodel 1%,30% --delay 2ms", "bbr", 1_000_000, &["lost"]),
         (
             "--delay 2ms --rate 20mbit --queue 20 --outage 100ms/400ms",
             "cubic",

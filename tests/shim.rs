@@ -180,6 +180,15 @@ fn a_program_without_sockets_is_left_alone() {
         let cmdline = std::fs::read_to_string(file).unwrap_or_default();
         assert!(!cmdline.contains(&stack), "a keeper was started: {cmdline}");
     }
+    // But where there is a TCP socket one is, though nobody listens at that port.
+    let line = "bash -c ': 7<>/dev/tcp/127.0.0.1/9; \
+        cat /proc/[0-9]*/cmdline | tr \"\\0\" \" \" | grep -ao \"[u]tcp-keeper $UTCP_STACK\"'";
+    let (seen, error) = shell(line, true, &stack);
+    assert!(
+        seen.contains(&format!("utcp-keeper {stack}")),
+        "{seen}{error}"
+    );
+    assert!(error.contains("refused"), "{error}");
 }
 
 #[test]
