@@ -522,3 +522,39 @@ fn segments_are_counted_as_on_the_wire() {
     let i = t.tcb.info(t.now);
     assert_eq!((i.segs_in, i.data_segs_in), (before.segs_in + 5, 4));
 }
+
+/// TCP_INFO says for how long there was something to send, and for how much of that the peer's
+/// window was closed; and when something was sent and came last.
+#[test]
+fn what_the_time_was_spent_on() {
+    let told = |t: &Solo| {
+        let i = t.tcb.info(t.now);
+        (
+            i.busy_us / 1000,
+            i.rwnd_limited_us / 1000,
+            i.sndbuf_limited_us,
+        )
+    };
+    let mut t = Solo::open();
+    t.pass(Duration::from_secs(1));
+    assert_eq!(told(&t), (0, 0, 0));
+    t.write(100);
+    t.polled();
+    t.pass(ms(100));
+    t.gets(ACK, 1, 101, 0);
+    t.pass(ms(70));
+    assert_eq!(told(&t), (100, 0, 0));
+    t.window = 0;
+    t.gets(ACK, 1, 101, 0);
+    t.write(100);
+    assert!(t.polled().is_empty());
+    t.pass(ms(150));
+    assert_eq!(told(&t), (250, 150, 0));
+    t.window = 60_000;
+    t.gets(ACK, 1, 101, 0);
+    assert_eq!(t.polled().len(), 1);
+    t.pass(ms(50));
+    assert_eq!(told(&t), (300, 150, 0));
+    let i = t.tcb.info(t.now);
+    assert_eq!((i.last_data_sent_ms, i.last_ack_recv_ms), (50, 50));
+}
