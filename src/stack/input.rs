@@ -574,43 +574,6 @@ impl RecvQueue for Receiver<'_, '_> {
 
     // RFC 2018 S4-5, S4-7, S8-2
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
-        let Some((which, end)) = self.highest_grew(rcv_nxt, out) else {
-            return self.all_blocks(rcv_nxt, out);
-        };
-        let told = *out;
-        out[..=which].rotate_right(1);
-        out[0].1 = end;
-        let n = out.iter().take_while(|b| b.0 != b.1).count();
-        debug_assert!({
-            let mut all = told;
-            self.all_blocks(rcv_nxt, &mut all) == n && all == *out
-        });
-        n
-    }
-}
-
-impl Receiver<'_, '_> {
-    /// The usual case, in which no other piece has to be looked at: what came continues the highest
-    /// of the blocks `told`, and is the last of all. Gives that block's place, and its end now.
-    fn highest_grew(
-        &self,
-        rcv_nxt: SeqNum,
-        told: &[(SeqNum, SeqNum); 4],
-    ) -> Option<(usize, SeqNum)> {
-        let last = self.pools.chunks.get(self.ooo.tail)?;
-        let (recent, end) = (SeqNum(*self.recent), last.seq + last.len);
-        let mut blocks = told.iter().take_while(|b| b.0 != b.1);
-        // Blocks that are gone, or a FIN's.
-        if !blocks.all(|b| b.0.gt(rcv_nxt) && b.1.le(end)) {
-            return None;
-        }
-        let grew = |b: &(SeqNum, SeqNum)| b.0 != b.1 && b.0.le(recent) && recent.le(b.1);
-        let which = told.iter().position(grew)?;
-        last.seq.le(told[which].1).then_some((which, end))
-    }
-
-    /// The blocks of all pieces.
-    fn all_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
         let told = core::mem::take(out);
         let recent = SeqNum(*self.recent);
         let holds = |r: (SeqNum, SeqNum), at: SeqNum| r.0.le(at) && at.lt(r.1);
