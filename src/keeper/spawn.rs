@@ -39,8 +39,8 @@ pub const READY: &[u8] = b"ready\n";
 /// What it writes when another keeper serves already.
 pub const TAKEN: &[u8] = b"taken\n";
 
-/// How long to wait for its answer.
-const PATIENCE: crate::time::Duration = crate::time::Duration::from_secs(10);
+/// How long to wait for its answer. On a busy machine it once took more than ten seconds.
+const PATIENCE: crate::time::Duration = crate::time::Duration::from_secs(30);
 
 /// What a new keeper is to go on with after another one died.
 #[derive(Clone, Copy, Debug)]
