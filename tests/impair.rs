@@ -74,12 +74,7 @@ impl<'a> Stack<'a> {
     }
 
     fn start(&self, rest: &str) -> Running {
-        let mut c = self.command("run", rest);
-        let mut child = self
-            .here
-            .enter(|| c.stdout(Stdio::piped()).spawn().expect("the command"));
-        let out = BufReader::new(child.stdout.take().expect("a pipe"));
-        Running { child, out }
+        Running::spawn(self.here, self.command("run", rest))
     }
 }
 
@@ -89,6 +84,13 @@ struct Running {
 }
 
 impl Running {
+    fn spawn(here: &Namespace, mut command: Command) -> Running {
+        command.stdout(Stdio::piped());
+        let mut child = here.enter(|| command.spawn().expect("the command"));
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        Running { child, out }
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.out.read_line(&mut line).expect("a line");
@@ -117,6 +119,22 @@ fn text(bytes: &[u8]) -> String {
 
 fn program(name: &'static str) -> String {
     build::c(name).display().to_string()
+}
+
+/// A transfer on the kernel, with a server of ours; what it printed.
+fn client_of_the_kernel(here: &Namespace, port: u16, bytes: u64) -> String {
+    let mut c = Command::new(build::c("impair_transfer"));
+    c.args(["client", TESTED, &port.to_string(), &bytes.to_string()]);
+    text(&here.enter(|| c.output().expect("the client")).stdout)
+}
+
+/// A server on the kernel that waits for a client.
+fn server_of_the_kernel(here: &Namespace, port: u16, bytes: u64) -> Running {
+    let mut c = Command::new(build::c("impair_transfer"));
+    c.args(["server", PEER, &port.to_string(), &bytes.to_string()]);
+    let mut server = Running::spawn(here, c);
+    assert_eq!(server.line(), "ready");
+    server
 }
 
 /// Segments that TCP says it sent again.
@@ -183,13 +201,7 @@ fn the_device_is_impaired_both_ways() {
     ));
     assert_eq!(server.line(), "ready");
     let _held = stack.hold();
-    let kernel = here.enter(|| {
-        let mut c = Command::new(build::c("impair_transfer"));
-        c.args(["client", TESTED, "9000", "4000000"])
-            .output()
-            .expect("the client")
-    });
-    let kernel = text(&kernel.stdout);
+    let kernel = client_of_the_kernel(&here, 9000, 4_000_000);
     // Both sides: the kernel, too, saw losses.
     assert!(sent_again(&kernel) > 0, "{kernel}");
     assert!(sent_again(&server.finish()) > 0);
@@ -208,17 +220,8 @@ fn the_device_is_impaired_both_ways() {
     stack.text("impair", "--loss off --delay off --mtu 1300");
     let mut server = stack.start(&format!("-- {transfer} server {TESTED} 9001 300000"));
     assert_eq!(server.line(), "ready");
-    let kernel = here.enter(|| {
-        let mut c = Command::new(build::c("impair_transfer"));
-        c.args(["client", TESTED, "9001", "300000"])
-            .output()
-            .expect("the client")
-    });
-    assert!(
-        text(&kernel.stdout).contains("whole"),
-        "{}",
-        text(&kernel.stdout)
-    );
+    let kernel = client_of_the_kernel(&here, 9001, 300_000);
+    assert!(kernel.contains("whole"), "{kernel}");
     server.finish();
     for way in ["out", "in"] {
         assert!(
@@ -231,15 +234,7 @@ fn the_device_is_impaired_both_ways() {
     // And as a client of the kernel's server.
     stack.text("impair", "--clear");
     stack.text("impair", "--out --loss 3% --seed 3");
-    let mut server = here.enter(|| {
-        let mut c = Command::new(build::c("impair_transfer"));
-        c.args(["server", PEER, "9002", "2000000"])
-            .stdout(Stdio::piped());
-        let mut child = c.spawn().expect("the server");
-        let out = BufReader::new(child.stdout.take().expect("a pipe"));
-        Running { child, out }
-    });
-    assert_eq!(server.line(), "ready");
+    let server = server_of_the_kernel(&here, 9002, 2_000_000);
     let got = stack.text("run", &format!("-- {transfer} client {PEER} 9002 2000000"));
     assert!(sent_again(&got) > 0, "{got}");
     server.finish();
@@ -250,13 +245,7 @@ fn the_device_is_impaired_both_ways() {
     stack.text("impair", "--in --loss 3% --seed 3");
     let mut server = stack.start(&format!("-- {transfer} server {TESTED} 9003 1000000"));
     assert_eq!(server.line(), "ready");
-    let kernel = here.enter(|| {
-        let mut c = Command::new(build::c("impair_transfer"));
-        c.args(["client", TESTED, "9003", "1000000"])
-            .output()
-            .expect("the client")
-    });
-    assert!(sent_again(&text(&kernel.stdout)) > 0);
+    assert!(sent_again(&client_of_the_kernel(&here, 9003, 1_000_000)) > 0);
     server.finish();
     assert!(stack.count("in", "lost") > 0 && stack.count("out", "lost") == 0);
 }
@@ -311,12 +300,8 @@ fn whole(n: usize, links: &str, how: &str, bytes: u64, counters: &[&str]) {
     assert_eq!(server.line(), "ready", "{links}");
     let _held = stack.hold();
     stack.text("impair", &format!("{links} --on tun --seed 4"));
-    let kernel = here.enter(|| {
-        let mut c = Command::new(build::c("impair_transfer"));
-        c.args(["client", TESTED, "9000", &bytes.to_string()]);
-        c.output().expect("the client")
-    });
-    let (kernel, ours) = (text(&kernel.stdout), server.finish());
+    let kernel = client_of_the_kernel(&here, 9000, bytes);
+    let ours = server.finish();
     assert!(kernel.starts_with("whole"), "{links}: {kernel}");
     assert!(ours.starts_with("whole"), "{links}: {ours}");
     for way in ["out", "in"] {
@@ -346,18 +331,10 @@ fn a_black_hole_is_found_out_by_probing() {
     let _held = stack.hold();
     stack.text("impair", "--out --mtu 1200 --black-hole --on tun");
     let mut lost = Vec::new();
-    for (probing, port) in [(1, "9011"), (2, "9012")] {
+    for (probing, port) in [(1, 9011), (2, 9012)] {
         let path = "/proc/sys/net/ipv4/tcp_mtu_probing";
         here.enter(|| std::fs::write(path, format!("{probing}")).expect(path));
-        let mut server = here.enter(|| {
-            let mut c = Command::new(build::c("impair_transfer"));
-            c.args(["server", PEER, port, "300000"])
-                .stdout(Stdio::piped());
-            let mut child = c.spawn().expect("the server");
-            let out = BufReader::new(child.stdout.take().expect("a pipe"));
-            Running { child, out }
-        });
-        assert_eq!(server.line(), "ready");
+        let server = server_of_the_kernel(&here, port, 300_000);
         let before = stack.count("out", "too_big");
         stack.text("run", &format!("-- {transfer} client {PEER} {port} 300000"));
         server.finish();

@@ -4,7 +4,7 @@ use super::packets::{PEER, US};
 use super::rules::*;
 use super::*;
 use crate::stack::Opt;
-use crate::tcp::{Options, Segment};
+use crate::tcp::Options;
 
 /// A send buffer for which the program waits grows with the congestion window up to `tcp_wmem`'s
 /// last, but for one whose size was set (Linux: `tcp_sndbuf_expand`).
@@ -41,7 +41,8 @@ fn send_buffers_grow_with_the_window() {
             }));
             host.now = host.now + Duration::from_millis(20);
             while let Some((last, _)) = sent(&mut host).pop() {
-                acked(&mut host, &last);
+                let ack = answer(&last, Options::default());
+                give(&mut host, PEER.into(), US.into(), ack);
             }
         }
         if set {
@@ -51,10 +52,4 @@ fn send_buffers_grow_with_the_window() {
         assert!(sizes.is_sorted() && sizes[0] < 100_000, "{sizes:?}");
         assert_eq!(sizes.last(), Some(&600_000), "{sizes:?}");
     }
-}
-
-/// What `last` and all before it carried arrived.
-fn acked(host: &mut TestHost, last: &Segment) {
-    let ack = answer(last, Options::default());
-    give(host, PEER.into(), US.into(), ack);
 }
