@@ -470,6 +470,18 @@ struct Receiver<'a, 'p> {
     /// When it came, to be noted.
     arrivals: &'a mut Arrivals,
     now: Instant,
+    /// What was held out of order when the segment came, if it lies ahead.
+    before: Option<Ahead>,
+}
+
+/// A segment ahead of its turn, and what was held before it.
+struct Ahead {
+    /// Where it starts.
+    seq: SeqNum,
+    /// The bytes held.
+    bytes: u32,
+    /// Where the last of them ended.
+    end: SeqNum,
 }
 
 impl<'a, 'p> Receiver<'a, 'p> {
@@ -492,6 +504,7 @@ impl<'a, 'p> Receiver<'a, 'p> {
             pools,
             arrivals,
             now,
+            before: None,
         }
     }
 }
@@ -552,6 +565,11 @@ fn trim_front(chunk: &mut super::queue::Chunk, nxt: SeqNum) {
 impl RecvQueue for Receiver<'_, '_> {
     fn insert(&mut self, rcv_nxt: SeqNum, seq: SeqNum, skip: u32, len: u32) -> SeqNum {
         self.payload.consume(&mut self.pools, skip);
+        self.before = self.held_end().filter(|_| seq.gt(rcv_nxt)).map(|end| Ahead {
+            seq,
+            bytes: self.ooo.bytes,
+            end,
+        });
         if seq.gt(rcv_nxt) && self.ooo.chunks >= self.most {
             return rcv_nxt;
         }
@@ -574,6 +592,57 @@ impl RecvQueue for Receiver<'_, '_> {
 
     // RFC 2018 S4-5, S4-7, S8-2
     fn sack_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
+        let Some((place, highest)) = self.highest_block(rcv_nxt, out) else {
+            return self.all_blocks(rcv_nxt, out);
+        };
+        let told = *out;
+        out[..=place].rotate_right(1);
+        out[0] = highest;
+        let n = out.iter().take_while(|b| b.0 != b.1).count();
+        debug_assert!({
+            let mut all = told;
+            self.all_blocks(rcv_nxt, &mut all) == n && all == *out
+        });
+        n
+    }
+}
+
+impl Receiver<'_, '_> {
+    /// Where the last of what is held out of order ends.
+    fn held_end(&self) -> Option<SeqNum> {
+        let last = self.pools.chunks.get(self.ooo.tail)?;
+        Some(last.seq + last.len)
+    }
+
+    /// The highest block, and the place it has to leave among those `told` (the last, if it is
+    /// new): of a segment that lay ahead and changed no other block, so that the pieces held need
+    /// not be looked at. Most do, behind a loss.
+    fn highest_block(
+        &self,
+        rcv_nxt: SeqNum,
+        told: &[(SeqNum, SeqNum); 4],
+    ) -> Option<(usize, (SeqNum, SeqNum))> {
+        let (before, end) = (self.before.as_ref()?, self.held_end()?);
+        // Blocks that are gone, or a FIN's, are not for here.
+        let mut blocks = told.iter().take_while(|b| b.0 != b.1);
+        if !blocks.all(|b| b.0.gt(rcv_nxt) && b.1.le(before.end)) {
+            return None;
+        }
+        let (place, block, had) = if before.seq.gt(before.end) {
+            (told.len() - 1, (before.seq, end), before.seq)
+        } else {
+            let place = told
+                .iter()
+                .position(|b| b.1 == before.end && b.0.le(before.seq))?;
+            (place, (told[place].0, end), before.end)
+        };
+        // Bytes that filled holes below would be too many, those that found no room too few.
+        let grew = end.ge(had) && self.ooo.bytes == before.bytes + (end - had);
+        (grew && block.0.le(SeqNum(*self.recent))).then_some((place, block))
+    }
+
+    /// The blocks of all pieces.
+    fn all_blocks(&self, rcv_nxt: SeqNum, out: &mut [(SeqNum, SeqNum); 4]) -> usize {
         let told = core::mem::take(out);
         let recent = SeqNum(*self.recent);
         let holds = |r: (SeqNum, SeqNum), at: SeqNum| r.0.le(at) && at.lt(r.1);
