@@ -2,15 +2,16 @@
 //!
 //! Statements, one a line or separated by `;`: `assert EXPRESSION`, `assert EXPRESSION, MESSAGE`,
 //! `print(...)`. Expressions have `or`, `and`, `not`, comparisons (in chains), `|`, `&`, `+`, `-`,
-//! `*`, `//`, `%`, parentheses, numbers, texts, TCP_INFO's fields and Linux's constants.
+//! `*`, `//`, `%`, parentheses, numbers, texts, the fields of TCP_INFO, TCP_CC_INFO (of BBR) and
+//! SO_MEMINFO, and Linux's constants.
 
-use crate::names;
+use crate::names::{self, Told};
 
-/// Run `code` against the bytes of a `struct tcp_info`; says what is wrong.
-pub fn run(code: &str, info: &[u8]) -> Result<(), String> {
+/// Run `code` against what was told of a socket; says what is wrong.
+pub fn run(code: &str, told: &Told) -> Result<(), String> {
     for line in code.lines() {
         for statement in split(line) {
-            run_statement(statement.trim(), info)?;
+            run_statement(statement.trim(), told)?;
         }
     }
     Ok(())
@@ -40,7 +41,7 @@ fn split(line: &str) -> Vec<&str> {
     out
 }
 
-fn run_statement(text: &str, info: &[u8]) -> Result<(), String> {
+fn run_statement(text: &str, told: &Told) -> Result<(), String> {
     if text.is_empty() || text.starts_with("print") {
         return Ok(());
     }
@@ -49,7 +50,7 @@ fn run_statement(text: &str, info: &[u8]) -> Result<(), String> {
     };
     let mut e = Evaluator {
         rest: asserted,
-        info,
+        told,
         used: Vec::new(),
         deep: 0,
     };
@@ -68,7 +69,7 @@ fn run_statement(text: &str, info: &[u8]) -> Result<(), String> {
 
 struct Evaluator<'a> {
     rest: &'a str,
-    info: &'a [u8],
+    told: &'a Told,
     used: Vec<(String, i64)>,
     deep: u32,
 }
@@ -236,7 +237,7 @@ impl Evaluator<'_> {
             "False" | "None" => return Ok(0),
             _ => {}
         }
-        if let Some(v) = names::tcp_info(self.info, word) {
+        if let Some(v) = names::told(self.told, word) {
             self.used.push((word.to_owned(), v));
             return Ok(v);
         }

@@ -31,8 +31,8 @@ pub enum Host {
     Behind,
 }
 
-/// The device of the host that is behind the kernel.
-pub const STACK_DEVICE: &str = "utcp0";
+/// The device of the script's host, the kernel or one behind it.
+pub const STACK_DEVICE: &str = crate::machine::DEVICE;
 /// The kernel's address on it.
 const KERNEL4: &str = "198.18.0.254";
 /// As [`KERNEL4`].
@@ -146,7 +146,11 @@ fn enter_namespace(mtu: u16, host: Host) -> Result<File, String> {
         .map_err(|e| format!("/dev/net/tun: {e}"))?;
     // struct ifreq: 16 bytes of name, then the flags.
     let mut request = [0u8; 40];
-    request[..6].copy_from_slice(b"script");
+    let wire = match host {
+        Host::Kernel => STACK_DEVICE,
+        Host::Behind => "script",
+    };
+    request[..wire.len()].copy_from_slice(wire.as_bytes());
     let flags = (libc::IFF_TUN | libc::IFF_NO_PI) as u16;
     request[16..18].copy_from_slice(&flags.to_ne_bytes());
     // SAFETY: the kernel reads and writes an ifreq, 40 bytes, where `request` is.
@@ -165,17 +169,19 @@ fn enter_namespace(mtu: u16, host: Host) -> Result<File, String> {
         let _ = write_sysctl(name, value);
     }
     ip("link set lo up")?;
-    ip(&format!("link set script mtu {mtu} addrgenmode none"))?;
-    let _ = write_sysctl("net.ipv6.conf.script.router_solicitations", "0");
-    let _ = write_sysctl("net.ipv4.conf.script.rp_filter", "0");
+    ip(&format!("link set {wire} mtu {mtu} addrgenmode none"))?;
+    let _ = write_sysctl(&format!("net.ipv6.conf.{wire}.router_solicitations"), "0");
+    let _ = write_sysctl(&format!("net.ipv4.conf.{wire}.rp_filter"), "0");
     if host == Host::Kernel {
-        ip(&format!("addr add {LOCAL4}/24 dev script"))?;
-        ip(&format!("addr add {LOCAL6}/64 dev script nodad"))?;
+        ip(&format!("addr add {LOCAL4}/24 dev {wire}"))?;
+        ip(&format!("addr add {LOCAL6}/64 dev {wire} nodad"))?;
     }
     // One segment a packet: how many Linux would bundle (and mark PSH) depends on real times.
-    ip("link set script gso_max_segs 1 gso_ipv4_max_size 1500")
-        .or_else(|_| ip("link set script gso_max_segs 1"))?;
-    ip("link set script up")?;
+    ip(&format!(
+        "link set {wire} gso_max_segs 1 gso_ipv4_max_size 1500"
+    ))
+    .or_else(|_| ip(&format!("link set {wire} gso_max_segs 1")))?;
+    ip(&format!("link set {wire} up"))?;
     match host {
         Host::Kernel => ip("route add default via 198.18.0.1")?,
         Host::Behind => {
@@ -188,10 +194,10 @@ fn enter_namespace(mtu: u16, host: Host) -> Result<File, String> {
             ))?;
             ip(&format!("addr add {KERNEL4}/24 dev {STACK_DEVICE}"))?;
             ip(&format!("addr add {KERNEL6}/64 dev {STACK_DEVICE} nodad"))?;
-            ip("route add default dev script")?;
+            ip(&format!("route add default dev {wire}"))?;
         }
     }
-    ip("-6 route add default dev script")?;
+    ip(&format!("-6 route add default dev {wire}"))?;
     device.flush().map_err(|e| e.to_string())?;
     Ok(device)
 }

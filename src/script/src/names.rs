@@ -35,7 +35,7 @@ const ERRNOS: [(&str, i32); 48] = table! {
     EHOSTUNREACH EALREADY EINPROGRESS ECANCELED EWOULDBLOCK ENOSPC EXDEV ENOMSG
 };
 
-const CALLS: [(&str, i64); 62] = table! {
+const CALLS: [(&str, i64); 63] = table! {
     AF_UNSPEC AF_INET AF_INET6 SOCK_STREAM SOCK_DGRAM SOCK_NONBLOCK SOCK_CLOEXEC
     SHUT_RD SHUT_WR SHUT_RDWR
     MSG_OOB MSG_PEEK MSG_DONTROUTE MSG_CTRUNC MSG_TRUNC MSG_DONTWAIT MSG_EOR MSG_WAITALL
@@ -46,16 +46,16 @@ const CALLS: [(&str, i64); 62] = table! {
     POLLRDHUP
     EPOLLIN EPOLLPRI EPOLLOUT EPOLLERR EPOLLHUP EPOLLRDNORM EPOLLWRNORM EPOLLRDHUP EPOLLET
     EPOLLONESHOT EPOLLEXCLUSIVE EPOLL_CTL_ADD EPOLL_CTL_MOD EPOLL_CTL_DEL EPOLL_CLOEXEC
-    IP_PMTUDISC_DONT IP_PMTUDISC_WANT IP_PMTUDISC_DO
+    IP_PMTUDISC_DONT IP_PMTUDISC_WANT IP_PMTUDISC_DO IP_PMTUDISC_PROBE
 };
 
-const OPTIONS: [(&str, i64); 73] = {
-    let libc_ones: [(&str, i64); 71] = table! {
+const OPTIONS: [(&str, i64); 75] = {
+    let libc_ones: [(&str, i64); 73] = table! {
         SOL_SOCKET SOL_TCP SOL_IP SOL_IPV6 IPPROTO_TCP IPPROTO_IP IPPROTO_IPV6
         SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_OOBINLINE SO_LINGER SO_RCVLOWAT SO_SNDBUF
         SO_SNDBUFFORCE SO_RCVBUF SO_RCVBUFFORCE SO_ACCEPTCONN SO_PRIORITY SO_MARK SO_ERROR SO_TYPE
         SO_PROTOCOL SO_DOMAIN SO_RCVTIMEO SO_SNDTIMEO SO_ZEROCOPY SO_TIMESTAMPING SO_BROADCAST
-        SO_DONTROUTE SO_BUSY_POLL SO_MAX_PACING_RATE SO_PEEK_OFF SO_INCOMING_CPU
+        SO_DONTROUTE SO_BINDTODEVICE SO_TIMESTAMP SO_BUSY_POLL SO_MAX_PACING_RATE SO_PEEK_OFF SO_INCOMING_CPU
         TCP_NODELAY TCP_MAXSEG TCP_CORK TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT TCP_SYNCNT
         TCP_LINGER2 TCP_DEFER_ACCEPT TCP_WINDOW_CLAMP TCP_INFO TCP_QUICKACK TCP_CONGESTION
         TCP_MD5SIG TCP_THIN_LINEAR_TIMEOUTS TCP_THIN_DUPACK TCP_USER_TIMEOUT TCP_FASTOPEN
@@ -64,18 +64,19 @@ const OPTIONS: [(&str, i64); 73] = {
         IP_TOS IP_TTL IP_MTU_DISCOVER IP_MTU IP_RECVERR
         IPV6_V6ONLY IPV6_TCLASS IPV6_UNICAST_HOPS IPV6_MTU IPV6_MTU_DISCOVER
     };
-    let mut all = [("SIOCINQ", libc::FIONREAD as i64); 73];
+    let mut all = [("SIOCINQ", libc::FIONREAD as i64); 75];
     let mut i = 0;
     while i < libc_ones.len() {
         all[i + 1] = libc_ones[i];
         i += 1;
     }
-    all[72] = ("SIOCOUTQ", libc::TIOCOUTQ as i64);
+    all[74] = ("SIOCOUTQ", libc::TIOCOUTQ as i64);
     all
 };
 
 /// Control messages: timestamps, errors, TCP_INQ.
-const CONTROL: [(&str, i64); 19] = [
+const CONTROL: [(&str, i64); 20] = [
+    ("SCM_TIMESTAMP", 29),
     ("SCM_TIMESTAMPING", 37),
     ("TCP_CM_INQ", 36),
     ("SO_EE_ORIGIN_TIMESTAMPING", 4),
@@ -186,8 +187,58 @@ const FIELDS: [(&str, usize, usize); 58] = [
     ("tcpi_total_rto_time", 244, 4),
 ];
 
+/// What the kernel tells of a socket, for assertions; empty what was not asked for.
+#[derive(Default)]
+pub struct Told {
+    /// TCP_INFO.
+    pub info: Vec<u8>,
+    /// TCP_CC_INFO, of BBR.
+    pub congestion: Vec<u8>,
+    /// SO_MEMINFO.
+    pub memory: Vec<u8>,
+}
+
+/// How the names of TCP_CC_INFO's fields begin.
+pub const BBR: &str = "bbr_";
+/// How the names of SO_MEMINFO's begin.
+pub const MEMORY: &str = "SK_MEMINFO_";
+
+/// `struct tcp_bbr_info`, and its first two fields as one number.
+const BBR_FIELDS: [&str; 5] = ["bw_lo", "bw_hi", "min_rtt", "pacing_gain", "cwnd_gain"];
+const MEMORY_FIELDS: [&str; 9] = [
+    "RMEM_ALLOC",
+    "RCVBUF",
+    "WMEM_ALLOC",
+    "SNDBUF",
+    "FWD_ALLOC",
+    "WMEM_QUEUED",
+    "OPTMEM",
+    "BACKLOG",
+    "DROPS",
+];
+
+/// A field of what was told, by name.
+pub fn told(told: &Told, name: &str) -> Option<i64> {
+    let word = |bytes: &[u8], names: &[&str], name: &str| {
+        let at = 4 * names.iter().position(|n| *n == name)?;
+        let four = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(i64::from(u32::from_ne_bytes(four)))
+    };
+    if let Some(name) = name.strip_prefix(BBR) {
+        let field = |name| word(&told.congestion, &BBR_FIELDS, name);
+        return match name {
+            "bw" => Some(field("bw_hi")? << 32 | field("bw_lo")?),
+            _ => field(name),
+        };
+    }
+    if let Some(name) = name.strip_prefix(MEMORY) {
+        return word(&told.memory, &MEMORY_FIELDS, name);
+    }
+    tcp_info(&told.info, name)
+}
+
 /// A field of TCP_INFO by name, out of the struct's bytes.
-pub fn tcp_info(info: &[u8], name: &str) -> Option<i64> {
+fn tcp_info(info: &[u8], name: &str) -> Option<i64> {
     match name {
         "tcpi_snd_wscale" => return Some(i64::from(info.get(6)? & 15)),
         "tcpi_rcv_wscale" => return Some(i64::from(info.get(6)? >> 4)),

@@ -8,6 +8,7 @@ use crate::model::{
     Action, Body, Call, Ecn, Event, Icmp, Ip, Micros, Options, Packet, Position, Script, Tcp,
     TcpOption, Time,
 };
+use crate::names::{BBR, MEMORY, Told};
 use crate::request::{Reply, Request};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -364,16 +365,29 @@ impl<'a, T: Target> Runner<'a, T> {
 
     fn code(&mut self, text: &str) -> Step<()> {
         let fd = self.program.last.ok_or("there is no socket to look at")?;
-        let request = Request::GetOpt {
-            fd,
-            level: libc::SOL_TCP,
-            name: libc::TCP_INFO,
-            room: 256,
+        let mut read = |level, name, room| {
+            let request = Request::GetOpt {
+                fd,
+                level,
+                name,
+                room,
+            };
+            match self.target.call(request, false)? {
+                Some(Reply { errno: 0, data, .. }) => Ok(data),
+                _ => Err(format!("option {name} of {level} can't be had")),
+            }
         };
-        match self.target.call(request, false)? {
-            Some(Reply { errno: 0, data, .. }) => crate::code::run(text, &data),
-            _ => Err("TCP_INFO can't be had".to_owned()),
+        let mut told = Told {
+            info: read(libc::SOL_TCP, libc::TCP_INFO, 256)?,
+            ..Told::default()
+        };
+        if text.contains(BBR) {
+            told.congestion = read(libc::SOL_TCP, libc::TCP_CC_INFO, 20)?;
         }
+        if text.contains(MEMORY) {
+            told.memory = read(libc::SOL_SOCKET, libc::SO_MEMINFO, 36)?;
+        }
+        crate::code::run(text, &told)
     }
 
     /// After the last event: nothing may be left over.

@@ -2,6 +2,7 @@
 
 use crate::codec::{self, Parsed};
 use crate::model::{Action, Body, Options, TcpOption, Time};
+use crate::names::Told;
 use crate::{code, machine, parse::parse, run_on_ours};
 
 fn fails_at(text: &str, line: u32, column: u32) -> String {
@@ -100,29 +101,35 @@ fn no_text_makes_the_parser_panic() {
 
 #[test]
 fn code_is_evaluated() {
-    let info = [0u8; 256];
+    let told = Told {
+        info: vec![0; 256],
+        congestion: [1u32, 2, 3, 4, 5].map(u32::to_ne_bytes).concat(),
+        memory: [0u32, 1, 2, 3].map(u32::to_ne_bytes).concat(),
+    };
     let good = [
         "assert 1 + 2 * 3 == 7 and not 0",
         "assert 1 < 2 <= 2 != 3, 'text; # all the same'",
         "assert (tcpi_options & TCPI_OPT_SACK) == 0 or False\nassert -3 // 2 == -1 # truncated",
+        "assert bbr_bw == 0x200000001 and bbr_cwnd_gain == 5 and SK_MEMINFO_SNDBUF == 3",
         "print(tcpi_rtt); assert 0x10 | 1 == 17 % 20",
     ];
     for text in good {
-        assert_eq!(code::run(text, &info), Ok(()), "{text}");
+        assert_eq!(code::run(text, &told), Ok(()), "{text}");
     }
-    let e = code::run("assert tcpi_rtt > 5", &info).expect_err("false");
+    let e = code::run("assert tcpi_rtt > 5", &told).expect_err("false");
     assert!(e.contains("tcpi_rtt is 0"), "{e}");
     for text in [
         "assert 1 /",
         "assert (1",
         "assert x",
+        "assert SK_MEMINFO_DROPS == 0",
         "assert 1 // 0",
         "import os",
         "assert 1 1",
     ] {
-        assert!(code::run(text, &info).is_err(), "{text}");
+        assert!(code::run(text, &told).is_err(), "{text}");
     }
-    let _ = code::run(&format!("assert {}1", "(".repeat(10_000)), &info);
+    let _ = code::run(&format!("assert {}1", "(".repeat(10_000)), &told);
 }
 
 #[test]

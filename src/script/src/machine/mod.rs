@@ -134,6 +134,9 @@ pub enum Begun {
     Blocks(u64),
 }
 
+/// The host's device by name, for SO_BINDTODEVICE.
+pub const DEVICE: &str = "utcp0";
+
 /// Uptime at the beginning: a host has been running for a while.
 const BOOT: Instant = Instant(1_000_000_000_000);
 
@@ -153,6 +156,8 @@ impl Machine {
             c.mtu = addresses.mtu;
             c.offload = addresses.offload;
             c.has_device = true;
+            c.name[..DEVICE.len()].copy_from_slice(DEVICE.as_bytes());
+            c.index = 2;
         }
         Some(Machine {
             arena,

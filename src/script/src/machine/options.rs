@@ -103,6 +103,15 @@ pub(super) fn set(
             let keys = [Some(*first), older];
             return h.set_fast_keys(id, keys).map_err(|e| errno::of(e).0);
         }
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => {
+            let name = value.split(|b| *b == 0).next().unwrap_or_default();
+            let index = match name {
+                [] => 0,
+                _ => h.sh.device_index(name).ok_or(libc::ENODEV)?,
+            };
+            let bound = h.bind_to_device(id, index as i32, true);
+            return bound.map_err(|e| errno::of(e).0);
+        }
         (libc::SOL_TCP, libc::TCP_CONGESTION) => {
             let name = value.split(|b| *b == 0).next().unwrap_or_default();
             let algorithm = Algorithm::named(name).ok_or(libc::ENOENT)?;
@@ -151,6 +160,14 @@ pub(super) fn get(
             let mut out = (us / 1_000_000).to_ne_bytes().to_vec();
             out.extend((us % 1_000_000).to_ne_bytes());
             out
+        }
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => {
+            let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
+            let name = match socket.options.bound_if {
+                0 => &[][..],
+                index => h.sh.device_name(index).ok_or(libc::ENODEV)?,
+            };
+            name.to_vec()
         }
         (libc::SOL_TCP, libc::TCP_INFO) => {
             let socket = h.socket(id).map_err(|e| errno::of(e).0)?;
