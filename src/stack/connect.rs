@@ -65,17 +65,18 @@ impl Host<'_> {
             return Err(Error::Invalid);
         }
         let has_port = s.has_port;
-        let port = if has_port {
-            if !self.pair_is_free(Endpoint::new(source, local.port), to, true) {
-                return Err(Error::AddrNotAvailable);
-            }
-            local.port
+        let (port, former) = if has_port {
+            let former = self.claim_pair(Endpoint::new(source, local.port), to, true)?;
+            (local.port, former)
         } else {
             self.pick_connect_port(index, source, to)?
         };
         self.touch(index);
         let local = Endpoint::new(source, port);
-        let iss = self.isn(local, to);
+        let iss = match former {
+            Some(former) => former.next_iss(),
+            None => self.isn(local, to),
+        };
         let path = {
             let s = &self.sh.sockets[index];
             self.path(s, &s.ip_options, local, to)
@@ -86,6 +87,9 @@ impl Host<'_> {
         s.remote = to;
         s.first_hop = hop;
         s.tcb = Tcb::connect(now, iss, path, s.tcp_options, &s.sysctl);
+        if let Some(former) = former {
+            s.tcb.succeed(former);
+        }
         if !to.addr.is_v4() {
             s.tcb.set_default_mss(DEFAULT_MSS_V6);
         }

@@ -3,7 +3,7 @@
 use super::shared::CONN_BUCKETS;
 use super::{Error, Family, Host, Result, Shared, SockId, Socket};
 use crate::addr::{Addr, Endpoint};
-use crate::tcp::State;
+use crate::tcp::{Former, State};
 use crate::time::Duration;
 use core::hash::{Hash, Hasher};
 
@@ -291,13 +291,14 @@ impl Host<'_> {
         Err(Error::AddrInUse)
     }
 
-    /// connect(2) without bind: a port for which the pair of endpoints is new (RFC 6056).
+    /// connect(2) without bind: a port for which the pair of endpoints is new (RFC 6056), and whom
+    /// it replaces.
     pub(super) fn pick_connect_port(
         &mut self,
         index: u32,
         local: Addr,
         remote: Endpoint,
-    ) -> Result<u16> {
+    ) -> Result<(u16, Option<Former>)> {
         let range = self.sh.sockets[index].sysctl.ip_local_port_range;
         let (low, count) = span(range);
         let hash = keyed_hash(&self.sh.secret, (local, remote)) as u32;
@@ -313,12 +314,12 @@ impl Host<'_> {
                     continue;
                 }
                 if self.sh.port_is_free(port) {
-                    return Ok(port);
+                    return Ok((port, None));
                 }
                 if self.only_connected(port)
-                    && self.pair_is_free(Endpoint::new(local, port), remote, false)
+                    && let Ok(former) = self.claim_pair(Endpoint::new(local, port), remote, false)
                 {
-                    return Ok(port);
+                    return Ok((port, former));
                 }
             }
         }
@@ -337,15 +338,20 @@ impl Host<'_> {
         true
     }
 
-    /// No connection between the two, or one in TIME_WAIT that tcp_tw_reuse allows to replace;
-    /// that one is then gone.
-    pub(super) fn pair_is_free(&mut self, local: Endpoint, remote: Endpoint, bound: bool) -> bool {
+    /// No connection is between the two, or one in TIME_WAIT that tcp_tw_reuse allows to replace:
+    /// that one is then gone, and the new one goes on from it.
+    pub(super) fn claim_pair(
+        &mut self,
+        local: Endpoint,
+        remote: Endpoint,
+        bound: bool,
+    ) -> Result<Option<Former>> {
         let Some(i) = self.sh.find_connection(local, remote) else {
-            return true;
+            return Ok(None);
         };
         let s = &self.sh.sockets[i];
         if s.tcb.state != State::TimeWait || !s.orphan {
-            return false;
+            return Err(Error::AddrNotAvailable);
         }
         // tcp_tw_reuse 2: loopback only, and with timestamps one second old (tcp_twsk_unique).
         let allowed = match s.sysctl.tcp_tw_reuse {
@@ -356,11 +362,10 @@ impl Host<'_> {
         let length = Duration::from_secs(u64::from(s.sysctl.time_wait));
         let old = self.now.since(s.tcb.deadline() - length) >= Duration::from_secs(1);
         // A port that the program bound itself needs only the timestamps.
-        if (bound || allowed && old) && s.tcb.info(self.now).timestamps {
-            self.free(i);
-            return true;
-        }
-        false
+        let former = s.tcb.former().filter(|_| bound || allowed && old);
+        let former = former.ok_or(Error::AddrNotAvailable)?;
+        self.free(i);
+        Ok(Some(former))
     }
 
     /// Numbers that a peer can't foresee.

@@ -61,6 +61,7 @@ pub use segment::{Flags, Options, Segment};
 pub use sent::{Sent, forget_records, rebuild_records, records_in_use};
 pub use seq::SeqNum;
 pub use tcb::{Info, Tcb, TimerName, initial_seq, reset_for, timestamp_offset};
+pub use time_wait::Former;
 
 /// The states of RFC 9293, section 3.3.2. (`Listen` is kept here for the socket tables; a
 /// listening socket has no `Tcb`.)

@@ -191,7 +191,7 @@ impl Tcb {
         }
     }
 
-    fn choose_window(&mut self, mss: u32) {
+    pub(super) fn choose_window(&mut self, mss: u32) {
         let space = window::win_from_space(self.rcv_buf, self.scaling_ratio);
         let mut clamp = self.options.window_clamp;
         if self.rcv_buf_locked && (clamp == 0 || clamp > space) {

@@ -1,9 +1,54 @@
 //! TIME_WAIT (RFC 9293, section 3.6.1; RFC 1337), after Linux's `tcp_timewait_state_process`.
 
-use super::{Flags, Outcome, Segment, State, Tcb, reset_for};
+use super::open::TIMESTAMPS_LEN;
+use super::{Flags, Outcome, Segment, SeqNum, State, Tcb, reset_for};
 use crate::time::Instant;
 
+/// What a connection in TIME_WAIT leaves to one of this side that takes its place (RFC 6191; Linux:
+/// `tcp_twsk_unique`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    snd_nxt: SeqNum,
+    ts_recent: u32,
+    ts_recent_at: Instant,
+}
+
+impl Former {
+    /// The new connection's first sequence number.
+    pub fn next_iss(&self) -> SeqNum {
+        next_iss(self.snd_nxt)
+    }
+}
+
+/// The sequence number with which a connection begins in place of one that sent up to `snd_nxt`: no
+/// segment of the old one is in its window.
+fn next_iss(snd_nxt: SeqNum) -> SeqNum {
+    match snd_nxt + 65_537 {
+        SeqNum(0) => SeqNum(1),
+        iss => iss,
+    }
+}
+
 impl Tcb {
+    /// What is left to a connection in place of this one; nothing without timestamps, which alone
+    /// tell the old segments from the new.
+    pub fn former(&self) -> Option<Former> {
+        self.ts_ok.then_some(Former {
+            snd_nxt: self.snd_nxt,
+            ts_recent: self.ts_recent,
+            ts_recent_at: self.ts_recent_at,
+        })
+    }
+
+    /// Straight after [`Tcb::connect`] with [`Former::next_iss`]: the peer's clock is known.
+    pub fn succeed(&mut self, former: Former) {
+        self.ts_recent = former.ts_recent;
+        self.ts_recent_at = former.ts_recent_at;
+        if self.sysctl.tcp_timestamps != 0 {
+            self.choose_window(u32::from(self.advmss.saturating_sub(TIMESTAMPS_LEN)));
+        }
+    }
+
     /// Both FINs are acknowledged: wait for 2 MSL.
     // RFC 9293 MUST-13
     pub(super) fn enter_time_wait(&mut self, now: Instant, out: &mut Outcome) {
@@ -82,7 +127,7 @@ impl Tcb {
             && !paws_failed
             && (seg.seq.gt(self.rcv_nxt) || later)
         {
-            out.reopen = Some(self.snd_nxt + 65_537);
+            out.reopen = Some(next_iss(self.snd_nxt));
             return;
         }
         if flags.has(Flags::RST) {
