@@ -565,11 +565,14 @@ fn trim_front(chunk: &mut super::queue::Chunk, nxt: SeqNum) {
 impl RecvQueue for Receiver<'_, '_> {
     fn insert(&mut self, rcv_nxt: SeqNum, seq: SeqNum, skip: u32, len: u32) -> SeqNum {
         self.payload.consume(&mut self.pools, skip);
-        self.before = self.held_end().filter(|_| seq.gt(rcv_nxt)).map(|end| Ahead {
-            seq,
-            bytes: self.ooo.bytes,
-            end,
-        });
+        self.before = self
+            .held_end()
+            .filter(|_| seq.gt(rcv_nxt))
+            .map(|end| Ahead {
+                seq,
+                bytes: self.ooo.bytes,
+                end,
+            });
         if seq.gt(rcv_nxt) && self.ooo.chunks >= self.most {
             return rcv_nxt;
         }

@@ -467,7 +467,7 @@ impl Host<'_> {
         }
         // MAX_TCP_HEADER and skb_shared_info on top of the MSS, rounded to what kmalloc gives,
         // and the sk_buff.
-        let mss = u32::from(self.path_mss(s.local.addr, s.remote.addr));
+        let mss = u32::from(s.tcb.largest_mss());
         let per_mss = (mss + 640).next_power_of_two() + 256;
         let segments = s.tcb.snd_cwnd().clamp(10, 1 << 14);
         let wanted = (2 * segments * per_mss).min(s.sysctl.tcp_wmem[2]);

@@ -1,5 +1,6 @@
 //! The numbers behind TCP_INFO and `ss`.
 
+use super::congestion::Start;
 use super::timers::{Long, Pending};
 use super::{State, Tcb};
 use crate::time::Instant;
@@ -186,11 +187,19 @@ impl Tcb {
     /// BBR's bandwidth in bytes a second (low half, high half), its least round-trip time in
     /// microseconds, its gains for rate and window in 256ths; nothing for other algorithms.
     pub fn congestion_info(&self) -> Option<[u32; 5]> {
-        let min_rtt = match self.rtt.min_rtt {
-            u32::MAX => 0,
-            us => us,
-        };
+        let min_rtt = self.rtt.least().unwrap_or(0);
         self.cc.model(self.snd_mss.into(), min_rtt)
+    }
+
+    /// What is known where congestion control begins.
+    pub(super) fn start_of_control(&self, now: Instant) -> Start {
+        Start {
+            now,
+            min_rtt_us: self.rtt.least(),
+            srtt_us: self.rtt.srtt8 >> 3,
+            delivered: self.recovery.delivered,
+            mss: self.snd_mss.into(),
+        }
     }
 
     /// What TCP_INFO tells.

@@ -103,6 +103,11 @@ impl RttEstimator {
         }
     }
 
+    /// The least of the last minutes, microseconds, if any was measured.
+    pub fn least(&self) -> Option<u32> {
+        (self.min_rtt != u32::MAX).then_some(self.min_rtt)
+    }
+
     /// A measurement: RFC 6298, sections 2.2 and 2.3, as `tcp_rtt_estimator` has it.
     // RFC 9293 MUST-18
     // RFC 6298 S2.2-1, S2.3-1, S2.3-2, S2.4-1, S4-1

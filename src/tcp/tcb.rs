@@ -388,6 +388,11 @@ impl Tcb {
         self.timers.total_rto > 0
     }
 
+    /// The MSS that the peer told, or ours where that is larger.
+    pub fn largest_mss(&self) -> u16 {
+        self.mss_clamp.max(self.snd_mss)
+    }
+
     /// The MSS for sending, less timestamps.
     pub fn mss(&self) -> u16 {
         self.snd_mss

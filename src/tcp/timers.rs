@@ -540,7 +540,8 @@ impl Tcb {
     // RFC 9293 MUST-24, MUST-25
     pub fn options_changed(&mut self, now: Instant) {
         if let Some(algorithm) = self.options.congestion {
-            self.cc.choose(algorithm);
+            let start = self.start_of_control(now);
+            self.cc.choose(algorithm, &start);
         }
         if matches!(
             self.state,

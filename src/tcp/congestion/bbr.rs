@@ -5,7 +5,7 @@
 //! Bandwidth is in segments per microsecond, times 2^24; gains are in 256ths.
 
 use super::filter::MaxFilter;
-use super::{Acked, Congestion};
+use super::{Acked, Congestion, Start};
 use crate::time::{Duration, Instant};
 
 const BW_SCALE: u32 = 24;
@@ -111,6 +111,16 @@ impl Bbr {
     /// least round trip for long expired: the gains of that are told until the next ACK.
     pub(super) fn on_syn_acked(&mut self) {
         self.told = 1;
+    }
+
+    /// The connection is open, or has BBR from now on (Linux: `bbr_init`).
+    pub(super) fn begin(&mut self, start: &Start, cwnd: u32) {
+        self.min_rtt = start.min_rtt_us.map_or(0, |us| us.max(1));
+        self.min_rtt_at = start.now;
+        self.next_round = start.delivered;
+        self.epoch_at = start.now;
+        let mss = start.mss.max(1);
+        self.set_rate(0, HIGH_GAIN, Sizes { mss, cwnd }, start.srtt_us);
     }
 
     /// `struct tcp_bbr_info`; `min_rtt` is the connection's, where BBR has none yet.
@@ -405,11 +415,7 @@ impl Bbr {
             self.min_rtt = rtt.max(1);
             self.min_rtt_at = a.now;
         }
-        if expired
-            && !self.idle_restart
-            && self.mode != Mode::ProbeRtt
-            && self.min_rtt_at > Instant(0)
-        {
+        if expired && !self.idle_restart && self.mode != Mode::ProbeRtt {
             self.save_cwnd(c.cwnd);
             self.mode = Mode::ProbeRtt;
             self.probe_rtt_done = None;

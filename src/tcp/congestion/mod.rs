@@ -87,6 +87,21 @@ impl Own {
     }
 }
 
+/// What is known of a connection where an algorithm begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Now.
+    pub now: Instant,
+    /// The least round-trip time, microseconds; `None`: none was measured.
+    pub min_rtt_us: Option<u32>,
+    /// The smoothed round-trip time, microseconds; 0: unknown.
+    pub srtt_us: u32,
+    /// Segments delivered, ever.
+    pub delivered: u32,
+    /// Bytes of a full segment.
+    pub mss: u32,
+}
+
 /// An ACK, as far as it concerns congestion control.
 #[derive(Clone, Copy, Debug)]
 pub struct Acked {
@@ -184,9 +199,17 @@ impl Congestion {
     }
 
     /// TCP_CONGESTION: the window stays, what the old algorithm knew is forgotten.
-    pub fn choose(&mut self, algorithm: Algorithm) {
+    pub fn choose(&mut self, algorithm: Algorithm, start: &Start) {
         if self.algorithm() != algorithm {
             self.own = Own::new(algorithm);
+            self.begin(start);
+        }
+    }
+
+    /// The handshake is over: what it measured is where the algorithm begins.
+    pub fn begin(&mut self, start: &Start) {
+        if let Own::Bbr(b) = &mut self.own {
+            b.begin(start, self.cwnd);
         }
     }
 
