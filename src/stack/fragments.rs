@@ -197,6 +197,15 @@ impl Host<'_> {
         if !self.is_ours(dst) || !self.may_be_answered(src) {
             return None;
         }
+        if f.lacks_header() {
+            let mut out = [0; 1280];
+            let (us, peer) = (dst.ip(), src.ip());
+            let n = crate::wire::emit_icmp_incomplete_header(us, peer, bytes, &mut out);
+            if let Some(n) = n {
+                self.send_icmp_error(src, &out[..n]);
+            }
+            return None;
+        }
         let key = Key {
             src,
             dst,

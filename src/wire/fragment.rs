@@ -1,13 +1,17 @@
 //! Pieces of IP packets: IPv4's (RFC 791, section 3.2) and IPv6's (RFC 8200, section 4.5).
 
 use super::ip::{
-    DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV4_HEADER, IPV6_HEADER, ROUTING, not_unicast,
+    DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ICMPV6, IPV4_HEADER, IPV6_HEADER, ROUTING, TCP,
+    not_unicast,
 };
 use super::{Sum, be16, be32};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The longest header of a fragmented packet that is taken; longer ones serve only attacks.
 pub const MAX_HEADER: usize = 256;
+/// The protocol's number.
+const UDP: u8 = 17;
+
 /// The most a whole packet holds.
 const MAX_PACKET: usize = 65_535;
 
@@ -103,6 +107,29 @@ fn parse_v6(packet: &[u8]) -> Option<Fragment<'_>> {
 }
 
 impl Fragment<'_> {
+    /// A packet's first piece that holds too little of the header above IP to tell whose it is: to
+    /// be dropped, in IPv6 (RFC 8200, section 4.5; Linux: `ipv6frag_thdr_truncated`).
+    pub fn lacks_header(&self) -> bool {
+        if self.src.is_ipv4() || self.offset > 0 {
+            return false;
+        }
+        let (mut next, mut at) = (self.proto, 0);
+        while let HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS = next {
+            let Some([after, len]) = self.data.get(at..at + 2) else {
+                // Linux does not mind a chain that it can't follow.
+                return false;
+            };
+            next = *after;
+            at += 8 + 8 * usize::from(*len);
+        }
+        let least = match next {
+            TCP => 20,
+            UDP | ICMPV6 => 8,
+            _ => 1,
+        };
+        at + least > self.data.len()
+    }
+
     /// The ECN field of this piece, as one bit of a set (Linux: `ip4_frag_ecn`).
     pub fn ecn(&self) -> u8 {
         let of = |h: &[u8]| match h {

@@ -31,6 +31,7 @@ const V6_ECHO: u8 = 128;
 const V6_ECHO_REPLY: u8 = 129;
 const V6_PORT_UNREACHABLE: u8 = 4;
 const V6_UNKNOWN_HEADER: u8 = 1;
+const V6_INCOMPLETE_HEADER: u8 = 3;
 
 /// The code of a time that was exceeded in reassembly.
 const REASSEMBLY: u8 = 1;
@@ -307,6 +308,17 @@ pub(super) fn emit_reassembly_timeout(
         IpAddr::V4(_) => [V4_TIME_EXCEEDED, REASSEMBLY],
         IpAddr::V6(_) => [V6_TIME_EXCEEDED, REASSEMBLY],
     };
+    emit_error(src, dst, type_and_code, 0, first, out)
+}
+
+/// See [`super::emit_icmp_incomplete_header`].
+pub(super) fn emit_incomplete_header(
+    src: IpAddr,
+    dst: IpAddr,
+    first: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let type_and_code = [V6_PARAMETER_PROBLEM, V6_INCOMPLETE_HEADER];
     emit_error(src, dst, type_and_code, 0, first, out)
 }
 

@@ -356,6 +356,17 @@ pub fn emit_icmp_reassembly_timeout(
     icmp::emit_reassembly_timeout(src, dst, first, out)
 }
 
+/// Write "first fragment has incomplete IPv6 header chain" from `src` to `dst`, quoting that piece;
+/// returns its length, or `None` when it does not fit (RFC 8200, section 4.5; RFC 7112).
+pub fn emit_icmp_incomplete_header(
+    src: IpAddr,
+    dst: IpAddr,
+    first: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    icmp::emit_incomplete_header(src, dst, first, out)
+}
+
 /// Write what a router says of `original`, a packet too big for its next link of `mtu` bytes:
 /// "fragmentation needed" (RFC 1191, section 4) or "packet too big" (RFC 4443, section 3.2).
 /// `src` is the router, `dst` the packet's source. Returns the length, or `None` when it does

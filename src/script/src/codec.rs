@@ -105,6 +105,38 @@ pub fn ip_packet(ip: &IpHeader, body: &[u8]) -> Vec<u8> {
     p
 }
 
+/// A packet of [`ip_packet`] in fragments of `size` bytes, a multiple of eight.
+pub fn fragments(packet: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
+    let v6 = packet[0] >> 4 == 6;
+    let (header, body) = packet.split_at(if v6 { 40 } else { 20 });
+    let last = body.len().div_ceil(size).saturating_sub(1);
+    let piece = |(i, piece): (usize, &[u8])| {
+        let offset = (i * size) as u16;
+        let more = i < last;
+        let mut p = header.to_vec();
+        if v6 {
+            let len = (piece.len() + 8) as u16;
+            p[4..6].copy_from_slice(&len.to_be_bytes());
+            let next = core::mem::replace(&mut p[6], 44);
+            p.extend([next, 0]);
+            p.extend((offset | u16::from(more)).to_be_bytes());
+            p.extend(u32::from(id).to_be_bytes());
+        } else {
+            let len = (20 + piece.len()) as u16;
+            p[2..4].copy_from_slice(&len.to_be_bytes());
+            p[4..6].copy_from_slice(&id.to_be_bytes());
+            let field = offset >> 3 | u16::from(more) << 13;
+            p[6..8].copy_from_slice(&field.to_be_bytes());
+            p[10..12].fill(0);
+            let check = (!sum(&[&p])).to_be_bytes();
+            p[10..12].copy_from_slice(&check);
+        }
+        p.extend(piece);
+        p
+    };
+    body.chunks(size).enumerate().map(piece).collect()
+}
+
 /// A segment's header without its checksum.
 fn header(s: &Segment) -> Vec<u8> {
     let mut h = Vec::with_capacity(60);

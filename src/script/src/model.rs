@@ -88,6 +88,8 @@ pub struct Ip {
     pub ttl: Option<u8>,
     /// IPv6 flow label.
     pub flow_label: Option<u32>,
+    /// It comes in fragments of so many bytes, the last one first.
+    pub fragments: Option<u16>,
 }
 
 /// `[noecn]`, `[ect0]`, `[ect1]`, `[ect01]`, `[ce]`.

@@ -66,7 +66,7 @@ impl Parser<'_> {
         };
         self.take();
         loop {
-            let word = self.word("noecn, ect0, ect1, ect01, ce, tos, ttl or flowlabel")?;
+            let word = self.word("noecn, ect0, ect1, ect01, ce, tos, ttl, flowlabel or frag")?;
             match word.as_str() {
                 "noecn" => ip.ecn = Some(Ecn::NotEct),
                 "ect0" => ip.ecn = Some(Ecn::Ect0),
@@ -76,6 +76,10 @@ impl Parser<'_> {
                 "tos" => ip.tos = Some(self.int("a TOS")?),
                 "ttl" => ip.ttl = Some(self.int("a TTL")?),
                 "flowlabel" => ip.flow_label = Some(self.int("a flow label")?),
+                "frag" => match self.int("the size of fragments")? {
+                    n if n > 0 && n % 8 == 0 => ip.fragments = Some(n),
+                    _ => return self.error("fragments have a multiple of eight bytes"),
+                },
                 other => return self.error(format!("`{other}` is no field of an IP header")),
             }
             if self.eat(close) {

@@ -80,6 +80,8 @@ struct Runner<'a, T: Target> {
     content: bool,
     /// The base of relative times.
     last: Micros,
+    /// Packets that were injected in fragments.
+    fragmented: u16,
     under_way: Option<Under<'a>>,
 }
 
@@ -105,6 +107,7 @@ pub fn run<T: Target>(script: &Script, target: &mut T) -> Result<(), Failure> {
         program: Program::new(addresses.0, addresses.1, domain),
         v6,
         content: true,
+        fragmented: 0,
         last: 0,
         under_way: None,
     };
@@ -193,7 +196,12 @@ impl<'a, T: Target> Runner<'a, T> {
                 codec::udp_packet(&ip, ports.unwrap_or((40_000, crate::flow::PORT)), *len)
             }
         };
-        self.target.inject(&bytes)
+        let Some(size) = packet.ip.fragments else {
+            return self.target.inject(&bytes);
+        };
+        self.fragmented = self.fragmented.wrapping_add(1);
+        let pieces = codec::fragments(&bytes, size.into(), self.fragmented);
+        pieces.iter().rev().try_for_each(|p| self.target.inject(p))
     }
 
     fn header(&self, ip: &Ip, protocol: u8) -> IpHeader {

@@ -170,6 +170,12 @@ fn packets_keep_what_they_say() {
         options: vec![],
         payload: vec![1, 2, 3],
     };
+    let whole = codec::tcp_packet(&ip, &segment);
+    let pieces = codec::fragments(&whole, 8, 7);
+    assert_eq!(pieces.len(), 3);
+    assert_eq!(pieces[2][20..], whole[36..]);
+    assert_eq!(pieces[0][4..8], [0, 7, 0x20, 0]);
+    assert_eq!(pieces[2][4..8], [0, 7, 0, 2]);
     let mut packet = codec::tcp_packet(&ip, &segment);
     assert_eq!(codec::parse(&packet), Ok(Parsed::Tcp(ip, segment)));
     packet[42] ^= 1;

@@ -99,6 +99,29 @@ fn every_order_of_four_pieces() {
     }
 }
 
+/// RFC 8200, section 4.5: the first piece has the whole of a TCP header's 20 bytes, in IPv6.
+#[test]
+fn a_first_piece_tells_whose_it_is() {
+    for v6 in [false, true] {
+        for first in [8, 16, 24] {
+            let mut h = host();
+            let whole = packet(v6, 3);
+            let pieces = [(0, first), (first, LEN - first)];
+            let pieces = pieces.map(|(at, len)| piece(&whole, 3, at, len));
+            let answers = feed(&mut h, pieces);
+            assert_eq!(answers.len(), 1);
+            if v6 && first < 20 {
+                // Parameter problem, incomplete header chain; the pointer is zero.
+                assert_eq!(answers[0][40..42], [4, 3]);
+                assert_eq!(answers[0][44..48], [0; 4]);
+                assert_eq!(answers[0][48..], piece(&whole, 3, 0, first)[..]);
+            } else {
+                assert!(is_rst(&answers[0]));
+            }
+        }
+    }
+}
+
 // RFC 1122 S3.3.2-3, S3.3.2-5
 #[test]
 fn a_flood_of_first_pieces_holds_little_and_runs_out() {
