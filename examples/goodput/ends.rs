@@ -2,8 +2,8 @@
 
 use crate::{PORT, Result};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant as Clock};
 
@@ -30,11 +30,18 @@ fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().map(|&b| u64::from(b)).sum()
 }
 
-/// Write for some seconds; tell how much it was, and its sum.
-pub fn send(address: &str, seconds: f64, algorithm: &str, watch: bool) -> Result<()> {
-    let text = |e: std::io::Error| format!("sending: {e}");
-    let mut out = TcpStream::connect((address, PORT)).map_err(text)?;
-    let fd = out.as_raw_fd();
+/// A connection that has `algorithm` from the beginning: one that begins with BBR, which some
+/// machines have for all, stays paced with any other.
+fn connect(address: &str, algorithm: &str) -> Result<TcpStream> {
+    let failed = |what: &str| format!("{what}: {}", std::io::Error::last_os_error());
+    let address: Ipv4Addr = address.parse().map_err(|_| format!("{address}?"))?;
+    // SAFETY: a system call without pointers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(failed("socket"));
+    }
+    // SAFETY: it was just made, and is nobody else's.
+    let out = unsafe { TcpStream::from_raw_fd(fd) };
     // SAFETY: the name is valid for the call, and as long as said.
     let set = unsafe {
         libc::setsockopt(
@@ -46,8 +53,28 @@ pub fn send(address: &str, seconds: f64, algorithm: &str, watch: bool) -> Result
         )
     };
     if set != 0 {
-        return Err(format!("{algorithm}: {}", std::io::Error::last_os_error()));
+        return Err(failed(algorithm));
     }
+    let to = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: PORT.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from(address).to_be(),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: an address of that length.
+    match unsafe { libc::connect(fd, (&raw const to).cast(), size_of_val(&to) as u32) } {
+        0 => Ok(out),
+        _ => Err(failed("connect")),
+    }
+}
+
+/// Write for some seconds; tell how much it was, and its sum.
+pub fn send(address: &str, seconds: f64, algorithm: &str, watch: bool) -> Result<()> {
+    let text = |e: std::io::Error| format!("sending: {e}");
+    let mut out = connect(address, algorithm)?;
+    let fd = out.as_raw_fd();
     let begin = Clock::now();
     if watch {
         std::thread::spawn(move || look_on(fd, begin));

@@ -336,6 +336,7 @@ impl Tcb {
         self.snd_record = self.snd_una;
         self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
         self.cc.begin(&self.start_of_control(now));
+        self.note_pacing();
         self.soft_error = None;
         self.enter(State::Established, out);
         out.events.add(Events::CONNECTED);

@@ -18,6 +18,9 @@ pub(super) struct Pacing {
     pub next: Instant,
     /// Something waits for that.
     pub waits: bool,
+    /// The connection has had BBR or a rate of its program's, and so is paced for good (Linux:
+    /// `SK_PACING_NEEDED`).
+    pub needed: bool,
 }
 
 impl Tcb {
@@ -27,11 +30,13 @@ impl Tcb {
             0 => u64::MAX,
             n => n,
         };
-        match self.cc.pacing_rate() {
-            Some(rate) => Some(rate.min(most)),
-            None if most == u64::MAX => None,
-            None => Some(self.usual_rate().min(most)),
-        }
+        let rate = || self.cc.pacing_rate().unwrap_or_else(|| self.usual_rate());
+        self.pacing.needed.then(|| rate().min(most))
+    }
+
+    /// Its algorithm, or its program, may want the connection to be paced.
+    pub(super) fn note_pacing(&mut self) {
+        self.pacing.needed |= self.cc.is_model_based() || self.options.max_pacing_rate != 0;
     }
 
     /// Linux's `tcp_update_pacing_rate`: twice the window in a round trip in slow start, a fifth

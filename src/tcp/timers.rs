@@ -543,6 +543,9 @@ impl Tcb {
             let start = self.start_of_control(now);
             self.cc.choose(algorithm, &start);
         }
+        if !matches!(self.state, State::Closed | State::Listen | State::SynSent) {
+            self.note_pacing();
+        }
         if matches!(
             self.state,
             State::Closed | State::Listen | State::SynSent | State::TimeWait
