@@ -61,6 +61,23 @@ fn space_from_win(win: u64, ratio: u8) -> u64 {
     win.saturating_mul(256) / u64::from(ratio.max(1))
 }
 
+/// Where segments are as large as this, their data lies in pages.
+const PAGED: u32 = 3600;
+
+/// What Linux counts for a packet with `len` bytes behind `headers`: headroom and
+/// `skb_shared_info` beside it, the size that kmalloc has, and the `sk_buff`.
+fn truesize(len: u32, headers: u32) -> u32 {
+    const HEADROOM: u32 = 64;
+    const SHARED_INFO: u32 = 320;
+    const SK_BUFF: u32 = 256;
+    let size = (HEADROOM + headers + len).next_multiple_of(64) + SHARED_INFO;
+    match size {
+        0..=704 => 704 + SK_BUFF,
+        705..=4096 => size.next_power_of_two() + SK_BUFF,
+        _ => len + SEGMENT_OVERHEAD,
+    }
+}
+
 /// Linux's `tcp_select_initial_window`. `clamp` 0: none.
 pub(super) fn select_initial_window(
     space: u32,
@@ -245,8 +262,11 @@ impl Tcb {
     /// A segment of a size not seen before tells what part of the buffer is payload (Linux: in
     /// `tcp_measure_rcv_mss`).
     pub(super) fn adjust_scaling_ratio(&mut self, len: u32) {
-        let truesize = u64::from(len) + u64::from(SEGMENT_OVERHEAD);
-        let ratio = (u64::from(len) << 8) / truesize;
+        let truesize = match u32::from(self.advmss) < PAGED {
+            true => truesize(len, if self.ts_ok { 52 } else { 40 }),
+            false => len + SEGMENT_OVERHEAD,
+        };
+        let ratio = (u64::from(len) << 8) / u64::from(truesize);
         let ratio = ratio.clamp(1, 255) as u8;
         if ratio == self.scaling_ratio {
             return;
