@@ -357,7 +357,7 @@ pub fn emit_icmp_reassembly_timeout(
 }
 
 /// Write "first fragment has incomplete IPv6 header chain" from `src` to `dst`, quoting that piece;
-/// returns its length, or `None` when it does not fit (RFC 8200, section 4.5; RFC 7112).
+/// returns its length, or `None` when it does not fit (RFC 8200, section 4.5).
 pub fn emit_icmp_incomplete_header(
     src: IpAddr,
     dst: IpAddr,
