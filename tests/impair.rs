@@ -187,6 +187,39 @@ fn the_loopback_is_impaired_and_the_data_are_whole() {
     }
 }
 
+/// No privilege is needed, where no device is: links are the stack's own.
+#[test]
+fn an_ordinary_user_has_bad_links() {
+    if netns::ran_elsewhere("an_ordinary_user_has_bad_links") {
+        return;
+    }
+    let here = Namespace::new();
+    let transfer = program("impair_transfer");
+    let stack = Stack::new(&here, "ordinary");
+    // In a user namespace without a map: nobody, as far as the kernel is asked for privileges.
+    let unprivileged = |command: &str, rest: &str| {
+        let inner = stack.command(command, rest);
+        let mut c = Command::new("unshare");
+        c.arg("--user")
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        c.stdin(Stdio::null());
+        c.env_remove("UTCP_IMPAIR").env_remove("UTCP_TIME_SCALE");
+        c
+    };
+    let serve = format!("--mtu 1500 --seed 7 -- {transfer} server 127.0.0.1 9000 1000000");
+    let mut server = Running::spawn(&here, unprivileged("run", &serve));
+    assert_eq!(server.line(), "ready");
+    let mut set = unprivileged("impair", "--loss 3% --mtu 1500");
+    let set = here.enter(|| set.output().expect("the command"));
+    assert!(set.status.success(), "{}", text(&set.stderr));
+    let send = format!("-- {transfer} client 127.0.0.1 9000 1000000");
+    let client = Running::spawn(&here, unprivileged("run", &send)).finish();
+    // The kernel's 127.0.0.1 loses nothing.
+    assert!(sent_again(&client) > 0, "{client}");
+    server.finish();
+}
+
 #[test]
 fn the_device_is_impaired_both_ways() {
     if netns::ran_elsewhere("the_device_is_impaired_both_ways") {
