@@ -51,6 +51,12 @@ pub const KEEPER: u16 = 0;
 
 /// The most packets that one entry takes from the device, so that a flood can't keep a thread.
 const PACKETS_PER_ENTRY: usize = 64;
+/// So many of them are of one time; then the clock is read again.
+const PACKETS_AT_ONCE: usize = 8;
+/// The same for timers, and for packets that links held.
+const TIMERS_AT_ONCE: usize = 128;
+/// How often timers are run in one entry.
+const TIMER_ROUNDS: usize = 32;
 
 enum Link {
     Tun(Tun),
@@ -196,13 +202,21 @@ impl Runtime {
             guard.mended();
         }
         if receive && self.tun_fd.is_some() {
-            host.receive(PACKETS_PER_ENTRY);
+            let mut left = PACKETS_PER_ENTRY;
+            while left > 0 && host.receive(PACKETS_AT_ONCE) == PACKETS_AT_ONCE {
+                left -= PACKETS_AT_ONCE;
+                host.now = host.sh.pace.stack(sys::now());
+            }
             if host.device.is_gone() && host.sh.config.has_device {
                 host.sh.device_is_gone();
             }
         }
-        if host.next_deadline() <= host.now {
-            host.run_timers();
+        for _ in 0..TIMER_ROUNDS {
+            if host.next_deadline() > host.now {
+                break;
+            }
+            host.run_some_timers(TIMERS_AT_ONCE);
+            host.now = host.sh.pace.stack(sys::now());
         }
         Session {
             runtime: self,

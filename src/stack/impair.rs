@@ -374,11 +374,10 @@ impl Host<'_> {
         self.sh.buffers.release(buf);
     }
 
-    /// Let everything arrive that is due.
-    pub(super) fn release_held(&mut self) {
+    /// Let arrive what is due, `most` packets.
+    pub(super) fn release_held(&mut self, most: usize) {
         let touched = self.sh.journal_len;
-        // A bound, as for timers.
-        for _ in 0..4096 {
+        for _ in 0..most {
             let Some(load) = self.sh.links.held.first(self.now) else {
                 break;
             };
