@@ -191,7 +191,7 @@ impl super::Host<'_> {
         self.run_some_timers(4096);
     }
 
-    /// As [`Host::run_timers`], `most` timers and `most` packets that links held: what takes long
+    /// As [`super::Host::run_timers`], `most` timers and `most` packets that links held: what takes long
     /// is not to be of one time.
     pub fn run_some_timers(&mut self, most: usize) {
         if self.sh.fragments.deadline() <= self.now {
