@@ -1,6 +1,7 @@
 //! What was lost goes again (RFC 6675, section 5), after Linux's `tcp_xmit_retransmit_queue` and
 //! `tcp_retransmit_skb`.
 
+use super::recovery::CaState;
 use super::sent::{
     APP_LIMITED, ENDS_RECORD, EVER_RETRANS, LOST, PUSHED, RETRANS, SACKED, Sent, SentList,
 };
@@ -17,7 +18,11 @@ impl Tcb {
         sent: &mut [Sent],
     ) -> Option<Transmit> {
         let forced = self.owes.rexmit;
-        if self.sent.retrans_out >= self.sent.lost_out || self.recovery.hold {
+        // What went again and was reported counts as on its way, if it was not lost when it was
+        // (Linux: `tcp_sacktag_one`): the timer's retransmission doesn't ask for that.
+        let timeout = forced && self.recovery.ca == CaState::Loss;
+        let enough = !timeout && self.sent.retrans_out >= self.sent.lost_out;
+        if enough || self.recovery.hold {
             self.owes.rexmit &= self.recovery.hold;
             return None;
         }
@@ -29,11 +34,12 @@ impl Tcb {
             return None;
         }
         let mut i = match self.sent.hint {
+            _ if timeout => self.sent.head(),
             0 => self.sent.head(),
             hint => hint,
         };
         let lost = |s: &Sent| s.is(LOST) && !s.is(RETRANS | SACKED);
-        while SentList::get(sent, i).is_some_and(|s| !lost(s)) {
+        while !timeout && SentList::get(sent, i).is_some_and(|s| !lost(s)) {
             i = SentList::next(sent, i);
         }
         self.sent.hint = i;

@@ -270,3 +270,34 @@ fn reordering_is_not_learnt_of_a_loss_that_can_not_be_undone() {
         assert_eq!(info(&t).reord_seen, seen, "to be undone: {undo}");
     }
 }
+
+/// Its first copy arrived, as far as is known, and so it is no longer lost; but it is the timer's to
+/// send all the same.
+#[test]
+fn a_timeout_sends_the_first_segment_whatever_became_of_it() {
+    let mut t = timed_out(true);
+    let edge = |n: u32| 1 + n * (MSS - 12);
+    let begins = |t: &mut Solo| -> Vec<u32> { pieces(t).iter().map(|p| p.0).collect() };
+    t.tcb.recovery.frto = false;
+    let old = t.tcb.ts_now(t.now).wrapping_sub(50);
+    t.pass(ms(10));
+    // Of the second copy: two more go again.
+    let now = t.tcb.ts_now(t.now);
+    t.peer_options.timestamps = Some((1000, now));
+    t.gets(ACK, 1, edge(1), 0);
+    assert_eq!(begins(&mut t), [edge(1), edge(2)]);
+    // Of the first copy: nothing was lost.
+    t.peer_options.timestamps = Some((1001, old));
+    t.gets(ACK, 1, edge(2), 0);
+    let i = info(&t);
+    assert_eq!((i.ca_state, i.lost, i.retrans), (1, 0, 1));
+    t.polled();
+    while info(&t).ca_state != 4 {
+        t.now = t.tcb.deadline();
+        t.fire();
+        if info(&t).ca_state != 4 {
+            t.polled();
+        }
+    }
+    assert_eq!(begins(&mut t)[0], edge(2));
+}
