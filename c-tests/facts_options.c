@@ -138,6 +138,36 @@ int main(void)
     VALUE(l, IPPROTO_TCP, TCP_WINDOW_CLAMP, 9000);
     VALUE(l, IPPROTO_TCP, TCP_WINDOW_CLAMP, 0);
 
+    say("-- a socket's own timeouts");
+    static const int times[] = {-1, 0, 1, 999, 1000, 1001, 4000, 8000, 8001, 50000, 119999, 120000, 120001, 200000, 200001, 0x7fffffff};
+    static const struct { const char *name; int opt; } timeouts[] = {{"TCP_RTO_MAX_MS", 44}, {"TCP_RTO_MIN_US", 45}, {"TCP_DELACK_MAX_US", 46}};
+    for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
+        say("%s %d", timeouts[i].name, get_int(other, IPPROTO_TCP, timeouts[i].opt));
+        for (size_t k = 0; k < sizeof times / sizeof *times; k++)
+            value(timeouts[i].name, other, IPPROTO_TCP, timeouts[i].opt, times[k], timeouts[i].opt);
+        say("a listener's %d", get_int(l, IPPROTO_TCP, timeouts[i].opt));
+    }
+    p = pair_at(9795);
+    MUST(set_int(p.l, IPPROTO_TCP, 44, 5000));
+    MUST(set_int(p.l, IPPROTO_TCP, 45, 40000));
+    int c2 = dial(9795), s2 = MUST(accept(p.l, NULL, NULL));
+    say("accepted %d %d %d", get_int(s2, IPPROTO_TCP, 44), get_int(s2, IPPROTO_TCP, 45), get_int(s2, IPPROTO_TCP, 46));
+    close(c2);
+    close(s2);
+
+    say("-- TCP_TIMESTAMP and TCP_SAVED_SYN");
+    for (int i = 0; i < 2; i++) {
+        int o = i ? p.c : other, first = get_int(o, IPPROTO_TCP, TCP_TIMESTAMP);
+        ms(20);
+        int gone = get_int(o, IPPROTO_TCP, TCP_TIMESTAMP) - first;
+        say("goes by milliseconds: %s, even: %s", gone >= 16 && gone < 1000 ? "yes" : "no", first & 1 ? "no" : "yes");
+        OK(set_int(o, IPPROTO_TCP, TCP_TIMESTAMP, 1));
+        n = sizeof b;
+        OK(getsockopt(o, IPPROTO_TCP, TCP_SAVED_SYN, b, &n));
+        say("length %d", (int)n);
+    }
+    close_pair(p);
+
     say("-- time limits");
     struct timeval t = {0, 1};
     n = sizeof t;

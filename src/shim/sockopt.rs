@@ -34,6 +34,9 @@ const TCP_FASTOPEN_KEY: c_int = 33;
 const TCP_FASTOPEN_NO_COOKIE: c_int = 34;
 const TCP_TX_DELAY: c_int = 37;
 const TCP_IS_MPTCP: c_int = 43;
+const TCP_RTO_MAX_MS: c_int = 44;
+const TCP_RTO_MIN_US: c_int = 45;
+const TCP_DELACK_MAX_US: c_int = 46;
 const TCP_CA_NAME_MAX: usize = 16;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
@@ -107,6 +110,9 @@ fn tcp_opt(name: c_int) -> Option<Opt> {
         TCP_FASTOPEN_NO_COOKIE => Opt::FastOpenNoCookie,
         libc::TCP_QUICKACK => Opt::QuickAck,
         libc::TCP_USER_TIMEOUT => Opt::UserTimeout,
+        TCP_RTO_MIN_US => Opt::RtoMin,
+        TCP_RTO_MAX_MS => Opt::RtoMax,
+        TCP_DELACK_MAX_US => Opt::DelackMax,
         libc::TCP_NOTSENT_LOWAT => Opt::NotSentLowat,
         libc::TCP_INQ => Opt::Inq,
         libc::TCP_THIN_LINEAR_TIMEOUTS => Opt::ThinLinear,
@@ -520,12 +526,29 @@ fn set_tcp(s: Sock, name: c_int, given: Value) -> Result<()> {
             _ => Err(INVALID),
         };
     }
+    if name == libc::TCP_TIMESTAMP {
+        // For TCP_REPAIR alone.
+        return given.int().and(Err(Errno(libc::EPERM)));
+    }
     let opt = tcp_opt(name).ok_or(NO_SUCH)?;
     let value = given.int()?;
     match opt {
         Opt::UserTimeout if value < 0 => Err(INVALID),
+        Opt::RtoMin | Opt::DelackMax => match in_ticks(s, value, 1_000_000) {
+            (0 | 1, _) => Err(INVALID),
+            (_, us) => set_opt(s, opt, us),
+        },
+        Opt::RtoMax if value >= 1000 => set_opt(s, opt, in_ticks(s, value, 1000).1),
         _ => set_opt(s, opt, value.into()),
     }
+}
+
+/// A time, in units of which a second has `units`, as the kernel rounds it up: in its ticks, and so
+/// many units as they are.
+fn in_ticks(s: Sock, time: c_int, units: i64) -> (i64, i64) {
+    let hz = crate::kernel::hz(s.fd);
+    let ticks = (i64::from(time as u32) * hz + units - 1) / units;
+    (ticks, ticks * units / hz)
 }
 
 fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
@@ -543,6 +566,13 @@ fn get_tcp(s: Sock, name: c_int, out: &mut Reply) -> Result<()> {
             out.put(&tcp_info::encode(state, &info, queue, pmtu));
         }
         libc::TCP_THIN_DUPACK | TCP_IS_MPTCP => out.int(0),
+        // None is saved: see `absent`.
+        libc::TCP_SAVED_SYN => {}
+        libc::TCP_TIMESTAMP => {
+            let clock = s.enter()?.timestamp_clock(s.id).map_err(errno::of)?;
+            // An odd one would be of microseconds.
+            out.int((clock & !1) as c_int);
+        }
         TCP_FASTOPEN_KEY => {
             let keys = s
                 .enter()?

@@ -62,6 +62,12 @@ pub enum Opt {
     FastOpenConnect,
     FastOpenNoCookie,
     UserTimeout,
+    /// TCP_RTO_MIN_US. Microseconds, kept as milliseconds, rounded up.
+    RtoMin,
+    /// TCP_RTO_MAX_MS.
+    RtoMax,
+    /// TCP_DELACK_MAX_US, kept as RtoMin.
+    DelackMax,
     QuickAck,
     NotSentLowat,
     /// TCP_INQ.
@@ -99,6 +105,15 @@ fn within(value: i64, low: i64, high: i64) -> Result<i64> {
     } else {
         Err(Error::Invalid)
     }
+}
+
+/// A time of some microseconds as Linux keeps it, in ticks, which are milliseconds here: not less
+/// than two (`TCP_TIMEOUT_MIN`), not more than 200 (`TCP_RTO_MIN`, `TCP_DELACK_MAX`).
+fn ticks(us: i64) -> Result<u32> {
+    let ms = u32::try_from(us)
+        .map_err(|_| Error::Invalid)?
+        .div_ceil(1000);
+    within(ms.into(), 2, 200).map(|_| ms)
 }
 
 /// A buffer's size as Linux takes it: compared as unsigned, so that a negative value is a very
@@ -246,6 +261,9 @@ impl Host<'_> {
                 t.fastopen_no_cookie = on;
             }
             Opt::UserTimeout => t.user_timeout = within(value, 0, i64::from(i32::MAX))? as u32,
+            Opt::RtoMin => t.rto_min_ms = ticks(value)?,
+            Opt::DelackMax => t.delack_max_ms = ticks(value)?,
+            Opt::RtoMax => t.rto_max_ms = within(value, 1000, 120_000)? as u32,
             Opt::QuickAck => {
                 if s.open {
                     s.tcb.set_quickack(value);
@@ -385,6 +403,9 @@ impl Host<'_> {
             Opt::FastOpenConnect => o.fastopen_connect.into(),
             Opt::FastOpenNoCookie => t.fastopen_no_cookie.into(),
             Opt::UserTimeout => t.user_timeout.into(),
+            Opt::RtoMin => i64::from(t.rto_min_ms(sys)) * 1000,
+            Opt::DelackMax => i64::from(t.delack_max_ms()) * 1000,
+            Opt::RtoMax => t.rto_max_ms(sys).into(),
             Opt::QuickAck => (!s.open || s.tcb.quickack()).into(),
             Opt::ThinLinear => t.thin_linear.into(),
             Opt::WindowClamp if s.open => s.tcb.window_clamp().into(),
@@ -435,6 +456,16 @@ impl Host<'_> {
             state => state,
         };
         Ok((state, info))
+    }
+
+    /// What the clock of the connection's timestamp options shows, in milliseconds (TCP_TIMESTAMP).
+    pub fn timestamp_clock(&self, id: SockId) -> Result<u32> {
+        let s = self.socket(id)?;
+        Ok(if s.open {
+            s.tcb.ts_now(self.now)
+        } else {
+            self.now.millis() as u32
+        })
     }
 
     /// `struct tcp_bbr_info` behind TCP_CC_INFO; other algorithms have nothing to tell.

@@ -12,7 +12,7 @@ const MAX_QUICKACKS: u32 = 16;
 /// Linux: `TCP_ATO_MIN` and `TCP_DELACK_MIN`, milliseconds.
 const ATO_MIN: u32 = 40;
 /// Linux: `TCP_DELACK_MAX`, milliseconds.
-const DELACK_MAX: u32 = 200;
+pub(super) const DELACK_MAX: u32 = 200;
 /// The same.
 pub(super) const LONGEST: Duration = Duration::from_millis(DELACK_MAX as u64);
 /// The most an interval estimate delays an ACK outside of pingpong, milliseconds.
@@ -263,8 +263,8 @@ impl Tcb {
         }
         // Less than the least RTO of a peer like us; and a tick at least.
         ato = ato
-            .min(DELACK_MAX)
-            .min(self.sysctl.tcp_rto_min_ms.max(2) - 1)
+            .min(self.options.delack_max_ms())
+            .min(self.options.rto_min_ms(&self.sysctl).max(2) - 1)
             .max(1);
         let quarter = Duration::from_millis(u64::from(ato / 4));
         let at = now + Duration::from_millis(u64::from(ato));

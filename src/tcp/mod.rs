@@ -425,6 +425,34 @@ pub struct TcpOptions {
     pub max_pacing_rate: u64,
     /// TCP_FASTOPEN_NO_COOKIE.
     pub fastopen_no_cookie: bool,
+    /// TCP_RTO_MIN_US, rounded up to milliseconds.
+    pub rto_min_ms: u32,
+    /// TCP_RTO_MAX_MS.
+    pub rto_max_ms: u32,
+    /// TCP_DELACK_MAX_US, rounded up to milliseconds.
+    pub delack_max_ms: u32,
+}
+
+/// A socket's own value, or the host's default where it has none.
+fn own_or(own: u32, default: u32) -> u32 {
+    if own == 0 { default } else { own }
+}
+
+impl TcpOptions {
+    /// The least retransmission timeout, milliseconds (Linux: `tcp_rto_min`).
+    pub fn rto_min_ms(&self, sysctl: &Sysctl) -> u32 {
+        own_or(self.rto_min_ms, sysctl.tcp_rto_min_ms)
+    }
+
+    /// The largest, milliseconds (Linux: `tcp_rto_max`).
+    pub fn rto_max_ms(&self, sysctl: &Sysctl) -> u32 {
+        own_or(self.rto_max_ms, sysctl.tcp_rto_max_ms).max(1000)
+    }
+
+    /// The longest delay of an ACK, milliseconds (Linux: `icsk_delack_max`).
+    pub fn delack_max_ms(&self) -> u32 {
+        own_or(self.delack_max_ms, delack::DELACK_MAX)
+    }
 }
 
 /// What a connection needs to know of its path when it opens.

@@ -147,7 +147,7 @@ impl Tcb {
             ts_recent_at: now,
             delack: DelayedAck::new(now),
             drs: Autotune::default(),
-            rtt: RttEstimator::new(s.tcp_rto_min_ms, s.tcp_rto_max_ms),
+            rtt: RttEstimator::new(o.rto_min_ms(s), o.rto_max_ms(s)),
             cc: Congestion::new(o.congestion.unwrap_or(s.tcp_congestion_control)),
             recovery: Recovery::new(iss, s.tcp_reordering.into()),
             sent: SentList::default(),

@@ -54,10 +54,20 @@ impl RttEstimator {
             // RFC 6298 S2.1-1
             rto: INITIAL_US,
             min_rtt: u32::MAX,
-            rto_min: rto_min_ms.saturating_mul(1000).max(1000),
-            rto_max: rto_max_ms.saturating_mul(1000).max(1_000_000),
+            rto_min: 0,
+            rto_max: 0,
             min_rtt_at: Instant(0),
             syn_at: None,
+        }
+        .within(rto_min_ms, rto_max_ms)
+    }
+
+    /// The same with other limits, which count from the next timeout on.
+    pub fn within(self, rto_min_ms: u32, rto_max_ms: u32) -> RttEstimator {
+        RttEstimator {
+            rto_min: rto_min_ms.saturating_mul(1000).max(1000),
+            rto_max: rto_max_ms.saturating_mul(1000).max(1_000_000),
+            ..self
         }
     }
 

@@ -45,7 +45,7 @@ impl Tcb {
         }
         // A single segment's ACK may be delayed (by Linux at most for the least RTO).
         let more = if self.sent.packets_out == 1 {
-            u64::from(self.sysctl.tcp_rto_min_ms) * 1000
+            u64::from(self.options.rto_min_ms(&self.sysctl)) * 1000
         } else {
             LEAST_US
         };

@@ -421,7 +421,7 @@ impl Tcb {
 
     /// The millisecond clock of our timestamps.
     // RFC 7323 S5.4-1, S5.4-2, S5.4-3, S4.1-2
-    pub(super) fn ts_now(&self, now: Instant) -> u32 {
+    pub fn ts_now(&self, now: Instant) -> u32 {
         (now.millis() as u32).wrapping_add(self.ts_offset)
     }
 }

@@ -467,7 +467,7 @@ impl Tcb {
 
     /// Linux's `tcp_model_timeout`, milliseconds.
     pub(super) fn model_timeout(&self, boundary: u32, base_ms: u64) -> u64 {
-        let max_ms = u64::from(self.sysctl.tcp_rto_max_ms).max(1000);
+        let max_ms = u64::from(self.options.rto_max_ms(&self.sysctl));
         let doublings = (max_ms / base_ms).max(1).ilog2();
         if boundary <= doublings {
             ((2u64 << boundary) - 1) * base_ms
@@ -543,6 +543,11 @@ impl Tcb {
             let start = self.start_of_control(now);
             self.cc.choose(algorithm, &start);
         }
+        let (least, most) = (
+            self.options.rto_min_ms(&self.sysctl),
+            self.options.rto_max_ms(&self.sysctl),
+        );
+        self.rtt = self.rtt.within(least, most);
         if !matches!(self.state, State::Closed | State::Listen | State::SynSent) {
             self.note_pacing();
         }

@@ -49,7 +49,7 @@ const CALLS: [(&str, i64); 63] = table! {
     IP_PMTUDISC_DONT IP_PMTUDISC_WANT IP_PMTUDISC_DO IP_PMTUDISC_PROBE
 };
 
-const OPTIONS: [(&str, i64); 75] = {
+const OPTIONS: [(&str, i64); 78] = {
     let libc_ones: [(&str, i64); 73] = table! {
         SOL_SOCKET SOL_TCP SOL_IP SOL_IPV6 IPPROTO_TCP IPPROTO_IP IPPROTO_IPV6
         SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_OOBINLINE SO_LINGER SO_RCVLOWAT SO_SNDBUF
@@ -64,13 +64,16 @@ const OPTIONS: [(&str, i64); 75] = {
         IP_TOS IP_TTL IP_MTU_DISCOVER IP_MTU IP_RECVERR
         IPV6_V6ONLY IPV6_TCLASS IPV6_UNICAST_HOPS IPV6_MTU IPV6_MTU_DISCOVER
     };
-    let mut all = [("SIOCINQ", libc::FIONREAD as i64); 75];
+    let mut all = [("SIOCINQ", libc::FIONREAD as i64); 78];
     let mut i = 0;
     while i < libc_ones.len() {
         all[i + 1] = libc_ones[i];
         i += 1;
     }
     all[74] = ("SIOCOUTQ", libc::TIOCOUTQ as i64);
+    all[75] = ("TCP_RTO_MAX_MS", 44);
+    all[76] = ("TCP_RTO_MIN_US", 45);
+    all[77] = ("TCP_DELACK_MAX_US", 46);
     all
 };
 

@@ -335,8 +335,11 @@ impl Program {
             (Opt::UserTimeout, n % 3 * 10_000),
             (Opt::V6Only, n % 2),
             (Opt::MaxSeg, 88 + n % 3000),
+            (Opt::RtoMin, n % 2 * 100_000 + 2000),
+            (Opt::RtoMax, 1000 + n),
+            (Opt::DelackMax, n),
             (Opt::FastOpen, n % 4),
-        ][self.rng.below(12 + usize::from(self.fast))];
+        ][self.rng.below(15 + usize::from(self.fast))];
         let _ = h.set_option(id, opt, value);
     }
 

@@ -8,6 +8,9 @@ use utcp_stack::tcp::congestion::Algorithm;
 
 const TCP_FASTOPEN_KEY: i32 = 33;
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
+const TCP_RTO_MAX_MS: i32 = 44;
+const TCP_RTO_MIN_US: i32 = 45;
+const TCP_DELACK_MAX_US: i32 = 46;
 
 fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
     Some(match (level, name) {
@@ -38,6 +41,9 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_TCP, TCP_FASTOPEN_NO_COOKIE) => Opt::FastOpenNoCookie,
         (libc::SOL_TCP, libc::TCP_QUICKACK) => Opt::QuickAck,
         (libc::SOL_TCP, libc::TCP_USER_TIMEOUT) => Opt::UserTimeout,
+        (libc::SOL_TCP, TCP_RTO_MIN_US) => Opt::RtoMin,
+        (libc::SOL_TCP, TCP_RTO_MAX_MS) => Opt::RtoMax,
+        (libc::SOL_TCP, TCP_DELACK_MAX_US) => Opt::DelackMax,
         (libc::SOL_TCP, libc::TCP_WINDOW_CLAMP) => Opt::WindowClamp,
         (libc::SOL_TCP, libc::TCP_NOTSENT_LOWAT) => Opt::NotSentLowat,
         (libc::SOL_TCP, libc::TCP_INQ) => Opt::Inq,
