@@ -93,7 +93,13 @@ impl Link {
             Checksum::Full
         };
         let (src, dst) = (IpAddr::V4(STACK), IpAddr::V4(dst));
-        let (n, ip) = wire::emit_tcp(src, dst, segment, &[payload], 0, 64, 0, checksum, &mut out);
+        let (n, ip) = wire::emit_tcp(
+            &wire::IpHeader::between(src, dst),
+            segment,
+            &[payload],
+            checksum,
+            &mut out,
+        );
         let hdr = if self.tun.offload() {
             VnetHdr::tcp(n, ip, src.is_ipv4(), len as u32, MSS as u16, false)
         } else {

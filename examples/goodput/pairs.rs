@@ -17,7 +17,7 @@ use utcp_stack::link::config::{Setup, configure};
 use utcp_stack::link::{Device, Sent, Tun, VnetHdr};
 use utcp_stack::sys::{self, io};
 use utcp_stack::time::Instant;
-use utcp_stack::wire;
+use utcp_stack::wire::{self, ErrorMessage};
 
 const KERNEL_A: &str = "10.77.0.1";
 const KERNEL_B: &str = "10.77.0.2";
@@ -301,8 +301,13 @@ fn forward(devices: &[std::sync::Mutex<Tun>; 2], settings: &Settings, over: &Ato
                         let mut out = [0; 1280];
                         let mtu = channels[from].profile().mtu;
                         if let Some((src, dst)) = wire::addresses(packet)
-                            && let Some(n) =
-                                wire::emit_icmp_too_big(dst, src, mtu, packet, &mut out)
+                            && let Some(n) = wire::emit_icmp_error(
+                                ErrorMessage::TooBig(mtu),
+                                dst,
+                                src,
+                                packet,
+                                &mut out,
+                            )
                         {
                             put(now, from, out[..n].to_vec());
                         }

@@ -11,7 +11,7 @@ use utcp_stack::stack::wait::WakeSet;
 use utcp_stack::stack::{Host, Shared};
 use utcp_stack::tcp::{Segment, Sysctl};
 use utcp_stack::time::Instant;
-use utcp_stack::wire::{self, Checksum, IpOptions, MAX_HEADERS, Packet, Sum};
+use utcp_stack::wire::{self, Checksum, IpHeader, IpOptions, MAX_HEADERS, Packet, Sum};
 
 /// The wire to the peer.
 #[derive(Default)]
@@ -206,7 +206,11 @@ pub fn tcp_packet_with(
     let mut headers = [0; MAX_HEADERS];
     let (full, parts, list) = (Checksum::Full, [payload], IpOptions::received(options));
     let out = &mut headers;
-    let (n, _) = wire::emit_tcp_with(src, dst, &list, segment, &parts, 0, 64, 1, full, out);
+    let header = IpHeader {
+        options: &list,
+        ..IpHeader::between(src, dst)
+    };
+    let (n, _) = wire::emit_tcp(&header, segment, &parts, full, out);
     [&headers[..n], payload].concat()
 }
 

@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 use utcp_stack::tcp::{Options, Segment};
-use utcp_stack::wire::{self, Checksum, IpOptions, MAX_HEADERS, Packet, Sum};
+use utcp_stack::wire::{
+    self, Checksum, ErrorMessage, IpHeader, IpOptions, MAX_HEADERS, Packet, Sum,
+};
 
 /// The first byte says how much of the rest is made valid: nothing; the checksums; or all of
 /// the IP header, so that the rest is TCP's.
@@ -54,8 +56,16 @@ fn look_at(packet: &[u8], parsed: Packet<'_>) {
         Packet::Error { .. } => {}
         Packet::Other { src, dst, body, .. } => {
             assert!(body.len() <= packet.len());
-            if let Some(n) = wire::emit_icmp_port_unreachable(dst, src, packet, &mut out) {
-                assert!((36..=1280).contains(&n), "an ICMP error of {n} bytes");
+            for message in [
+                ErrorMessage::PortUnreachable,
+                ErrorMessage::ProtocolUnreachable,
+                ErrorMessage::ReassemblyTimeout,
+                ErrorMessage::IncompleteHeader,
+                ErrorMessage::TooBig(1280),
+            ] {
+                if let Some(n) = wire::emit_icmp_error(message, dst, src, packet, &mut out) {
+                    assert!((36..=1280).contains(&n), "an ICMP error of {n} bytes");
+                }
             }
         }
     }
@@ -86,7 +96,12 @@ fn send_again(
     let (full, parts) = (Checksum::Full, [payload]);
     let list = IpOptions::received(ip_options);
     let out = &mut headers;
-    let (len, _) = wire::emit_tcp_with(src, dst, &list, &sent, &parts, tos, 64, 1, full, out);
+    let header = IpHeader {
+        tos,
+        options: &list,
+        ..IpHeader::between(src, dst)
+    };
+    let (len, _) = wire::emit_tcp(&header, &sent, &parts, full, out);
     let packet = [&headers[..len], payload].concat();
     match wire::parse(&packet, false) {
         Ok(Packet::Tcp {

@@ -17,12 +17,8 @@ pub fn bind_to_named(s: Sock, given: Value) -> Result<()> {
     let mut text = [0u8; NAME - 1];
     let n = (given.len as usize).min(text.len());
     memory::read_bytes(given.at.cast(), &mut text[..n])?;
-    let name = text.split(|b| *b == 0).next().unwrap_or_default();
     let mut host = s.enter()?;
-    let index = match name {
-        [] => 0,
-        _ => host.sh.device_index(name).ok_or(Errno(libc::ENODEV))?,
-    };
+    let index = host.sh.device_named(&text).ok_or(Errno(libc::ENODEV))?;
     bind(&mut host, s, index as c_int)
 }
 

@@ -36,6 +36,15 @@ impl Shared {
         }
     }
 
+    /// The number of the device that SO_BINDTODEVICE names by `text`, which ends at its first zero; 0
+    /// for no device at all, where there is no text.
+    pub fn device_named(&self, text: &[u8]) -> Option<u32> {
+        match text.split(|b| *b == 0).next() {
+            None | Some([]) => Some(0),
+            Some(name) => self.device_index(name),
+        }
+    }
+
     /// The name of the device with this number.
     pub fn device_name(&self, index: u32) -> Option<&[u8]> {
         let c = &self.config;

@@ -9,6 +9,7 @@ use super::{Host, Shared};
 use crate::addr::Addr;
 use crate::time::{Duration, Instant};
 use crate::wire::fragment::{self, Fragment, MAX_HEADER};
+use crate::wire::{ErrorMessage, emit_icmp_error};
 
 /// Packets that may be incomplete at the same time; one more drops the oldest.
 pub const PACKETS: usize = 16;
@@ -200,8 +201,8 @@ impl Host<'_> {
         if f.lacks_header() {
             let mut out = [0; 1280];
             let (us, peer) = (dst.ip(), src.ip());
-            let n = crate::wire::emit_icmp_incomplete_header(us, peer, bytes, &mut out);
-            if let Some(n) = n {
+            let message = ErrorMessage::IncompleteHeader;
+            if let Some(n) = emit_icmp_error(message, us, peer, bytes, &mut out) {
                 self.send_icmp_error(src, &out[..n]);
             }
             return None;
@@ -281,9 +282,8 @@ impl Host<'_> {
                 let mut out = [0; 1280];
                 let (us, peer) = (p.key.dst.ip(), p.key.src.ip());
                 let first = first.unwrap_or_default();
-                if let Some(n) =
-                    crate::wire::emit_icmp_reassembly_timeout(us, peer, first, &mut out)
-                {
+                let message = ErrorMessage::ReassemblyTimeout;
+                if let Some(n) = emit_icmp_error(message, us, peer, first, &mut out) {
                     self.send_icmp_error(p.key.src, &out[..n]);
                 }
             }

@@ -5,7 +5,8 @@ use super::buffers::BufId;
 use super::{Host, Shared};
 use crate::addr::Addr;
 use crate::time::{Duration, Instant};
-use crate::wire;
+use crate::wire::protocol::{ICMP, ICMPV6, IGMP, NO_NEXT_HEADER, TCP, UDP};
+use crate::wire::{self, ErrorMessage};
 
 /// Hosts whose share of messages is remembered.
 const PEERS: usize = 64;
@@ -13,13 +14,6 @@ const PEERS: usize = 64;
 const PEER_BURST: u64 = 6;
 /// The largest piece that an echo reply is cut into.
 const PIECE: usize = 2048;
-
-const IGMP: u8 = 2;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
-const NO_NEXT_HEADER: u8 = 59;
 
 /// What one host may still be sent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -140,14 +134,15 @@ impl Host<'_> {
         };
         let mut out = [0u8; 1280];
         let (us, peer) = (dst.ip(), src.ip());
-        let n = match proto {
-            UDP => wire::emit_icmp_port_unreachable(us, peer, packet, &mut out),
+        let message = match proto {
+            UDP => Some(ErrorMessage::PortUnreachable),
             // Of these it is known what they are.
             TCP | ICMP if dst.is_v4() => None,
             IGMP if dst.is_v4() => None,
             TCP | ICMPV6 | NO_NEXT_HEADER if !dst.is_v4() => None,
-            _ => wire::emit_icmp_protocol_unreachable(us, peer, packet, &mut out),
+            _ => Some(ErrorMessage::ProtocolUnreachable),
         };
+        let n = message.and_then(|m| wire::emit_icmp_error(m, us, peer, packet, &mut out));
         if let Some(n) = n {
             self.send_icmp_error(src, &out[..n]);
         }

@@ -16,7 +16,7 @@ use crate::link::{Sent, VnetHdr};
 use crate::tcp::{Flags, Segment};
 use crate::time::Instant;
 use crate::trace::capture::{Link, Record, Verdict};
-use crate::wire;
+use crate::wire::{self, ErrorMessage};
 
 /// Which links packets have to take the long way on, in [`super::Shared::attention`].
 pub mod attention {
@@ -407,9 +407,9 @@ impl Host<'_> {
         let Some((src, dst)) = wire::addresses(packet) else {
             return;
         };
-        let mut out = [0; ICMP_MOST];
+        let (message, mut out) = (ErrorMessage::TooBig(mtu), [0; ICMP_MOST]);
         // The router is whom the packet was for: an address that the sender can reach.
-        let Some(n) = wire::emit_icmp_too_big(dst, src, mtu, packet, &mut out) else {
+        let Some(n) = wire::emit_icmp_error(message, dst, src, packet, &mut out) else {
             return;
         };
         let back = match way {
@@ -497,22 +497,11 @@ impl Host<'_> {
             wire::Checksum::Full
         };
         let mut out = [0u8; wire::MAX_HEADERS];
-        let (src, dst) = (local.addr.ip(), remote.addr.ip());
         let bytes = self.sh.buffers.bytes_mut(buf);
         let (head, rest) = bytes.split_at_mut(headers);
         let payload: &[u8] = &rest[..segment.len as usize];
-        let (written, _) = wire::emit_tcp_with(
-            src,
-            dst,
-            ip.options,
-            segment,
-            &[payload],
-            ip.tos,
-            ip.ttl,
-            id,
-            checksum,
-            &mut out,
-        );
+        let header = ip.between(local.addr, remote.addr, id);
+        let (written, _) = wire::emit_tcp(&header, segment, &[payload], checksum, &mut out);
         debug_assert_eq!(written, headers);
         head.copy_from_slice(&out[..headers]);
         Some((buf, len, ip_len))

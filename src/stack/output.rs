@@ -32,6 +32,20 @@ pub(super) struct IpFields<'a> {
     pub(super) options: &'a IpOptions,
 }
 
+impl<'a> IpFields<'a> {
+    /// The header of a packet with them.
+    pub(super) fn between(&self, src: Addr, dst: Addr, id: u16) -> wire::IpHeader<'a> {
+        wire::IpHeader {
+            src: src.ip(),
+            dst: dst.ip(),
+            tos: self.tos,
+            ttl: self.ttl,
+            id,
+            options: self.options,
+        }
+    }
+}
+
 /// A segment on its way between two sockets of this host; its payload shares the sender's
 /// buffers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -329,26 +343,16 @@ impl Host<'_> {
         } else {
             wire::Checksum::Full
         };
-        let (src, dst) = (local.addr.ip(), remote.addr.ip());
-        let (len, ip_len) = wire::emit_tcp_with(
-            src,
-            dst,
-            ip.options,
-            segment,
-            &parts[1..count],
-            ip.tos,
-            ip.ttl,
-            id,
-            checksum,
-            &mut headers,
-        );
+        let header = ip.between(local.addr, remote.addr, id);
+        let payload = &parts[1..count];
+        let (len, ip_len) = wire::emit_tcp(&header, segment, payload, checksum, &mut headers);
         if !ip.whole {
             wire::allow_fragments(&mut headers);
         }
         parts[0] = &headers[..len];
         let vnet = if offload {
             let cwr = segment.flags.has(Flags::CWR);
-            VnetHdr::tcp(len, ip_len, dst.is_ipv4(), segment.len, mss, cwr)
+            VnetHdr::tcp(len, ip_len, remote.addr.is_v4(), segment.len, mss, cwr)
         } else {
             VnetHdr::PLAIN
         };

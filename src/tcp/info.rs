@@ -187,8 +187,7 @@ impl Tcb {
     /// BBR's bandwidth in bytes a second (low half, high half), its least round-trip time in
     /// microseconds, its gains for rate and window in 256ths; nothing for other algorithms.
     pub fn congestion_info(&self) -> Option<[u32; 5]> {
-        let min_rtt = self.rtt.least().unwrap_or(0);
-        self.cc.model(self.snd_mss.into(), min_rtt)
+        self.cc.model(self.snd_mss.into())
     }
 
     /// What is known where congestion control begins.

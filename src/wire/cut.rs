@@ -3,7 +3,8 @@
 //! A device with offload takes and gives TCP segments of up to 64 KiB and leaves the checksum
 //! to others. Who wants to treat each packet of the wire by itself cuts them here.
 
-use super::ip::{IPV4_HEADER, IPV6_HEADER, TCP};
+use super::ip::{IPV4_HEADER, IPV6_HEADER};
+use super::protocol::TCP;
 use super::{Sum, be16, be32};
 use crate::tcp::Flags;
 
@@ -176,7 +177,7 @@ pub fn may_fragment(packet: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::tcp::{Segment, SeqNum};
-    use crate::wire::{Checksum, MAX_HEADERS, Packet, emit_tcp, parse};
+    use crate::wire::{Checksum, IpHeader, MAX_HEADERS, Packet, emit_tcp, parse};
     use core::net::IpAddr;
 
     fn packet(v6: bool, payload: &[u8], flags: Flags, checksum: Checksum) -> (Vec<u8>, usize) {
@@ -195,17 +196,11 @@ mod tests {
         };
         segment.options.timestamps = Some((1, 2));
         let mut out = [0; MAX_HEADERS];
-        let (len, ip_len) = emit_tcp(
-            src,
-            dst,
-            &segment,
-            &[payload],
-            0,
-            64,
-            0xffff,
-            checksum,
-            &mut out,
-        );
+        let header = IpHeader {
+            id: 0xffff,
+            ..IpHeader::between(src, dst)
+        };
+        let (len, ip_len) = emit_tcp(&header, &segment, &[payload], checksum, &mut out);
         ([&out[..len], payload].concat(), ip_len)
     }
 

@@ -1,17 +1,12 @@
 //! Pieces of IP packets: IPv4's (RFC 791, section 3.2) and IPv6's (RFC 8200, section 4.5).
 
-use super::ip::{
-    DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ICMPV6, IPV4_HEADER, IPV6_HEADER, ROUTING, TCP,
-    not_unicast,
-};
+use super::ip::{IPV4_HEADER, IPV6_HEADER, not_unicast};
+use super::protocol::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ICMPV6, ROUTING, TCP, UDP};
 use super::{Sum, be16, be32};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The longest header of a fragmented packet that is taken; longer ones serve only attacks.
 pub const MAX_HEADER: usize = 256;
-/// The protocol's number.
-const UDP: u8 = 17;
-
 /// The most a whole packet holds.
 const MAX_PACKET: usize = 65_535;
 

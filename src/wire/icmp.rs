@@ -1,8 +1,9 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors about this host's segments, and the one
-//! error that it sends itself.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors about this host's segments, and those
+//! that it sends itself.
 
-use super::ip::{self, ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER, Ip, TCP};
-use super::{IcmpError, Malformed, Packet, Sum, be16, be32};
+use super::ip::{self, IPV4_HEADER, IPV6_HEADER, Ip};
+use super::protocol::{ICMP, ICMPV6, TCP};
+use super::{ErrorMessage, IcmpError, Malformed, Packet, Sum, be16, be32};
 use crate::tcp::SeqNum;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::icmpv4::{DestUnreachableHeader, TimeExceededCode};
@@ -230,40 +231,6 @@ pub(super) fn emit_echo_reply(
     emit(src, dst, [kind, 0], 0, [body, &[]], out)
 }
 
-/// Write a "port unreachable"; see [`super::emit_icmp_port_unreachable`].
-// RFC 1122 S3.2.2-2, S3.3.8-1, S3.2.2.1-1
-pub(super) fn emit_port_unreachable(
-    src: IpAddr,
-    dst: IpAddr,
-    original: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    let type_and_code = match src {
-        IpAddr::V4(_) => [V4_UNREACHABLE, V4_PORT_UNREACHABLE],
-        IpAddr::V6(_) => [V6_UNREACHABLE, V6_PORT_UNREACHABLE],
-    };
-    emit_error(src, dst, type_and_code, 0, original, out)
-}
-
-/// See [`super::emit_icmp_protocol_unreachable`].
-// RFC 1122 S3.2.2.1-1, S3.2.2.5-1
-pub(super) fn emit_protocol_unreachable(
-    src: IpAddr,
-    dst: IpAddr,
-    original: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    let (type_and_code, rest) = match src {
-        IpAddr::V4(_) => ([V4_UNREACHABLE, V4_PROTOCOL_UNREACHABLE], 0),
-        // Where it says which header follows.
-        IpAddr::V6(_) => (
-            [V6_PARAMETER_PROBLEM, V6_UNKNOWN_HEADER],
-            u32::try_from(ip::last_next_header(original)?).ok()?,
-        ),
-    };
-    emit_error(src, dst, type_and_code, rest, original, out)
-}
-
 /// See [`super::make_echo_reply`].
 pub(super) fn make_echo_reply(src: IpAddr, dst: IpAddr, id: u16, packet: &mut [u8]) -> Option<()> {
     let mut sum = Sum::new();
@@ -297,65 +264,44 @@ pub(super) fn make_echo_reply(src: IpAddr, dst: IpAddr, id: u16, packet: &mut [u
     Some(())
 }
 
-/// Write a "time exceeded"; see [`super::emit_icmp_reassembly_timeout`].
-pub(super) fn emit_reassembly_timeout(
+/// See [`super::emit_icmp_error`].
+// RFC 1122 S3.2.2-2, S3.3.8-1, S3.2.2.1-1, S3.2.2.5-1
+pub(super) fn emit_error(
+    message: ErrorMessage,
     src: IpAddr,
     dst: IpAddr,
-    first: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    let type_and_code = match src {
-        IpAddr::V4(_) => [V4_TIME_EXCEEDED, REASSEMBLY],
-        IpAddr::V6(_) => [V6_TIME_EXCEEDED, REASSEMBLY],
-    };
-    emit_error(src, dst, type_and_code, 0, first, out)
-}
-
-/// See [`super::emit_icmp_incomplete_header`].
-pub(super) fn emit_incomplete_header(
-    src: IpAddr,
-    dst: IpAddr,
-    first: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    let type_and_code = [V6_PARAMETER_PROBLEM, V6_INCOMPLETE_HEADER];
-    emit_error(src, dst, type_and_code, 0, first, out)
-}
-
-/// An error that quotes `original`, behind the four bytes `rest` of its header.
-fn emit_error(
-    src: IpAddr,
-    dst: IpAddr,
-    type_and_code: [u8; 2],
-    rest: u32,
     original: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    let (tos, most) = match src {
+    let v4 = src.is_ipv4();
+    // Type, code, and the rest of the header.
+    let (kind, code, rest) = match message {
+        ErrorMessage::PortUnreachable if v4 => (V4_UNREACHABLE, V4_PORT_UNREACHABLE, 0),
+        ErrorMessage::PortUnreachable => (V6_UNREACHABLE, V6_PORT_UNREACHABLE, 0),
+        ErrorMessage::ProtocolUnreachable if v4 => (V4_UNREACHABLE, V4_PROTOCOL_UNREACHABLE, 0),
+        ErrorMessage::ProtocolUnreachable => {
+            // Where it says which header follows.
+            let at = u32::try_from(ip::last_next_header(original)?).ok()?;
+            (V6_PARAMETER_PROBLEM, V6_UNKNOWN_HEADER, at)
+        }
+        ErrorMessage::ReassemblyTimeout if v4 => (V4_TIME_EXCEEDED, REASSEMBLY, 0),
+        ErrorMessage::ReassemblyTimeout => (V6_TIME_EXCEEDED, REASSEMBLY, 0),
+        // There is no such thing in IPv4.
+        ErrorMessage::IncompleteHeader if v4 => return None,
+        ErrorMessage::IncompleteHeader => (V6_PARAMETER_PROBLEM, V6_INCOMPLETE_HEADER, 0),
+        // RFC 1191 has 16 bits for it, behind two bytes that are zero: the same place.
+        ErrorMessage::TooBig(mtu) if v4 => (V4_UNREACHABLE, V4_FRAGMENTATION_NEEDED, mtu),
+        ErrorMessage::TooBig(mtu) => (V6_TOO_BIG, 0, mtu),
+    };
+    let (tos, most) = match v4 {
         // RFC 1812, section 4.3.2.3: as much as fits in 576 bytes.
-        IpAddr::V4(_) => (TOS_ERROR, 576 - IPV4_HEADER - ICMP_HEADER),
+        true => (TOS_ERROR, 576 - IPV4_HEADER - ICMP_HEADER),
         // RFC 4443, section 2.4 (c): as much as fits in the least MTU.
-        IpAddr::V6(_) => (0, 1280 - IPV6_HEADER - ICMP_HEADER),
+        false => (0, 1280 - IPV6_HEADER - ICMP_HEADER),
     };
     let quoted = original.get(..most).unwrap_or(original);
     let parts = [&rest.to_be_bytes()[..], quoted];
-    emit(src, dst, type_and_code, tos, parts, out)
-}
-
-/// Write a "fragmentation needed" or "packet too big"; see [`super::emit_icmp_too_big`].
-pub(super) fn emit_too_big(
-    src: IpAddr,
-    dst: IpAddr,
-    mtu: u32,
-    original: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    let type_and_code = match src {
-        IpAddr::V4(_) => [V4_UNREACHABLE, V4_FRAGMENTATION_NEEDED],
-        IpAddr::V6(_) => [V6_TOO_BIG, 0],
-    };
-    // RFC 1191 has 16 bits for it, behind two bytes that are zero: the same place.
-    emit_error(src, dst, type_and_code, mtu, original, out)
+    emit(src, dst, [kind, code], tos, parts, out)
 }
 
 /// Write a whole packet: IP header, type and code, checksum, `parts`. `None` if it doesn't fit

@@ -1,5 +1,6 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers, down to the transport header.
 
+use super::protocol::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
 use super::{Malformed, Sum, be16, ip_options};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::{Ipv6FragmentHeaderSlice, Ipv6RawExtHeaderSlice};
@@ -8,15 +9,6 @@ use etherparse::{Ipv6FragmentHeaderSlice, Ipv6RawExtHeaderSlice};
 pub const IPV4_HEADER: usize = 20;
 /// An IPv6 header without extension headers.
 pub(super) const IPV6_HEADER: usize = 40;
-
-/// IP protocol numbers.
-pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const ICMPV6: u8 = 58;
-pub(super) const HOP_BY_HOP: u8 = 0;
-pub(super) const ROUTING: u8 = 43;
-pub(super) const FRAGMENT: u8 = 44;
-pub(super) const DESTINATION_OPTIONS: u8 = 60;
 
 /// An IP packet taken apart.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ pub mod fragment;
 mod icmp;
 mod ip;
 mod ip_options;
+pub mod protocol;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -131,9 +132,9 @@ pub enum Malformed {
 pub fn parse(packet: &[u8], verified: bool) -> Result<Packet<'_>, Malformed> {
     let ip = ip::parse(packet)?;
     match (ip.proto, ip.src) {
-        (ip::TCP, _) => parse_tcp(&ip, verified),
-        (ip::ICMP, IpAddr::V4(_)) => icmp::parse_v4(&ip, verified),
-        (ip::ICMPV6, IpAddr::V6(_)) => icmp::parse_v6(&ip, verified),
+        (protocol::TCP, _) => parse_tcp(&ip, verified),
+        (protocol::ICMP, IpAddr::V4(_)) => icmp::parse_v4(&ip, verified),
+        (protocol::ICMPV6, IpAddr::V6(_)) => icmp::parse_v6(&ip, verified),
         _ => Ok(Packet::Other {
             src: ip.src,
             dst: ip.dst,
@@ -184,10 +185,10 @@ fn final_destination(dst: IpAddr, options: &[u8]) -> IpAddr {
 fn add_pseudo_header(sum: &mut Sum, src: IpAddr, dst: IpAddr, len: usize) {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            sum.add_pseudo_header(&src.octets(), &dst.octets(), ip::TCP, len);
+            sum.add_pseudo_header(&src.octets(), &dst.octets(), protocol::TCP, len);
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            sum.add_pseudo_header(&src.octets(), &dst.octets(), ip::TCP, len);
+            sum.add_pseudo_header(&src.octets(), &dst.octets(), protocol::TCP, len);
         }
         _ => debug_assert!(false, "addresses of different families"),
     }
@@ -202,47 +203,59 @@ pub enum Checksum {
     Partial,
 }
 
+/// What the IP header of a packet to be emitted says, beside its lengths.
+#[derive(Clone, Copy, Debug)]
+pub struct IpHeader<'a> {
+    /// Of the same family as `dst`.
+    pub src: IpAddr,
+    /// The other end.
+    pub dst: IpAddr,
+    /// IPv4 TOS or IPv6 traffic class.
+    pub tos: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// IPv4's identification.
+    pub id: u16,
+    /// IPv4's; they count for nothing in IPv6.
+    pub options: &'a IpOptions,
+}
+
+impl IpHeader<'_> {
+    /// Nothing special: TTL 64, no options, identification 0.
+    pub const fn between(src: IpAddr, dst: IpAddr) -> IpHeader<'static> {
+        IpHeader {
+            src,
+            dst,
+            tos: 0,
+            ttl: 64,
+            id: 0,
+            options: &IpOptions::NONE,
+        }
+    }
+}
+
 /// Write the IP and TCP headers of `segment` into `out`; returns their length and the IP header's length.
-/// `payload` is what will follow (for lengths and, with [`Checksum::Full`], the checksum).
-/// `id` is the IPv4 identification; DF is set.
+/// `payload` is what will follow (for lengths and, with [`Checksum::Full`], the checksum). DF is set.
 ///
 /// The addresses are of one family (else nothing is written and both lengths are 0), and
 /// headers and payload fit in one IP packet of at most 65,535 bytes. SACK blocks that don't fit
 /// in the header are left out.
-#[allow(clippy::too_many_arguments)]
 #[inline]
 pub fn emit_tcp(
-    src: IpAddr,
-    dst: IpAddr,
+    header: &IpHeader<'_>,
     segment: &Segment,
     payload: &[&[u8]],
-    tos: u8,
-    ttl: u8,
-    id: u16,
     checksum: Checksum,
     out: &mut [u8; MAX_HEADERS],
 ) -> (usize, usize) {
-    let none = &IpOptions::NONE;
-    emit_tcp_with(
-        src, dst, none, segment, payload, tos, ttl, id, checksum, out,
-    )
-}
-
-/// The same with IPv4 options; they count for IPv4 only.
-#[allow(clippy::too_many_arguments)]
-#[inline]
-pub fn emit_tcp_with(
-    src: IpAddr,
-    dst: IpAddr,
-    options: &IpOptions,
-    segment: &Segment,
-    payload: &[&[u8]],
-    tos: u8,
-    ttl: u8,
-    id: u16,
-    checksum: Checksum,
-    out: &mut [u8; MAX_HEADERS],
-) -> (usize, usize) {
+    let &IpHeader {
+        src,
+        dst,
+        tos,
+        ttl,
+        id,
+        options,
+    } = header;
     let options = options.as_bytes();
     let ip_len = match (src, dst) {
         (IpAddr::V4(_), IpAddr::V4(_)) => ip::IPV4_HEADER + options.len(),
@@ -277,7 +290,15 @@ pub fn emit_tcp_with(
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             if let Some((h, rest)) = ip_out.split_first_chunk_mut() {
-                ip::emit_v4(h, (src, dst), ip::TCP, tos, ttl, id, rest.len() + body_len);
+                ip::emit_v4(
+                    h,
+                    (src, dst),
+                    protocol::TCP,
+                    tos,
+                    ttl,
+                    id,
+                    rest.len() + body_len,
+                );
                 if !options.is_empty() {
                     rest.copy_from_slice(options);
                     ip::has_options(ip_out);
@@ -286,7 +307,7 @@ pub fn emit_tcp_with(
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             if let Some(h) = ip_out.first_chunk_mut() {
-                ip::emit_v6(h, (src, dst), ip::TCP, tos, ttl, body_len);
+                ip::emit_v6(h, (src, dst), protocol::TCP, tos, ttl, body_len);
             }
         }
         _ => {}
@@ -300,29 +321,36 @@ pub fn emit_echo_reply(src: IpAddr, dst: IpAddr, body: &[u8], out: &mut [u8]) ->
     icmp::emit_echo_reply(src, dst, body, out)
 }
 
-/// Write an ICMP or ICMPv6 "port unreachable" from `src` to `dst`, quoting the IP packet
-/// `original`; returns its length, or `None` when it does not fit.
+/// What this host says of a packet by ICMP or ICMPv6.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorMessage {
+    /// Nobody has the datagram's port.
+    PortUnreachable,
+    /// Nobody here knows the protocol: "protocol unreachable" (RFC 792), or ICMPv6's
+    /// "unrecognized next header" (RFC 4443, section 3.4).
+    ProtocolUnreachable,
+    /// Its other pieces did not come in time (RFC 792; RFC 4443, section 3.3).
+    ReassemblyTimeout,
+    /// IPv6: the first piece lacks a part of the header chain (RFC 8200, section 4.5).
+    IncompleteHeader,
+    /// A router's: the next link carries so many bytes. "Fragmentation needed" (RFC 1191, section
+    /// 4) or "packet too big" (RFC 4443, section 3.2).
+    TooBig(u32),
+}
+
+/// Write `message` from `src` to `dst`, quoting the IP packet `original` or its first piece; returns
+/// the length, or `None` when it does not fit.
 ///
 /// The caller sees to it that no multicast, broadcast or ICMP error is answered (RFC 1122,
 /// section 3.2.2; RFC 4443, section 2.4 (e)) and limits the rate.
-pub fn emit_icmp_port_unreachable(
+pub fn emit_icmp_error(
+    message: ErrorMessage,
     src: IpAddr,
     dst: IpAddr,
     original: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    icmp::emit_port_unreachable(src, dst, original, out)
-}
-
-/// Write what says that nobody here knows the protocol of `original`: "protocol unreachable" (RFC
-/// 792), or ICMPv6's "unrecognized next header" (RFC 4443, section 3.4).
-pub fn emit_icmp_protocol_unreachable(
-    src: IpAddr,
-    dst: IpAddr,
-    original: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    icmp::emit_protocol_unreachable(src, dst, original, out)
+    icmp::emit_error(message, src, dst, original, out)
 }
 
 /// Make `packet` an echo reply from `src` to `dst`: the request's ICMP message, behind room for an
@@ -343,42 +371,6 @@ pub fn allow_fragments(packet: &mut [u8]) {
         h[6] &= !0x40;
         ip::sum_v4(h);
     }
-}
-
-/// Write "time exceeded in reassembly" from `src` to `dst`, quoting the first piece; returns its
-/// length, or `None` when it does not fit (RFC 792; RFC 4443, section 3.3).
-pub fn emit_icmp_reassembly_timeout(
-    src: IpAddr,
-    dst: IpAddr,
-    first: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    icmp::emit_reassembly_timeout(src, dst, first, out)
-}
-
-/// Write "first fragment has incomplete IPv6 header chain" from `src` to `dst`, quoting that piece;
-/// returns its length, or `None` when it does not fit (RFC 8200, section 4.5).
-pub fn emit_icmp_incomplete_header(
-    src: IpAddr,
-    dst: IpAddr,
-    first: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    icmp::emit_incomplete_header(src, dst, first, out)
-}
-
-/// Write what a router says of `original`, a packet too big for its next link of `mtu` bytes:
-/// "fragmentation needed" (RFC 1191, section 4) or "packet too big" (RFC 4443, section 3.2).
-/// `src` is the router, `dst` the packet's source. Returns the length, or `None` when it does
-/// not fit.
-pub fn emit_icmp_too_big(
-    src: IpAddr,
-    dst: IpAddr,
-    mtu: u32,
-    original: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    icmp::emit_too_big(src, dst, mtu, original, out)
 }
 
 /// Source and destination of an IP packet, as its header has them.

@@ -16,17 +16,11 @@ const B6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd75, 0x7463, 0x7000, 0, 0, 0, 0, 
 /// The whole packet, with the checksum in full.
 fn packet(src: IpAddr, dst: IpAddr, segment: &Segment, payload: &[&[u8]]) -> Vec<u8> {
     let mut out = [0xee; MAX_HEADERS];
-    let (len, _) = emit_tcp(
-        src,
-        dst,
-        segment,
-        payload,
-        0,
-        64,
-        7,
-        Checksum::Full,
-        &mut out,
-    );
+    let header = IpHeader {
+        id: 7,
+        ..IpHeader::between(src, dst)
+    };
+    let (len, _) = emit_tcp(&header, segment, payload, Checksum::Full, &mut out);
     let mut packet = out[..len].to_vec();
     for part in payload {
         packet.extend_from_slice(part);
@@ -569,8 +563,8 @@ fn port_unreachable_quotes_the_datagram() {
     let long = [0x55; 3000];
     for (us, them, most) in [(A4, B4, 576), (A6, B6, 1280)] {
         let segment = packet(them, us, &syn(), &[&long]);
-        let mut out = [0; 1500];
-        let n = emit_icmp_port_unreachable(us, them, &segment, &mut out).unwrap();
+        let (unreachable, mut out) = (ErrorMessage::PortUnreachable, [0; 1500]);
+        let n = emit_icmp_error(unreachable, us, them, &segment, &mut out).unwrap();
         assert_eq!(n, most);
         // It happens to quote TCP, so our own parser understands it.
         match parse(&out[..n], false) {
@@ -583,7 +577,7 @@ fn port_unreachable_quotes_the_datagram() {
             other => panic!("{other:?}"),
         }
         assert_eq!(
-            emit_icmp_port_unreachable(us, them, &segment, &mut out[..most - 1]),
+            emit_icmp_error(unreachable, us, them, &segment, &mut out[..most - 1]),
             None
         );
     }

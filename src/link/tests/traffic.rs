@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::tcp::{Flags, Options, Segment, SeqNum};
-use crate::wire::{self, Checksum, IcmpError, MAX_HEADERS, Packet, Sum};
+use crate::wire::{self, Checksum, IcmpError, IpHeader, MAX_HEADERS, Packet, Sum};
 use core::net::{IpAddr, SocketAddr};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -67,7 +67,13 @@ fn send(tun: &mut Tun, src: IpAddr, dst: IpAddr, segment: &Segment, payload: &[u
     } else {
         Checksum::Full
     };
-    let (len, ip_len) = wire::emit_tcp(src, dst, segment, &[payload], 0, 64, 1, checksum, &mut out);
+    let (len, ip_len) = wire::emit_tcp(
+        &IpHeader::between(src, dst),
+        segment,
+        &[payload],
+        checksum,
+        &mut out,
+    );
     let hdr = if tun.offload() {
         VnetHdr::tcp(len, ip_len, src.is_ipv4(), payload.len() as u32, mss, false)
     } else {
@@ -184,7 +190,13 @@ fn looks_like_ours(packet: &[u8], partial: bool) {
         (packet[7], 0)
     };
     let mut out = [0; MAX_HEADERS];
-    let (n, _) = wire::emit_tcp(src, dst, &segment, &[], tos, ttl, id, checksum, &mut out);
+    let header = IpHeader {
+        tos,
+        ttl,
+        id,
+        ..IpHeader::between(src, dst)
+    };
+    let (n, _) = wire::emit_tcp(&header, &segment, &[], checksum, &mut out);
     assert_eq!(packet, out[..n]);
 }
 
@@ -284,8 +296,8 @@ fn the_kernel_understands_port_unreachable() {
                 wire::parse(&datagram, hdr.verified()),
                 Ok(Packet::Other { proto: 17, .. })
             ));
-            let mut out = [0; 1500];
-            let n = wire::emit_icmp_port_unreachable(stack, kernel, &datagram, &mut out).unwrap();
+            let (unreachable, mut out) = (wire::ErrorMessage::PortUnreachable, [0; 1500]);
+            let n = wire::emit_icmp_error(unreachable, stack, kernel, &datagram, &mut out).unwrap();
             assert_eq!(tun.send(&VnetHdr::PLAIN, &[&out[..n]]), Sent::Done);
             let error = socket.recv(&mut [0; 10]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -323,17 +335,11 @@ fn the_kernels_icmp_errors_are_understood() {
                     ..Segment::default()
                 };
                 let mut out = [0; MAX_HEADERS];
-                let (n, _) = wire::emit_tcp(
-                    stack,
-                    dst,
-                    &segment,
-                    &[],
-                    0,
+                let header = IpHeader {
                     ttl,
-                    1,
-                    Checksum::Full,
-                    &mut out,
-                );
+                    ..IpHeader::between(stack, dst)
+                };
+                let (n, _) = wire::emit_tcp(&header, &segment, &[], Checksum::Full, &mut out);
                 assert_eq!(tun.send(&VnetHdr::PLAIN, &[&out[..n]]), Sent::Done);
                 let (hdr, answer) = next(&mut tun);
                 match wire::parse(&answer, hdr.verified()) {

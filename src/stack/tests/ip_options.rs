@@ -5,7 +5,7 @@ use super::rules::{answer, sent};
 use super::*;
 use crate::stack::{IpSettings, Opt};
 use crate::tcp::{Flags, Options, Segment};
-use crate::wire::{self, Checksum, IpOptions, MAX_HEADERS, Packet};
+use crate::wire::{self, Checksum, IpHeader, IpOptions, MAX_HEADERS, Packet};
 use core::net::{IpAddr, Ipv4Addr};
 
 const HOP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
@@ -21,8 +21,11 @@ fn give(host: &mut TestHost, options: &[u8], segment: Segment, data: &[u8]) {
         ..segment
     };
     let (mut out, full) = ([0; MAX_HEADERS], Checksum::Full);
-    let (src, dst, o) = (PEER.into(), US.into(), IpOptions::received(options));
-    let (n, _) = wire::emit_tcp_with(src, dst, &o, &segment, &[data], 0, 64, 1, full, &mut out);
+    let header = IpHeader {
+        options: &IpOptions::received(options),
+        ..IpHeader::between(PEER.into(), US.into())
+    };
+    let (n, _) = wire::emit_tcp(&header, &segment, &[data], full, &mut out);
     host.wire.inward.push_back([&out[..n], data].concat());
     host.with(|h| h.receive(10));
 }

@@ -1,7 +1,7 @@
 //! Packets as a peer makes them, with their checksums.
 
 use crate::tcp::{Flags, Options, Segment, SeqNum};
-use crate::wire::{self, Checksum};
+use crate::wire::{self, Checksum, IpHeader};
 use core::net::{IpAddr, Ipv4Addr};
 
 /// The host's IPv4 address.
@@ -13,7 +13,11 @@ pub const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
 pub fn numbered(src: IpAddr, dst: IpAddr, segment: &Segment, data: &[u8], id: u16) -> Vec<u8> {
     let mut h = [0; wire::MAX_HEADERS];
     let full = Checksum::Full;
-    let (n, _) = wire::emit_tcp(src, dst, segment, &[data], 0, 64, id, full, &mut h);
+    let header = IpHeader {
+        id,
+        ..IpHeader::between(src, dst)
+    };
+    let (n, _) = wire::emit_tcp(&header, segment, &[data], full, &mut h);
     [&h[..n], data].concat()
 }
 

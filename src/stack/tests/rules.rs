@@ -292,17 +292,11 @@ fn packets_that_are_not_for_us() {
     let mut segment = [0; wire::MAX_HEADERS];
     let own = Ipv4Addr::new(10, 0, 0, 1);
     let full = wire::Checksum::Full;
-    let (len, _) = wire::emit_tcp(
-        PEER.into(),
-        own.into(),
-        &syn,
-        &[],
-        0,
-        1,
-        1,
-        full,
-        &mut segment,
-    );
+    let header = wire::IpHeader {
+        ttl: 1,
+        ..wire::IpHeader::between(PEER.into(), own.into())
+    };
+    let (len, _) = wire::emit_tcp(&header, &syn, &[], full, &mut segment);
     let told = answers(&mut host, segment[..len].to_vec());
     assert_eq!(told.len(), 1, "a RST");
     // What is damaged is counted.

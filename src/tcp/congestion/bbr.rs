@@ -123,8 +123,8 @@ impl Bbr {
         self.set_rate(0, HIGH_GAIN, Sizes { mss, cwnd }, start.srtt_us);
     }
 
-    /// `struct tcp_bbr_info`; `min_rtt` is the connection's, where BBR has none yet.
-    pub(super) fn info(&self, mss: u32, min_rtt: u32) -> [u32; 5] {
+    /// `struct tcp_bbr_info`.
+    pub(super) fn info(&self, mss: u32) -> [u32; 5] {
         let (pacing, cwnd) = match self.told {
             0 => (0, 0),
             1 => (UNIT, UNIT),
@@ -132,17 +132,7 @@ impl Bbr {
         };
         let bw = (u128::from(self.bandwidth()) * u128::from(mss) * 1_000_000) >> BW_SCALE;
         let bw = u64::try_from(bw).unwrap_or(u64::MAX);
-        [
-            bw as u32,
-            (bw >> 32) as u32,
-            if self.min_rtt == 0 {
-                min_rtt
-            } else {
-                self.min_rtt
-            },
-            pacing,
-            cwnd,
-        ]
+        [bw as u32, (bw >> 32) as u32, self.min_rtt, pacing, cwnd]
     }
 
     fn max_bw(&self) -> u32 {

@@ -401,9 +401,9 @@ impl Congestion {
     }
 
     /// See [`crate::tcp::Tcb::congestion_info`].
-    pub fn model(&self, mss: u32, min_rtt: u32) -> Option<[u32; 5]> {
+    pub fn model(&self, mss: u32) -> Option<[u32; 5]> {
         match &self.own {
-            Own::Bbr(b) => Some(b.info(mss, min_rtt)),
+            Own::Bbr(b) => Some(b.info(mss)),
             _ => None,
         }
     }

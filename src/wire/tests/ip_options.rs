@@ -214,18 +214,12 @@ fn packets_with_options() {
         let list = IpOptions::received(&bytes(list));
         let mut out = [0; MAX_HEADERS];
         for (checksum, verified) in [(Checksum::Full, false), (Checksum::Partial, true)] {
-            let (len, ip_len) = emit_tcp_with(
-                A4,
-                B4,
-                &list,
-                &segment,
-                &[&data],
-                8,
-                64,
-                1,
-                checksum,
-                &mut out,
-            );
+            let header = IpHeader {
+                tos: 8,
+                options: &list,
+                ..IpHeader::between(A4, B4)
+            };
+            let (len, ip_len) = emit_tcp(&header, &segment, &[&data], checksum, &mut out);
             assert_eq!(ip_len, 20 + list.as_bytes().len());
             let whole = [&out[..len], &data[..]].concat();
             match parse(&whole, verified) {

@@ -71,8 +71,8 @@ proptest! {
         let parts: Vec<&[u8]> = payload.iter().map(|p| &p[..]).collect();
         let flat = payload.concat();
         let mut out = [0xee; MAX_HEADERS];
-        let (len, ip_len) =
-            emit_tcp(src, dst, &segment, &parts, tos, ttl, id, Checksum::Full, &mut out);
+        let header = IpHeader { tos, ttl, id, ..IpHeader::between(src, dst) };
+        let (len, ip_len) = emit_tcp(&header, &segment, &parts, Checksum::Full, &mut out);
         prop_assert_eq!(len, ip_len + 20 + options_len(&segment.options));
         let packet = [&out[..len], &flat].concat();
         let want = Segment { len: flat.len() as u32, ecn: tos & 3, ..segment };
@@ -96,8 +96,8 @@ proptest! {
         tos: u8, ttl: u8, id: u16,
     ) {
         let mut out = [0; MAX_HEADERS];
-        let (len, ip_len) =
-            emit_tcp(src, dst, &segment, &[&payload], tos, ttl, id, Checksum::Full, &mut out);
+        let header = IpHeader { tos, ttl, id, ..IpHeader::between(src, dst) };
+        let (len, ip_len) = emit_tcp(&header, &segment, &[&payload], Checksum::Full, &mut out);
         let packet = [&out[..len], &payload].concat();
         let (ip, body) = IpHeaders::from_slice(&packet).unwrap();
         let (tcp, rest) = TcpHeader::from_slice(body.payload).unwrap();
@@ -155,15 +155,15 @@ proptest! {
     ) {
         let mut out = [0; MAX_HEADERS];
         let parts: &[&[u8]] = &[&payload];
-        let (len, ip_len) =
-            emit_tcp(src, dst, &segment, parts, 0, 64, 0, Checksum::Partial, &mut out);
+        let header = IpHeader::between(src, dst);
+        let (len, ip_len) = emit_tcp(&header, &segment, parts, Checksum::Partial, &mut out);
         let mut sum = Sum::new();
         sum.add(&out[ip_len..len]);
         sum.add(&payload);
         let at = ip_len + CHECKSUM_AT;
         out[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
         let mut full = [0; MAX_HEADERS];
-        emit_tcp(src, dst, &segment, parts, 0, 64, 0, Checksum::Full, &mut full);
+        emit_tcp(&header, &segment, parts, Checksum::Full, &mut full);
         prop_assert_eq!(&out[..len], &full[..len]);
     }
 

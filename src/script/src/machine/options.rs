@@ -110,11 +110,7 @@ pub(super) fn set(
             return h.set_fast_keys(id, keys).map_err(|e| errno::of(e).0);
         }
         (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => {
-            let name = value.split(|b| *b == 0).next().unwrap_or_default();
-            let index = match name {
-                [] => 0,
-                _ => h.sh.device_index(name).ok_or(libc::ENODEV)?,
-            };
+            let index = h.sh.device_named(value).ok_or(libc::ENODEV)?;
             let bound = h.bind_to_device(id, index as i32, true);
             return bound.map_err(|e| errno::of(e).0);
         }
