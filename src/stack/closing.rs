@@ -2,6 +2,7 @@
 
 use super::queue::pools;
 use super::{Error, Host, Result, SockId};
+use crate::tcp::mib::Mib;
 use crate::tcp::{State, TcpError};
 
 /// Which half shutdown(2) closes.
@@ -99,6 +100,12 @@ impl Host<'_> {
         }
         let unread = s.rx.bytes > 0;
         if s.options.linger == Some(0) {
+            let why = if unread {
+                Mib::AbortOnClose
+            } else {
+                Mib::AbortOnData
+            };
+            self.sh.counters.mib.note(why);
             s.tcb.abort(self.now);
         } else {
             s.tcb.close(self.now, unread);

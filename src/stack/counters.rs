@@ -21,7 +21,7 @@ impl Counters {
             "TCPFastOpenPassiveFail" => self.fastopen_passive_fail,
             "TCPFastOpenListenOverflow" => self.fastopen_listen_overflow,
             "TCPFastOpenBlackhole" => self.fastopen_blackhole,
-            _ => return None,
+            _ => return self.mib.named(name),
         })
     }
 
@@ -58,17 +58,18 @@ mod tests {
 
     #[test]
     fn netstat_has_our_counts_of_tcp_and_the_kernels_of_the_rest() {
-        let counters = Counters {
+        let mut counters = Counters {
             fastopen_passive: 3,
             listen_drops: 5,
             ..Counters::default()
         };
-        let kernels = "TcpExt: ListenDrops TCPLossProbes TCPFastOpenPassive\n\
-                       TcpExt: 70 71 72\n\
+        counters.mib.note(crate::tcp::mib::Mib::LossProbes);
+        let kernels = "TcpExt: ListenDrops TCPLossProbes TCPFastOpenPassive TCPHPHits\n\
+                       TcpExt: 70 71 72 73\n\
                        IpExt: InNoRoutes\n\
                        IpExt: 9\n";
-        let ours = "TcpExt: ListenDrops TCPLossProbes TCPFastOpenPassive\n\
-                    TcpExt: 5 0 3\n\
+        let ours = "TcpExt: ListenDrops TCPLossProbes TCPFastOpenPassive TCPHPHits\n\
+                    TcpExt: 5 1 3 0\n\
                     IpExt: InNoRoutes\n\
                     IpExt: 9\n";
         assert_eq!(counters.netstat(kernels), ours);

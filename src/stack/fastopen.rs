@@ -4,6 +4,7 @@
 use super::queue::{Pools, Queue};
 use super::{Error, Host, Result, Shared, SockId};
 use crate::addr::{Addr, Endpoint};
+use crate::tcp::mib::Mib;
 use crate::tcp::{Cookie, MAX_COOKIE, Segment, State};
 use crate::time::Instant;
 use core::hash::Hasher;
@@ -316,6 +317,9 @@ impl Host<'_> {
         let l = &self.sh.sockets[listener];
         let settings = l.sysctl.tcp_fastopen;
         let asked = syn.options.fastopen;
+        if asked.is_some_and(|c| c.len == 0) {
+            self.sh.counters.mib.note(Mib::FastOpenCookieReqd);
+        }
         let wanted = asked.is_some() || syn.len > 0;
         if settings & setting::SERVER == 0 || !wanted || !self.fast_queue_has_room(listener) {
             return Fast::No;
@@ -341,6 +345,7 @@ impl Host<'_> {
             return Fast::Open(None);
         }
         if older.as_ref().is_some_and(known) {
+            self.sh.counters.mib.note(Mib::FastOpenPassiveAltKey);
             return Fast::Open(Some(grant));
         }
         self.sh.counters.fastopen_passive_fail += u64::from(asked.len > 0);

@@ -5,6 +5,7 @@ use super::ip_options::{Incoming, first_hop};
 use super::queue::Queue;
 use super::{Error, Host, Result, SockId, Socket};
 use crate::addr::Endpoint;
+use crate::tcp::mib::Mib;
 use crate::tcp::{Flags, Path, SeqNum, State, Tcb, initial_seq, reset_for, timestamp_offset};
 use crate::wire::IpOptions;
 
@@ -134,6 +135,13 @@ impl Host<'_> {
         let cookies = l.sysctl.tcp_syncookies;
         let proven = least_iss != SeqNum(0);
         let cookie = !proven && (cookies == 2 || l.syn_len > l.backlog);
+        if cookie {
+            let (few, none) = (Mib::ReqQFullDoCookies, Mib::ReqQFullDrop);
+            self.sh
+                .counters
+                .mib
+                .note(if cookies == 0 { none } else { few });
+        }
         if cookie && cookies == 0 {
             self.sh.counters.listen_drops += 1;
             return;
@@ -265,6 +273,7 @@ impl Host<'_> {
         if bare && s.tcb.synack_timeouts() < defer {
             self.touch(child);
             self.sh.sockets[child].tcb.handshake_waits(defer);
+            self.sh.counters.mib.note(Mib::DeferAcceptDrop);
             return true;
         }
         if l.accept_len <= l.backlog {

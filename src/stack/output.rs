@@ -152,6 +152,17 @@ impl Host<'_> {
     /// Poll every segment that the connection has to send.
     pub(super) fn output(&mut self, index: u32) {
         self.output_some(index, u32::MAX);
+        self.collect(index);
+    }
+
+    /// Count what happened to the connection of the socket at `index`.
+    pub(super) fn collect(&mut self, index: u32) {
+        let Some(s) = self.sh.sockets.get_mut(index) else {
+            return;
+        };
+        if let Some(noted) = s.tcb.take_noted() {
+            self.sh.counters.mib.add(&noted);
+        }
     }
 
     /// A call to send has filled what would be an sk_buff, and has more: Linux sends one packet if
@@ -161,10 +172,11 @@ impl Host<'_> {
         if s.tcb.wrote_half_window() {
             s.tcb.app_wrote(self.now, 0);
             s.tcb.push();
-            self.output_some(index, u32::MAX);
+            self.output(index);
         } else if s.tcb.unsent() <= s.tx.tail_skb {
             s.tcb.push();
             self.output_some(index, 1);
+            self.collect(index);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::shared::CONN_BUCKETS;
 use super::{Error, Family, Host, Result, Shared, SockId, Socket};
 use crate::addr::{Addr, Endpoint};
+use crate::tcp::mib::Mib;
 use crate::tcp::{Former, State};
 use crate::time::Duration;
 use core::hash::{Hash, Hasher};
@@ -364,6 +365,7 @@ impl Host<'_> {
         // A port that the program bound itself needs only the timestamps.
         let former = s.tcb.former().filter(|_| bound || allowed && old);
         let former = former.ok_or(Error::AddrNotAvailable)?;
+        self.sh.counters.mib.note(Mib::TwRecycled);
         self.free(i);
         Ok(Some(former))
     }

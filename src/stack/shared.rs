@@ -127,6 +127,8 @@ pub struct Counters {
     pub icmp_in: u64,
     pub icmp_out: u64,
     pub loop_drops: u64,
+    /// What connections noted.
+    pub mib: crate::tcp::mib::Sums,
     pub recoveries: u64,
     pub recovered_resets: u64,
 }

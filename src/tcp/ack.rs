@@ -1,5 +1,6 @@
 //! The ACK field (RFC 9293, section 3.10.7.4, fifth check), after Linux's `tcp_ack`.
 
+use super::mib::Mib;
 use super::news::News;
 use super::recovery::CaState;
 use super::sent::{PARTLY, SACKED, Sent, SentList, micros_since};
@@ -41,6 +42,7 @@ impl Tcb {
             self.take_sacks(now, seg, sent, &mut news);
             if news.sacked || news.dsack {
                 self.alert(now, 0, &mut news, sent);
+                self.note_delivered(&news);
             }
             return AckResult::Old;
         }
@@ -87,6 +89,7 @@ impl Tcb {
             if news.dsack {
                 self.alert(now, 0, &mut news, sent);
             }
+            self.note_delivered(&news);
             self.end_tail_probe(ack, &news);
             self.on_ack_while_probing(now);
             return AckResult::Good;
@@ -118,13 +121,19 @@ impl Tcb {
             self.busy.spend(now, super::info::Spent::Idle);
         }
         self.rate_sample(now, &mut news);
-        if news.ece {
-            let delivered = self.recovery.delivered;
-            let new = delivered.wrapping_sub(news.delivered_before);
-            self.recovery.delivered_ce = self.recovery.delivered_ce.wrapping_add(new);
-        }
+        self.note_delivered(&news);
         self.control_congestion(now, &news);
         AckResult::Good
+    }
+
+    /// Linux's `tcp_newly_delivered`.
+    fn note_delivered(&mut self, news: &News) {
+        let new = self.recovery.delivered.wrapping_sub(news.delivered_before);
+        self.noted.add(Mib::Delivered, new);
+        if news.ece {
+            self.recovery.delivered_ce = self.recovery.delivered_ce.wrapping_add(new);
+            self.noted.add(Mib::DeliveredCe, new);
+        }
     }
 
     fn news(&self, seg: &Segment) -> News {
@@ -150,6 +159,8 @@ impl Tcb {
     fn acknowledge(&mut self, now: Instant, seg: &Segment, sent: &mut [Sent], news: &mut News) {
         let una = self.snd_una;
         let (mut first_at, mut last_at) = (None, None);
+        // The lowest number acknowledged that was neither reported nor sent again.
+        let mut reord = self.snd_nxt;
         let mut i = self.sent.head();
         while let Some(&s) = SentList::get(sent, i) {
             if s.start.ge(una) {
@@ -182,7 +193,7 @@ impl Tcb {
                 last_at = Some(s.at);
                 first_at.get_or_insert(s.at);
                 let before = u32::from(s.is(PARTLY));
-                news.reord = news.reord.min(SeqNum(s.start.0.wrapping_sub(before)));
+                reord = reord.min(SeqNum(s.start.0.wrapping_sub(before)));
                 if s.end.le(self.recovery.recover) {
                     news.orig = true;
                 }
@@ -215,9 +226,9 @@ impl Tcb {
                 if news.retrans_acked {
                     news.orig = false;
                 }
-            } else if news.reord.lt(news.fack_before) {
+            } else if reord.lt(news.fack_before) {
                 // A hole that was never sent again got filled.
-                self.note_reordering_below(news.reord, news.fack_before);
+                self.note_reordering_below(reord, news.fack_before, Mib::SackReorder);
             }
         } else if let (Some(head), Some(at), true) = (head, news.first_sack_at, updated)
             && at > head.at
@@ -257,7 +268,12 @@ impl Tcb {
                 after_timeout: self.recovery.ca == CaState::Loss,
                 rate: news.rate,
             };
+            let slow_start = self.cc.ssthresh() == super::congestion::NO_SSTHRESH;
             self.cc.on_ack(&acked);
+            if slow_start && self.cc.ssthresh() < super::congestion::NO_SSTHRESH {
+                self.noted.note(Mib::HystartDelayDetect);
+                self.noted.add(Mib::HystartDelayCwnd, self.cc.ssthresh());
+            }
             if self.cc.take_limited() {
                 let out = self.recovery.delivered.wrapping_add(self.sent.in_flight());
                 self.rate.app_limited = out.max(1);

@@ -1,5 +1,6 @@
 //! Closing and aborting (RFC 9293, sections 3.6, 3.10.4 and 3.10.5).
 
+use super::mib::Mib;
 use super::{Outcome, Segment, State, Tcb, TcpError, reset_for};
 use crate::time::Instant;
 
@@ -43,6 +44,7 @@ impl Tcb {
         // RFC 9293 SHLD-3
         if unread && self.state != State::SynSent {
             // RFC 2525, section 2.17: the peer must learn that data was lost.
+            self.noted.note(Mib::AbortOnClose);
             self.owes.rst = true;
             self.done(&mut out);
             return;
@@ -50,6 +52,7 @@ impl Tcb {
         self.shutdown_write(now);
         if self.state == State::FinWait2 {
             if self.options.linger2 < 0 {
+                self.noted.note(Mib::AbortOnLinger);
                 self.owes.rst = true;
                 self.done(&mut out);
             } else {
@@ -65,6 +68,7 @@ impl Tcb {
             reset: reset_for(seg),
             ..Outcome::default()
         };
+        self.noted.note(Mib::EmbryonicRsts);
         self.fail(TcpError::Reset, &mut out);
         out
     }

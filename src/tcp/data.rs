@@ -1,6 +1,7 @@
 //! The segment's text and FIN (RFC 9293, section 3.10.7.4, seventh and eighth check), after
 //! Linux's `tcp_data_queue` and `tcp_fin`.
 
+use super::mib::Mib;
 use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, reset_for};
 use crate::time::Instant;
 
@@ -29,6 +30,7 @@ impl Tcb {
         // RFC 1122, section 4.2.2.13: data after the program closed is answered by a RST.
         // RFC 9293 SHLD-3
         if closed && self.data_after_close(seg) {
+            self.noted.note(Mib::AbortOnData);
             out.reset = reset_for(seg);
             self.reset_by_peer(out);
             return false;
@@ -51,6 +53,7 @@ impl Tcb {
         let fin = seg.flags.has(Flags::FIN);
         if !seg.end().gt(self.rcv_nxt) {
             // All of it came before: the ACK was lost.
+            self.noted.note(Mib::DelayedAckLost);
             self.note_duplicate(seg.seq, seg.end());
             self.enter_quickack();
             self.delack.scheduled = true;
@@ -60,6 +63,9 @@ impl Tcb {
         let next_is_fin = bare_fin && seg.seq == self.rcv_nxt;
         if (window == 0 || seg.seq.ge(edge)) && !next_is_fin {
             // Out of window, "e.g. zero window probe".
+            if window == 0 {
+                self.noted.note(Mib::ZeroWindowDrop);
+            }
             self.enter_quickack();
             self.delack.scheduled = true;
             return true;
@@ -81,6 +87,8 @@ impl Tcb {
         if end.gt(start) {
             self.keep(now, seg, start, end, rx, out);
         } else if self.fin_at.is_some_and(|fin| fin.gt(expected)) {
+            self.noted
+                .add(Mib::OfoQueue, u32::from(seg.seq.gt(expected)));
             self.refresh_blocks(rx);
         }
         self.delack.scheduled = true;
@@ -109,6 +117,7 @@ impl Tcb {
         if start.gt(before) {
             let pieces = (end - start).div_ceil(u32::from(self.delack.rcv_mss).max(1));
             self.rcv_ooopack = self.rcv_ooopack.wrapping_add(pieces);
+            self.noted.note(Mib::OfoQueue);
             self.measure_rcv_mss(seg);
         }
         self.note_overlap(start, end);
@@ -169,6 +178,7 @@ impl Tcb {
         let full = usize::from(self.rcv_sack_len) == blocks.len() && n == blocks.len();
         if full && self.delack.compressed > 0 && blocks[3] != self.rcv_sack[3] {
             // A block is pushed out that was held back.
+            self.delack.compressed -= 1;
             self.delack.now = true;
         }
         self.rcv_sack = blocks;
@@ -177,17 +187,29 @@ impl Tcb {
 
     /// What comes a second time while it is held is a duplicate, too (RFC 2883, section 4.1.2).
     fn note_overlap(&mut self, start: SeqNum, end: SeqNum) {
+        let whole = (start, end);
         let held = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
         let common = held.map(|b| (b.0.max(start), b.1.min(end)));
         let first = common.filter(|c| c.0.lt(c.1)).min_by_key(|c| c.0 - start);
         if let (Some((start, end)), None) = (first, self.dsack) {
-            self.note_duplicate(start, end);
+            // What fills a hole has moved RCV.NXT by the time that Linux looks.
+            let old = whole.0 == self.rcv_nxt;
+            self.note_duplicate_as(start, end, old);
         }
     }
 
     /// Remember a duplicate to report (RFC 2883, section 4).
     pub(super) fn note_duplicate(&mut self, start: SeqNum, end: SeqNum) {
+        self.note_duplicate_as(start, end, start.lt(self.rcv_nxt));
+    }
+
+    fn note_duplicate_as(&mut self, start: SeqNum, end: SeqNum, old: bool) {
         if self.sack_ok && self.sysctl.tcp_dsack != 0 && start.lt(end) {
+            self.noted.note(if old {
+                Mib::DsackOldSent
+            } else {
+                Mib::DsackOfoSent
+            });
             self.dsack = Some((start, end));
         }
     }

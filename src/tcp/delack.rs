@@ -4,6 +4,7 @@
 //! slow start. A connection that answers what it receives (*pingpong*) waits, so that the ACK
 //! rides on the answer. Every second full segment is acknowledged at once in any case.
 
+use super::mib::Mib;
 use super::{Flags, Segment, SeqNum, State, Tcb};
 use crate::time::{Duration, Instant};
 
@@ -242,6 +243,8 @@ impl Tcb {
     pub(super) fn on_compress_timer(&mut self) {
         self.delack.compress_at = Instant::NEVER;
         if self.delack.compressed > 0 {
+            // One of them goes after all.
+            self.delack.compressed -= 1;
             self.owes.ack = true;
         }
     }
@@ -293,6 +296,7 @@ impl Tcb {
         } else {
             self.delack.ato = (self.delack.ato.saturating_mul(2)).min(self.rtt.rto / 1000);
         }
+        self.noted.note(Mib::DelayedAcks);
         self.owes.ack = true;
     }
 
@@ -304,6 +308,8 @@ impl Tcb {
                 self.delack.ato = ATO_MIN;
             }
         }
+        self.noted
+            .add(Mib::AckCompressed, self.delack.compressed.into());
         self.delack.cancel();
         (self.owes.ack, self.owes.challenge) = (false, false);
     }

@@ -11,6 +11,7 @@
 //!
 //! Whose cookie is good is for the host to say (`stack/fastopen.rs`).
 
+use super::mib::Mib;
 use super::sent::{PUSHED, Sent};
 use super::{Events, Flags, Options, Outcome, RecvQueue, Segment, SeqNum, Tcb};
 use crate::time::Instant;
@@ -188,6 +189,7 @@ impl Tcb {
         let len = core::mem::take(&mut self.fast.syn_data);
         self.fast.sent_data = len > 0;
         self.bytes_sent += u64::from(len);
+        self.noted.add(Mib::OrigDataSent, u32::from(len > 0));
         self.data_segs_out = self.data_segs_out.wrapping_add(u32::from(len > 0));
         len
     }
@@ -207,6 +209,8 @@ impl Tcb {
         // Linux: `syn_data_acked` stands for all of it.
         let rest = self.snd_nxt.gt(self.snd_una);
         self.fast.data_taken = acked > 0 && !rest;
+        self.noted
+            .add(Mib::Delivered, u32::from(self.fast.data_taken));
         if rest && self.fast.client_fail == 0 {
             self.fast.client_fail = DATA_NOT_ACKED;
         }

@@ -1,5 +1,6 @@
 //! What ICMP says about the connection (RFC 1122, section 4.2.3.9; RFC 5927).
 
+use super::mib::Mib;
 use super::recovery::Resend;
 use super::sent::Sent;
 use super::{Events, Outcome, SeqNum, State, Tcb, TcpError};
@@ -108,6 +109,7 @@ impl Tcb {
                 if self.syn_bore_data() {
                     // It is the SYN that was too long: it goes again at once, and alone.
                     self.owes.syn = true;
+                    self.noted.note(Mib::SlowStartRetrans);
                     self.timers.rexmit_at = Instant::NEVER;
                 }
             }

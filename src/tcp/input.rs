@@ -1,6 +1,7 @@
 //! A segment arrives (RFC 9293, section 3.10.7), after Linux's `tcp_rcv_state_process`.
 
 use super::ack::AckResult;
+use super::mib::Mib;
 use super::recovery::Resend;
 use super::sent::Sent;
 use super::tcb::Push;
@@ -160,6 +161,7 @@ impl Tcb {
         self.take_syn(seg);
         self.max_window = self.snd_wnd;
         self.snd_una = seg.ack;
+        self.noted.note(Mib::Delivered);
         let rest = self.syn_data_answered(seg, out);
         self.syn_rtt(now, seg);
         self.establish(now, out);
@@ -198,18 +200,22 @@ impl Tcb {
         match self.judge_embryonic(now, seg) {
             Embryonic::Completes => return true,
             Embryonic::Again => {
-                if self.answer_allowed(now) {
+                if self.answer_allowed(now, Mib::SkippedSynRecv) {
                     self.owes.syn = true;
                     self.rearm_retransmit(now);
                 }
             }
             Embryonic::WrongAck => out.reset = reset_for(seg),
             Embryonic::Unacceptable | Embryonic::WrongEcho => {
-                if !seg.flags.has(Flags::RST) && self.oow_answer_allowed(now, seg) {
+                if !seg.flags.has(Flags::RST)
+                    && self.oow_answer_allowed(now, seg, Mib::SkippedSynRecv)
+                {
                     self.owes.ack = true;
                 }
             }
             Embryonic::Ends => {
+                self.noted
+                    .add(Mib::EmbryonicRsts, u32::from(!self.is_early()));
                 if !seg.flags.has(Flags::RST) {
                     out.reset = reset_for(seg);
                 }
@@ -321,6 +327,7 @@ impl Tcb {
                 self.max_window.max(self.snd_wnd)
             };
             self.snd_wl1 = seg.seq;
+            self.noted.add(Mib::Delivered, u32::from(!self.passive));
             let rest = !self.is_early() && self.syn_data_answered(seg, out);
             self.syn_rtt(now, seg);
             self.establish(now, out);
@@ -340,6 +347,7 @@ impl Tcb {
             }
             if flags.has(Flags::SYN) {
                 // Both opened: this repeats the peer's SYN.
+                self.noted.note(Mib::DelayedAckLost);
                 self.note_duplicate(seg.seq, seg.seq + 1);
                 self.enter_quickack();
                 self.delack.scheduled = true;
@@ -381,12 +389,16 @@ impl Tcb {
             // RFC 7323 S5.2-1, S5.2-2
             _ if flags.has(Flags::RST) => {}
             _ if flags.has(Flags::SYN) => {
-                self.challenge(now);
+                self.challenge_syn(now);
                 return false;
             }
-            Paws::OldAck => return false,
+            Paws::OldAck => {
+                self.noted.note(Mib::PawsOldAck);
+                return false;
+            }
             Paws::Reject => {
-                self.answer_unacceptable(now, seg);
+                self.noted.note(Mib::PawsEstab);
+                self.answer_unacceptable(now, seg, Mib::SkippedPaws);
                 return false;
             }
         }
@@ -397,9 +409,11 @@ impl Tcb {
                     self.reset_by_peer(out);
                 }
             } else if flags.has(Flags::SYN) {
-                self.challenge(now);
+                self.challenge_syn(now);
             } else {
-                self.answer_unacceptable(now, seg);
+                let beyond = seg.seq.gt(self.rcv_nxt + self.receive_window());
+                self.noted.add(Mib::BeyondWindow, beyond.into());
+                self.answer_unacceptable(now, seg, Mib::SkippedSeq);
             }
             return false;
         }
@@ -424,7 +438,7 @@ impl Tcb {
                 && seg.ack == self.snd_nxt;
             // RFC 5961 S4.2-1, S4.2-2
             if !crossed {
-                self.challenge(now);
+                self.challenge_syn(now);
             }
             return crossed;
         }
@@ -515,12 +529,13 @@ impl Tcb {
     }
 
     /// "If an incoming segment is not acceptable, an acknowledgment should be sent in reply".
-    fn answer_unacceptable(&mut self, now: Instant, seg: &Segment) {
-        if !self.oow_answer_allowed(now, seg) {
+    fn answer_unacceptable(&mut self, now: Instant, seg: &Segment, skipped: Mib) {
+        if !self.oow_answer_allowed(now, seg, skipped) {
             return;
         }
         if seg.seq_len() > 0 && seg.seq.lt(self.rcv_nxt) {
             // A retransmission: our ACK was lost or slow.
+            self.noted.note(Mib::DelayedAckLost);
             self.enter_quickack();
             self.note_duplicate(seg.seq, seg.end().min(self.rcv_nxt));
         }
@@ -528,19 +543,20 @@ impl Tcb {
     }
 
     /// What holds data is answered always; the rest, where two hosts could keep answering each
-    /// other, at most twice a second.
-    pub(super) fn oow_answer_allowed(&mut self, now: Instant, seg: &Segment) -> bool {
+    /// other, at most twice a second; `skipped` counts what is not.
+    pub(super) fn oow_answer_allowed(&mut self, now: Instant, seg: &Segment, skipped: Mib) -> bool {
         if seg.seq_len() > 0 && !seg.flags.has(Flags::SYN) {
             return true;
         }
-        self.answer_allowed(now)
+        self.answer_allowed(now, skipped)
     }
 
     // RFC 5961 S7-1
-    fn answer_allowed(&mut self, now: Instant) -> bool {
+    fn answer_allowed(&mut self, now: Instant, skipped: Mib) -> bool {
         // RFC 5961 S7-2
         let apart = Duration::from_millis(u64::from(self.sysctl.tcp_invalid_ratelimit));
         if self.oow_at.is_some_and(|at| now.since(at) < apart) {
+            self.noted.note(skipped);
             return false;
         }
         self.oow_at = Some(now);
@@ -549,9 +565,15 @@ impl Tcb {
 
     /// A challenge ACK (RFC 5961).
     pub(super) fn challenge(&mut self, now: Instant) {
-        if self.answer_allowed(now) {
+        if self.answer_allowed(now, Mib::SkippedChallenge) {
             self.owes.challenge = true;
         }
+    }
+
+    /// The same for a SYN.
+    fn challenge_syn(&mut self, now: Instant) {
+        self.noted.note(Mib::SynChallenge);
+        self.challenge(now);
     }
 
     /// A challenge ACK is owed that the host has not heard of: see [`Tcb::judge_challenge`].
@@ -571,7 +593,13 @@ impl Tcb {
             State::FinWait1 if self.fin_acked() => {
                 self.enter(State::FinWait2, out);
                 if self.orphan {
-                    if self.options.linger2 < 0 || self.data_after_close(seg) {
+                    let data = self.data_after_close(seg);
+                    if self.options.linger2 < 0 || data {
+                        self.noted.note(if self.options.linger2 < 0 {
+                            Mib::AbortOnLinger
+                        } else {
+                            Mib::AbortOnData
+                        });
                         out.reset = reset_for(seg);
                         self.done(out);
                         return false;

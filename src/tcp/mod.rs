@@ -30,6 +30,7 @@ mod icmp;
 mod info;
 mod input;
 mod isn;
+pub mod mib;
 mod mtu;
 mod news;
 mod open;

@@ -6,6 +6,7 @@
 //! Sizes are those of a segment without IP header, TCP header and options: the MTU less
 //! [`super::Path::header`].
 
+use super::mib::Mib;
 use super::recovery::CaState;
 use super::sent::Sent;
 use super::{SeqNum, Tcb, Transmit};
@@ -196,6 +197,7 @@ impl Tcb {
         let new = u64::from(self.mtu.probe) + header;
         let cwnd = u64::from(self.cc.cwnd()) * old / new;
         self.cc.rescale(u32::try_from(cwnd).unwrap_or(u32::MAX));
+        self.noted.note(Mib::MtupSuccess);
         self.mtu.low = self.mtu.probe;
         self.mtu.probe = 0;
         self.sync_mss();
@@ -209,6 +211,7 @@ impl Tcb {
         {
             return false;
         }
+        self.noted.note(Mib::MtupFail);
         self.mtu.high = self.mtu.probe - 1;
         self.mtu.probe = 0;
         self.cc.set_cwnd(self.cc.cwnd() + 1);

@@ -177,6 +177,7 @@ impl Tcb {
             bytes_retrans: 0,
             busy: super::info::Busy::default(),
             tail_end: iss,
+            noted: super::mib::Noted::NONE,
         }
     }
 
@@ -334,7 +335,10 @@ impl Tcb {
         self.snd_psh = self.snd_una.max(self.snd_psh);
         self.snd_mark = self.snd_psh;
         self.snd_record = self.snd_una;
-        self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
+        // What Fast Open sent before may be lost already.
+        if !self.is_early() || self.sent.packets_out == 0 {
+            self.recovery = Recovery::new(self.snd_una, self.sysctl.tcp_reordering.into());
+        }
         self.cc.begin(&self.start_of_control(now));
         self.note_pacing();
         self.soft_error = None;

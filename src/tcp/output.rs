@@ -1,5 +1,6 @@
 //! What to send next (RFC 9293, sections 3.7 and 3.8), after Linux's `tcp_write_xmit`.
 
+use super::mib::Mib;
 use super::mtu::Probe;
 use super::recovery::CaState;
 use super::sent::{ENDS_RECORD, PUSHED, Sent, WITH_FIN};
@@ -191,6 +192,7 @@ impl Tcb {
         if retransmit && crosses {
             self.rtt.syn_crossed(now);
         } else if retransmit {
+            self.noted.note(Mib::SynRetrans);
             self.rtt.syn_again();
             self.total_retrans = self.total_retrans.wrapping_add(1);
         } else {
@@ -522,6 +524,7 @@ impl Tcb {
             record.flags |= WITH_FIN;
         }
         self.rate_stamp(now, &mut record);
+        self.noted.add(Mib::OrigDataSent, record.segs.into());
         self.sent.push(sent, record);
         if self.reducing() {
             self.recovery.prr_out += u32::from(record.segs);
@@ -629,6 +632,12 @@ impl Tcb {
         // "<SEQ=SND.UNA-1>", without data: the peer must answer (RFC 9293, section 3.8.4).
         // RFC 9293 SHLD-12
         let seq = SeqNum(self.snd_una.0.wrapping_sub(1));
+        let waiting = unsent > 0 || fin_waits;
+        self.noted.note(if waiting {
+            Mib::WinProbe
+        } else {
+            Mib::KeepAlive
+        });
         Some(self.transmit(self.snd_una(), false, |tcb| {
             tcb.segment(now, seq, Flags::NONE, 0)
         }))

@@ -16,6 +16,7 @@
 //!   (1) `recover` is acknowledged, or the loss turned out to be none (undo.rs)
 //! ```
 
+use super::mib::Mib;
 use super::news::News;
 use super::sent::{EVER_RETRANS, LOST, RETRANS, SACKED, Sent, SentList};
 use super::tail::Tail;
@@ -143,6 +144,7 @@ impl Tcb {
             if s.is(RETRANS) {
                 self.sent.change(sent, i, |s| s.flags &= !RETRANS);
                 self.recovery.lost = self.recovery.lost.wrapping_add(n);
+                self.noted.add(Mib::LostRetransmit, n);
             }
         } else {
             self.sent.change(sent, i, |s| s.flags |= LOST);
@@ -264,6 +266,7 @@ impl Tcb {
             let seen = self.sent.packets_out.min(self.sysctl.tcp_max_reordering);
             r.reordering = r.reordering.max(seen);
             r.reord_seen = r.reord_seen.saturating_add(1);
+            self.noted.note(Mib::RenoReorder);
         }
     }
 
@@ -323,6 +326,11 @@ impl Tcb {
     // RFC 2018 S5.1-1
     // RFC 5681 S3.2-11
     pub(super) fn enter_recovery(&mut self, ece: bool) {
+        self.noted.note(if self.sack_ok {
+            Mib::SackRecovery
+        } else {
+            Mib::RenoRecovery
+        });
         self.start_undo();
         if !self.reducing() {
             if ece {
@@ -478,6 +486,7 @@ impl Tcb {
         let reneged = SentList::get(sent, head).is_some_and(|s| s.is(SACKED));
         if reneged {
             self.recovery.reneged = true;
+            self.noted.note(Mib::SackReneging);
             self.sent.seen = Default::default();
         } else if !self.sack_ok {
             self.sent.sacked_out = 0;

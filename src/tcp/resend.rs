@@ -1,6 +1,7 @@
 //! What was lost goes again (RFC 6675, section 5), after Linux's `tcp_xmit_retransmit_queue` and
 //! `tcp_retransmit_skb`.
 
+use super::mib::Mib;
 use super::recovery::CaState;
 use super::sent::{
     APP_LIMITED, ENDS_RECORD, EVER_RETRANS, LOST, PUSHED, RETRANS, SACKED, Sent, SentList,
@@ -34,7 +35,6 @@ impl Tcb {
             return None;
         }
         let mut i = match self.sent.hint {
-            _ if timeout => self.sent.head(),
             0 => self.sent.head(),
             hint => hint,
         };
@@ -55,6 +55,13 @@ impl Tcb {
         let tx = self.send_again(now, i, bound, sent)?;
         let segs = SentList::get(sent, i).map_or(1, |s| u32::from(s.segs));
         self.sent.change(sent, i, |s| s.flags |= RETRANS);
+        if !(timeout && self.timers.retransmits > 0) {
+            let how = match self.recovery.ca {
+                CaState::Loss => Mib::SlowStartRetrans,
+                _ => Mib::FastRetrans,
+            };
+            self.noted.add(how, segs);
+        }
         self.sent.hint = SentList::next(sent, i);
         self.count_for_undo(segs);
         self.timers.retrans_stamp.get_or_insert(now);

@@ -1,6 +1,7 @@
 //! SACK options of the peer (RFC 2018, section 5; RFC 2883): what they say of the records in
 //! flight, after Linux's `tcp_sacktag_write_queue`.
 
+use super::mib::Mib;
 use super::news::News;
 use super::recovery::CaState;
 use super::sent::{LOST, RETRANS, SACKED, Sent, SentList};
@@ -26,10 +27,23 @@ impl Tcb {
         if !self.sack_ok || blocks.is_empty() {
             return;
         }
-        let twice = self.duplicate_reported(seg.ack, blocks) && self.note_dsack(blocks[0], news);
+        let reported = self.duplicate_reported(seg.ack, blocks);
+        if reported {
+            let below = blocks[0].0.lt(seg.ack);
+            self.noted.note(if below {
+                Mib::DsackRecv
+            } else {
+                Mib::DsackOfoRecv
+            });
+        }
+        let twice = reported && self.note_dsack(blocks[0], news);
         for (i, &(start, end)) in blocks.iter().enumerate() {
             let dup = i == 0 && twice;
-            if !self.block_is_valid((start, end), dup) || end.le(news.una_before) {
+            if !self.block_is_valid((start, end), dup) {
+                self.note_discarded(end, dup, seg.ack);
+                continue;
+            }
+            if end.le(news.una_before) {
                 continue;
             }
             // What was told before needs no second look.
@@ -56,8 +70,20 @@ impl Tcb {
         let r = &self.recovery;
         let counts = r.ca != CaState::Loss || r.undo_marker.is_some();
         if counts && self.sent.sacked_out > 0 && news.reord.lt(news.fack_before) {
-            self.note_reordering(news.reord);
+            self.note_reordering(news.reord, Mib::SackReorder);
         }
+    }
+
+    /// Why a block counts for nothing. Those that only come late are none of the peer's faults.
+    fn note_discarded(&mut self, end: SeqNum, dup: bool, ack: SeqNum) {
+        let why = match self.recovery.undo_marker {
+            _ if self.sent.packets_out == 0 => return,
+            None if dup => Mib::DsackIgnoredNoUndo,
+            Some(_) if dup => Mib::DsackIgnoredOld,
+            _ if ack != self.snd_una && end.le(self.snd_una) => return,
+            _ => Mib::SackDiscard,
+        };
+        self.noted.note(why);
     }
 
     /// RFC 2883, section 4: the first block reports a duplicate if it is below the ACK, or
@@ -92,6 +118,7 @@ impl Tcb {
     fn note_dsack(&mut self, (start, end): Block, news: &mut News) -> bool {
         // Longer than any window: nothing of it is believed, and nothing counted.
         if start.ge(end) || end - start > self.max_window {
+            self.noted.note(Mib::DsackIgnoredDubious);
             return false;
         }
         let mss = u32::from(self.snd_mss).max(1);
@@ -103,8 +130,10 @@ impl Tcb {
         r.dsack_dups = r.dsack_dups.saturating_add(segs);
         // A peer that reports more duplicates than were sent is not believed.
         if r.dsack_dups > self.total_retrans {
+            self.noted.note(Mib::DsackIgnoredDubious);
             return false;
         }
+        self.noted.add(Mib::DsackRecvSegs, segs);
         news.dsack = true;
         news.dsack_of_probe = of_probe;
         if r.reord_seen > 0 && !of_probe {
@@ -225,11 +254,12 @@ impl Tcb {
 
     /// `from` was passed by what was sent after it: reordering to so many segments is to be
     /// borne (Linux: `tcp_check_sack_reordering`).
-    pub(super) fn note_reordering(&mut self, from: SeqNum) {
-        self.note_reordering_below(from, self.highest_reported());
+    pub(super) fn note_reordering(&mut self, from: SeqNum, seen: Mib) {
+        self.note_reordering_below(from, self.highest_reported(), seen);
     }
 
-    pub(super) fn note_reordering_below(&mut self, from: SeqNum, fack: SeqNum) {
+    /// `seen`: as what it counts.
+    pub(super) fn note_reordering_below(&mut self, from: SeqNum, fack: SeqNum, seen: Mib) {
         if from.ge(fack) {
             return;
         }
@@ -240,6 +270,7 @@ impl Tcb {
             r.reordering = metric.min(self.sysctl.tcp_max_reordering.max(1));
         }
         r.reord_seen = r.reord_seen.saturating_add(1);
+        self.noted.note(seen);
     }
 
     /// The end of what was reported; `snd_una` if nothing was.

@@ -2,6 +2,7 @@
 //! whose SACK would tell of its loss, so one segment is sent before the retransmission timer
 //! would run out.
 
+use super::mib::Mib;
 use super::news::News;
 use super::recovery::CaState;
 use super::sent::{Sent, SentList};
@@ -99,6 +100,7 @@ impl Tcb {
             self.rearm_retransmit(now);
             self.timers.tail = Tail::New;
             self.tail_end = self.snd_nxt;
+            self.noted.note(Mib::LossProbes);
             return Some(probe);
         }
         // The last segment of the last record.
@@ -122,6 +124,7 @@ impl Tcb {
         self.tail_end = self.snd_nxt;
         let probe = self.send_again(now, i, mss, sent);
         self.rearm_retransmit(now);
+        self.noted.add(Mib::LossProbes, probe.is_some().into());
         probe
     }
 
@@ -138,6 +141,7 @@ impl Tcb {
             // loss, which was congestion's.
             Tail::Again if ack.gt(self.tail_end) => {
                 self.timers.tail = Tail::None;
+                self.noted.note(Mib::LossProbeRecovery);
                 if self.recovery.ca < CaState::Cwr {
                     self.cc.forget_prior();
                     self.start_reduction();

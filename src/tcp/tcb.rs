@@ -164,6 +164,8 @@ pub struct Tcb {
     pub(super) busy: super::info::Busy,
     /// `snd_nxt` when the tail loss probe was sent (RFC 8985, section 7).
     pub(super) tail_end: SeqNum,
+    /// See [`super::mib`].
+    pub(super) noted: super::mib::Noted,
 }
 
 /// How urgently what was written last is to go; see [`Tcb::push`] and [`Tcb::app_wrote_more`].

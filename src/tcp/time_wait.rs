@@ -1,5 +1,6 @@
 //! TIME_WAIT (RFC 9293, section 3.6.1; RFC 1337), after Linux's `tcp_timewait_state_process`.
 
+use super::mib::Mib;
 use super::open::TIMESTAMPS_LEN;
 use super::{Flags, Outcome, Segment, SeqNum, State, Tcb, reset_for};
 use crate::time::Instant;
@@ -53,6 +54,7 @@ impl Tcb {
     // RFC 9293 MUST-13
     pub(super) fn enter_time_wait(&mut self, now: Instant, out: &mut Outcome) {
         let owed = self.owes.ack;
+        self.noted.add(Mib::Tw, u32::from(!self.is_stand_in()));
         if self.state == State::FinWait2 && self.orphan {
             // Linux has forgotten the socket in FIN_WAIT_2 already: the window stays as it was
             // before the FIN.
@@ -138,7 +140,7 @@ impl Tcb {
         if paws_failed || flags.has(Flags::ACK) {
             self.arm_time_wait(now);
         }
-        if self.oow_answer_allowed(now, seg) {
+        if self.oow_answer_allowed(now, seg, Mib::SkippedTimeWait) {
             self.owes.ack = true;
         }
     }
@@ -148,7 +150,7 @@ impl Tcb {
         let flags = seg.flags;
         if self.paws_rejects(now, seg) || !self.inside(seg, self.receive_window()) {
             // Linux answers even a RST.
-            if self.oow_answer_allowed(now, seg) {
+            if self.oow_answer_allowed(now, seg, Mib::SkippedFinWait2) {
                 self.owes.ack = true;
             }
             return;

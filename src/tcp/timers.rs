@@ -1,5 +1,7 @@
 //! Retransmission, persist, keepalive, FIN_WAIT_2 and TIME_WAIT.
 
+use super::mib::Mib;
+use super::recovery::CaState;
 use super::sent::{Sent, SentList};
 use super::{Outcome, State, Tcb, TcpError};
 use crate::time::{Duration, Instant};
@@ -155,6 +157,7 @@ impl Tcb {
             match self.timers.long {
                 Long::Keepalive => self.on_keepalive_timer(now, &mut out),
                 Long::FinWait2 => {
+                    self.note_stand_in(self.fin_wait_2_excess());
                     // Linux waits the excess twice, once as a socket and once as its stand-in.
                     self.timers.long = Long::StandIn;
                     self.timers.long_at = now + self.fin_wait_2_excess();
@@ -253,6 +256,7 @@ impl Tcb {
     }
 
     fn timed_out(&mut self, out: &mut Outcome) {
+        self.noted.note(Mib::AbortOnTimeout);
         // RFC 1122, section 4.2.3.9: what ICMP reported explains it better.
         self.fail(self.soft_error.unwrap_or(TcpError::TimedOut), out);
     }
@@ -266,12 +270,15 @@ impl Tcb {
         match self.state {
             State::SynReceived if self.passive => return self.on_synack_timer(now, sent, out),
             State::SynSent | State::SynReceived => {
+                self.noted.note(Mib::Timeouts);
                 let expired = self.syn_expired(now);
                 self.suspect_fast_open(expired, out);
                 if expired {
                     return self.timed_out(out);
                 }
                 self.owes.syn = true;
+                self.noted
+                    .add(Mib::LostRetransmit, u32::from(self.timers.retransmits > 0));
             }
             _ => {
                 // "Receiver dastardly shrinks window": its answers keep the connection alive.
@@ -280,6 +287,7 @@ impl Tcb {
                 let expired = if persist {
                     self.closed_window_expired(now)
                 } else {
+                    self.noted.note(Mib::Timeouts);
                     self.data_expired(now)
                 };
                 if !persist {
@@ -290,6 +298,7 @@ impl Tcb {
                 }
                 if !persist {
                     self.suspect_black_hole(now);
+                    self.note_failure();
                 }
                 self.enter_loss(now, sent);
                 if persist {
@@ -312,6 +321,22 @@ impl Tcb {
         } else {
             self.back_off(now);
         }
+    }
+
+    /// What else had not helped, before the first of several timeouts.
+    fn note_failure(&mut self) {
+        if self.timers.retransmits > 0 {
+            return;
+        }
+        let by_sack = |sack, reno| if self.sack_ok { sack } else { reno };
+        let failed = match self.recovery.ca {
+            CaState::Recovery => by_sack(Mib::SackRecoveryFail, Mib::RenoRecoveryFail),
+            CaState::Loss => Mib::LossFailures,
+            CaState::Disorder => by_sack(Mib::SackFailures, Mib::RenoFailures),
+            _ if self.sent.sacked_out > 0 => by_sack(Mib::SackFailures, Mib::RenoFailures),
+            _ => return,
+        };
+        self.noted.note(failed);
     }
 
     // RFC 9293 MUST-19
@@ -351,10 +376,12 @@ impl Tcb {
     /// A listener's child: Linux's `reqsk_timer_handler`, and `tcp_fastopen_synack_timer` where the
     /// program has it already.
     fn on_synack_timer(&mut self, now: Instant, sent: &mut [Sent], out: &mut Outcome) {
+        self.noted.note(Mib::Timeouts);
         let early = self.is_early();
         let retries = self.synack_retries().min(self.timers.synack_limit);
         let (count, waits_for) = (self.timers.retransmits, self.timers.acked_waits);
         if count >= retries && count >= waits_for {
+            self.noted.add(Mib::AbortOnTimeout, early.into());
             return self.fail(TcpError::TimedOut, out);
         }
         if early && count == 1 {
@@ -624,10 +651,19 @@ impl Tcb {
     pub(super) fn arm_fin_wait_2(&mut self, now: Instant) {
         let excess = self.fin_wait_2_excess();
         (self.timers.long, self.timers.long_at) = if excess == Duration::from_secs(0) {
+            self.note_stand_in(self.fin_wait_2_time());
             (Long::StandIn, now + self.fin_wait_2_time())
         } else {
             (Long::FinWait2, now + excess)
         };
+    }
+
+    /// Numbers alone are kept of the orphan from here on, for so long.
+    fn note_stand_in(&mut self, time: Duration) {
+        self.noted.note(match time <= secs(4) {
+            true => Mib::TwKilled,
+            false => Mib::Tw,
+        });
     }
 
     /// An orphan of which Linux keeps but numbers (a `tcp_timewait_sock` of substate FIN_WAIT2).

@@ -3,6 +3,7 @@
 //! RFC 4015), or when F-RTO finds that the first copies arrive (RFC 5682).
 
 use super::Tcb;
+use super::mib::Mib;
 use super::news::News;
 use super::rack::PERSIST;
 use super::recovery::CaState;
@@ -76,6 +77,10 @@ impl Tcb {
     pub(super) fn try_undo_recovery(&mut self, news: &News, sent: &mut [Sent]) -> bool {
         if self.may_undo(news) {
             self.undo_reduction(false, sent);
+            self.noted.note(match self.recovery.ca {
+                CaState::Loss => Mib::LossUndo,
+                _ => Mib::FullUndo,
+            });
         } else {
             self.rack.persist = self.rack.persist.saturating_sub(1);
         }
@@ -98,6 +103,7 @@ impl Tcb {
         // A wider reordering window would have spared it (RFC 8985, section 6.2, step 4).
         self.rack.persist = PERSIST.min(self.rack.persist + 1);
         self.undo_reduction(false, &mut []);
+        self.noted.note(Mib::DsackUndo);
         true
     }
 
@@ -106,7 +112,7 @@ impl Tcb {
         if self.recovery.undo_marker.is_none() || !self.only_delayed(news) {
             return false;
         }
-        self.note_reordering(news.una_before);
+        self.note_reordering(news.una_before, Mib::TsReorder);
         if self.sent.retrans_out > 0 {
             // New data goes on, nothing is marked or sent again.
             return true;
@@ -115,6 +121,7 @@ impl Tcb {
             self.recovery.retrans_ts = None;
         }
         self.undo_reduction(true, sent);
+        self.noted.note(Mib::PartialUndo);
         self.keep_open(sent);
         false
     }
@@ -124,6 +131,10 @@ impl Tcb {
             return false;
         }
         self.undo_reduction(true, sent);
+        self.noted.note(Mib::LossUndo);
+        if by_frto {
+            self.noted.note(Mib::SpuriousRtos);
+        }
         self.timers.retransmits = 0;
         if self.must_not_reopen(sent) {
             return true;

@@ -5,6 +5,7 @@
 //! first window is a multiple of the MSS, it opens by two MSS for each full segment, and its
 //! right edge never moves left.
 
+use super::mib::Mib;
 use super::{SeqNum, State, Tcb};
 use crate::time::Instant;
 
@@ -172,6 +173,8 @@ impl Tcb {
         let current = self.receive_window();
         let mut window = self.window_to_offer();
         if window < current {
+            self.noted
+                .add(Mib::WantZeroWindowAdv, u32::from(window == 0));
             // RFC 9293, section 3.8.6: "a TCP receiver SHOULD NOT shrink the window".
             // RFC 9293 SHLD-14
             // RFC 7323 S2.4-2, S2.4-3
@@ -180,10 +183,16 @@ impl Tcb {
         debug_assert!(window >= current, "the right edge moved left");
         // As in Linux this may be more than the field holds: what is told then stays the same while
         // data comes.
+        // RFC 7323 S2.3-8
+        let field = (window >> self.rcv_wscale).min(65_535) as u16;
+        match (self.rcv_wnd, field) {
+            (1.., 0) => self.noted.note(Mib::ToZeroWindowAdv),
+            (0, 1..) => self.noted.note(Mib::FromZeroWindowAdv),
+            _ => {}
+        }
         self.rcv_wnd = window;
         self.rcv_wup = self.rcv_nxt;
-        // RFC 7323 S2.3-8
-        (window >> self.rcv_wscale).min(65_535) as u16
+        field
     }
 
     /// Set up receiving once the handshake told what the peer can do (Linux:

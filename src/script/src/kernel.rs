@@ -58,6 +58,7 @@ enum Job {
     Sysctl(String, String),
     /// What the kernel itself had to do with it.
     Carried,
+    Netstat,
 }
 
 /// What it answers.
@@ -65,6 +66,7 @@ enum Answer {
     Call(Instant, Reply),
     Sysctl(Result<(), String>),
     Carried(Carried),
+    Netstat(String),
 }
 
 /// What the kernel's own TCP had to do with a script.
@@ -266,6 +268,19 @@ impl Kernel {
         }
     }
 
+    /// The /proc/net/netstat of the namespace.
+    pub fn netstat(&mut self) -> Result<String, String> {
+        let gone = "the program's thread is gone";
+        self.jobs.send(Job::Netstat).map_err(|_| gone)?;
+        loop {
+            match self.answers.recv() {
+                Ok(Answer::Netstat(text)) => return Ok(text),
+                Ok(_) => {}
+                Err(_) => return Err(gone.to_owned()),
+            }
+        }
+    }
+
     fn at(&self, script: Micros) -> Instant {
         self.started + Duration::from_micros(u64::try_from(script).unwrap_or(0))
     }
@@ -302,6 +317,9 @@ fn program(jobs: &Receiver<Job>, answers: &Sender<Answer>, inside: &AtomicBool) 
     while let Ok(job) = jobs.recv() {
         let answer = match job {
             Job::Sysctl(name, value) => Answer::Sysctl(write_sysctl(&name, &value)),
+            Job::Netstat => Answer::Netstat(
+                std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default(),
+            ),
             Job::Carried => Answer::Carried(Carried {
                 sockets,
                 segments: segments(),
@@ -479,7 +497,7 @@ impl Target for Kernel {
                     }
                     return Ok(Some(reply));
                 }
-                Ok(Answer::Sysctl(_) | Answer::Carried(_)) => {}
+                Ok(Answer::Sysctl(_) | Answer::Carried(_) | Answer::Netstat(_)) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     if blocks && self.sleeps() {
                         self.blocked = true;

@@ -8,16 +8,34 @@ fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let kernel = args.iter().any(|a| a == "--kernel");
     let library = args.iter().any(|a| a == "--library");
-    args.retain(|a| a != "--kernel" && a != "--library");
+    let counts = args.iter().any(|a| a == "--counts");
+    args.retain(|a| a != "--kernel" && a != "--library" && a != "--counts");
     let many = args.len() > 1;
     if args.is_empty() || args.iter().any(|a| a.starts_with("--")) || library && (kernel || many) {
         println!("usage: utcp-script [--kernel] FILE...");
+        println!(
+            "       utcp-script --counts FILE...    what the kernel counts otherwise than we do"
+        );
         println!("       LD_PRELOAD=libutcp.so utcp-script --library FILE");
         return ExitCode::from(2);
     }
     let run = |path: &String| {
         let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-        if library {
+        if counts {
+            let (kernel, ours) = utcp_script::counted(&text)?;
+            let names: std::collections::BTreeSet<_> = kernel.keys().chain(ours.keys()).collect();
+            for name in names {
+                let of = |c: &utcp_script::Counts| c.get(name).copied().unwrap_or(0);
+                if of(&kernel) != of(&ours) {
+                    println!(
+                        "{name}: {} on the kernel, {} here: {path}",
+                        of(&kernel),
+                        of(&ours)
+                    );
+                }
+            }
+            Ok(())
+        } else if library {
             // SAFETY: this thread waits for the only other one, which runs this.
             unsafe { run_on_library(&text) }
         } else if kernel {
@@ -27,7 +45,7 @@ fn main() -> ExitCode {
         }
     };
     // Scripts on the kernel sleep most of the time.
-    let together = if kernel { 12 } else { 1 };
+    let together = if kernel || counts { 12 } else { 1 };
     let mut failed = 0;
     for some in args.chunks(together) {
         let done: Vec<Result<(), String>> = std::thread::scope(|scope| {

@@ -35,6 +35,11 @@ impl Ours {
         })
     }
 
+    /// What the host counted; see [`Machine::netstat`].
+    pub fn netstat(&self, kernels: &str) -> String {
+        self.machine.netstat(kernels)
+    }
+
     fn at(&self, script: Micros) -> Duration {
         self.started + Duration::from_micros(u64::try_from(script).unwrap_or(0))
     }

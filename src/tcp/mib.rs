@@ -1,0 +1,269 @@
+//! What happened to a connection, as Linux counts it (`LINUX_MIB_*`, the `TcpExt` of
+//! /proc/net/netstat). A connection notes, and its host collects: [`super::Tcb::take_noted`].
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Something that is counted.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Mib {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Mib {
+            /// All, in order.
+            pub const ALL: [Mib; COUNT] = [$(Mib::$name,)*];
+
+            /// Linux's name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Mib::$name => $text,)*
+                }
+            }
+        }
+
+        /// How many there are.
+        pub const COUNT: usize = [$($text,)*].len();
+    };
+}
+
+counters! {
+    // Of these one segment or ACK may bring many: the first [`WIDE`].
+    /// Segments newly acknowledged or reported.
+    Delivered = "TCPDelivered",
+    /// Those whose ACK had ECE.
+    DeliveredCe = "TCPDeliveredCE",
+    /// Segments sent for the first time.
+    OrigDataSent = "TCPOrigDataSent",
+    /// Retransmissions that were lost.
+    LostRetransmit = "TCPLostRetransmit",
+    /// Retransmissions in fast recovery.
+    FastRetrans = "TCPFastRetrans",
+    /// Those after a timeout, but for the timer's own.
+    SlowStartRetrans = "TCPSlowStartRetrans",
+    /// Windows at which HyStart ended slow start.
+    HystartDelayCwnd = "TCPHystartDelayCwnd",
+    /// Segments that duplicates' reports cover.
+    DsackRecvSegs = "TCPDSACKRecvSegs",
+    /// Timeouts, of SYNs, too.
+    Timeouts = "TCPTimeouts",
+    /// SYNs and SYN+ACKs that went again.
+    SynRetrans = "TCPSynRetrans",
+    /// Fast recoveries by SACK.
+    SackRecovery = "TCPSackRecovery",
+    /// And without.
+    RenoRecovery = "TCPRenoRecovery",
+    /// Timeouts in fast recovery by SACK.
+    SackRecoveryFail = "TCPSackRecoveryFail",
+    /// And without.
+    RenoRecoveryFail = "TCPRenoRecoveryFail",
+    /// Timeouts after a timeout.
+    LossFailures = "TCPLossFailures",
+    /// Timeouts where something was reported.
+    SackFailures = "TCPSackFailures",
+    /// Or duplicate ACKs had come.
+    RenoFailures = "TCPRenoFailures",
+    /// Tail loss probes.
+    LossProbes = "TCPLossProbes",
+    /// Losses that they repaired.
+    LossProbeRecovery = "TCPLossProbeRecovery",
+    /// Timeouts that F-RTO found to be none.
+    SpuriousRtos = "TCPSpuriousRTOs",
+    /// Undone after a timeout.
+    LossUndo = "TCPLossUndo",
+    /// Undone when all was acknowledged.
+    FullUndo = "TCPFullUndo",
+    /// Undone by a partial acknowledgment.
+    PartialUndo = "TCPPartialUndo",
+    /// Undone by reports of duplicates.
+    DsackUndo = "TCPDSACKUndo",
+    /// The peer threw away what it had reported.
+    SackReneging = "TCPSACKReneging",
+    /// Reordering seen by SACKs.
+    SackReorder = "TCPSACKReorder",
+    /// By a partial acknowledgment of what was late.
+    TsReorder = "TCPTSReorder",
+    /// By duplicate ACKs.
+    RenoReorder = "TCPRenoReorder",
+    /// Duplicates reported below the ACK.
+    DsackRecv = "TCPDSACKRecv",
+    /// And beyond it.
+    DsackOfoRecv = "TCPDSACKOfoRecv",
+    /// Not believed.
+    DsackIgnoredDubious = "TCPDSACKIgnoredDubious",
+    /// Of before the window was reduced.
+    DsackIgnoredOld = "TCPDSACKIgnoredOld",
+    /// Where it was not, or may not be undone.
+    DsackIgnoredNoUndo = "TCPDSACKIgnoredNoUndo",
+    /// Blocks of nonsense.
+    SackDiscard = "TCPSACKDiscard",
+    /// Duplicates told of: below RCV.NXT.
+    DsackOldSent = "TCPDSACKOldSent",
+    /// And beyond.
+    DsackOfoSent = "TCPDSACKOfoSent",
+    /// ACKs that the timer sent.
+    DelayedAcks = "DelayedACKs",
+    /// Segments that came again whole.
+    DelayedAckLost = "DelayedACKLost",
+    /// ACKs held back by SACK compression.
+    AckCompressed = "TCPAckCompressed",
+    /// Segments that came out of order.
+    OfoQueue = "TCPOFOQueue",
+    /// Keepalive's probes.
+    KeepAlive = "TCPKeepAlive",
+    /// Probes of a closed window.
+    WinProbe = "TCPWinProbe",
+    /// Closed by SO_LINGER's zero, or data came when nobody read.
+    AbortOnData = "TCPAbortOnData",
+    /// Closed with data unread.
+    AbortOnClose = "TCPAbortOnClose",
+    /// Given up.
+    AbortOnTimeout = "TCPAbortOnTimeout",
+    /// TCP_LINGER2 below zero.
+    AbortOnLinger = "TCPAbortOnLinger",
+    /// Segments that failed PAWS.
+    PawsEstab = "PAWSEstab",
+    /// Old ACKs that did.
+    PawsOldAck = "PAWSOldAck",
+    /// SYNs in a connection.
+    SynChallenge = "TCPSYNChallenge",
+    /// The window told closed.
+    ToZeroWindowAdv = "TCPToZeroWindowAdv",
+    /// And opened.
+    FromZeroWindowAdv = "TCPFromZeroWindowAdv",
+    /// It would have closed, but must not shrink.
+    WantZeroWindowAdv = "TCPWantZeroWindowAdv",
+    /// What came into a closed window.
+    ZeroWindowDrop = "TCPZeroWindowDrop",
+    /// Segments beyond the window.
+    BeyondWindow = "BeyondWindow",
+    /// Handshakes that the peer gave up.
+    EmbryonicRsts = "EmbryonicRsts",
+    /// ACKs of handshakes that wait for data.
+    DeferAcceptDrop = "TCPDeferAcceptDrop",
+    /// SYNs answered by cookies, for the queue is full.
+    ReqQFullDoCookies = "TCPReqQFullDoCookies",
+    /// And dropped.
+    ReqQFullDrop = "TCPReqQFullDrop",
+    /// Clients that asked for a cookie.
+    FastOpenCookieReqd = "TCPFastOpenCookieReqd",
+    /// Those whose cookie is of the older key.
+    FastOpenPassiveAltKey = "TCPFastOpenPassiveAltKey",
+    /// Connections in TIME_WAIT, or that wait for a FIN without a socket.
+    Tw = "TW",
+    /// Those that do for four seconds at most.
+    TwKilled = "TWKilled",
+    /// Those that gave way to a new connection.
+    TwRecycled = "TWRecycled",
+    /// ACKs that were not sent, for there had been one: in SYN_RECEIVED,
+    SkippedSynRecv = "TCPACKSkippedSynRecv",
+    /// for old timestamps,
+    SkippedPaws = "TCPACKSkippedPAWS",
+    /// for numbers out of the window,
+    SkippedSeq = "TCPACKSkippedSeq",
+    /// in FIN_WAIT_2 without a socket,
+    SkippedFinWait2 = "TCPACKSkippedFinWait2",
+    /// in TIME_WAIT,
+    SkippedTimeWait = "TCPACKSkippedTimeWait",
+    /// or of challenges.
+    SkippedChallenge = "TCPACKSkippedChallenge",
+    /// Slow starts that HyStart ended.
+    HystartDelayDetect = "TCPHystartDelayDetect",
+    /// Probes of the path's MTU that were lost.
+    MtupFail = "TCPMTUPFail",
+    /// And that were not.
+    MtupSuccess = "TCPMTUPSuccess",
+}
+
+/// So many, from the first on, may come more than 255 at a time.
+const WIDE: usize = Mib::DsackRecvSegs as usize + 1;
+
+/// What a connection noted since its host looked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Noted {
+    wide: [u16; WIDE],
+    narrow: [u8; COUNT - WIDE],
+    any: bool,
+}
+
+impl Noted {
+    /// Nothing.
+    pub const NONE: Noted = Noted {
+        wide: [0; WIDE],
+        narrow: [0; COUNT - WIDE],
+        any: false,
+    };
+
+    /// It happened `n` times more.
+    pub(super) fn add(&mut self, what: Mib, n: u32) {
+        let at = what as usize;
+        if let Some(count) = self.wide.get_mut(at) {
+            *count = count.saturating_add(u16::try_from(n).unwrap_or(u16::MAX));
+        } else if let Some(count) = self.narrow.get_mut(at - WIDE) {
+            *count = count.saturating_add(u8::try_from(n).unwrap_or(u8::MAX));
+        }
+        self.any |= n > 0;
+    }
+
+    /// Once more.
+    pub(super) fn note(&mut self, what: Mib) {
+        self.add(what, 1);
+    }
+
+    fn count(&self, what: Mib) -> u32 {
+        let at = what as usize;
+        match self.wide.get(at) {
+            Some(&n) => n.into(),
+            None => self.narrow.get(at - WIDE).copied().unwrap_or(0).into(),
+        }
+    }
+}
+
+/// A host's sums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Sums([u64; COUNT]);
+
+impl Default for Sums {
+    fn default() -> Sums {
+        Sums([0; COUNT])
+    }
+}
+
+impl Sums {
+    /// Add what a connection noted.
+    pub fn add(&mut self, noted: &Noted) {
+        for (sum, what) in self.0.iter_mut().zip(Mib::ALL) {
+            *sum = sum.wrapping_add(noted.count(what).into());
+        }
+    }
+
+    /// It happened once more, to no connection.
+    pub fn note(&mut self, what: Mib) {
+        if let Some(sum) = self.0.get_mut(what as usize) {
+            *sum = sum.wrapping_add(1);
+        }
+    }
+
+    /// One of them.
+    pub fn get(&self, what: Mib) -> u64 {
+        self.0.get(what as usize).copied().unwrap_or(0)
+    }
+
+    /// The one with Linux's name.
+    pub fn named(&self, name: &str) -> Option<u64> {
+        Mib::ALL
+            .into_iter()
+            .find(|m| m.name() == name)
+            .map(|m| self.get(m))
+    }
+}
+
+impl super::Tcb {
+    /// What happened since the last time, if anything did.
+    pub fn take_noted(&mut self) -> Option<Noted> {
+        let noted = core::mem::replace(&mut self.noted, Noted::NONE);
+        noted.any.then_some(noted)
+    }
+}
