@@ -184,7 +184,8 @@ const WIDE: usize = Mib::DsackRecvSegs as usize + 1;
 pub struct Noted {
     wide: [u16; WIDE],
     narrow: [u8; COUNT - WIDE],
-    any: bool,
+    any_wide: bool,
+    any_narrow: bool,
 }
 
 impl Noted {
@@ -192,31 +193,28 @@ impl Noted {
     pub const NONE: Noted = Noted {
         wide: [0; WIDE],
         narrow: [0; COUNT - WIDE],
-        any: false,
+        any_wide: false,
+        any_narrow: false,
     };
 
     /// It happened `n` times more.
     pub(super) fn add(&mut self, what: Mib, n: u32) {
+        if n == 0 {
+            return;
+        }
         let at = what as usize;
         if let Some(count) = self.wide.get_mut(at) {
             *count = count.saturating_add(u16::try_from(n).unwrap_or(u16::MAX));
+            self.any_wide = true;
         } else if let Some(count) = self.narrow.get_mut(at - WIDE) {
             *count = count.saturating_add(u8::try_from(n).unwrap_or(u8::MAX));
+            self.any_narrow = true;
         }
-        self.any |= n > 0;
     }
 
     /// Once more.
     pub(super) fn note(&mut self, what: Mib) {
         self.add(what, 1);
-    }
-
-    fn count(&self, what: Mib) -> u32 {
-        let at = what as usize;
-        match self.wide.get(at) {
-            Some(&n) => n.into(),
-            None => self.narrow.get(at - WIDE).copied().unwrap_or(0).into(),
-        }
     }
 }
 
@@ -232,10 +230,17 @@ impl Default for Sums {
 }
 
 impl Sums {
-    /// Add what a connection noted.
+    /// Add what a connection noted: mostly segments and their ACKs, so the rest is looked at only
+    /// where there is something.
     pub fn add(&mut self, noted: &Noted) {
-        for (sum, what) in self.0.iter_mut().zip(Mib::ALL) {
-            *sum = sum.wrapping_add(noted.count(what).into());
+        let (wide, narrow) = self.0.split_at_mut(WIDE);
+        for (sum, &n) in wide.iter_mut().zip(&noted.wide) {
+            *sum = sum.wrapping_add(n.into());
+        }
+        if noted.any_narrow {
+            for (sum, &n) in narrow.iter_mut().zip(&noted.narrow) {
+                *sum = sum.wrapping_add(n.into());
+            }
         }
     }
 
@@ -263,7 +268,41 @@ impl Sums {
 impl super::Tcb {
     /// What happened since the last time, if anything did.
     pub fn take_noted(&mut self) -> Option<Noted> {
-        let noted = core::mem::replace(&mut self.noted, Noted::NONE);
-        noted.any.then_some(noted)
+        let any = self.noted.any_wide || self.noted.any_narrow;
+        any.then(|| core::mem::replace(&mut self.noted, Noted::NONE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_have_what_was_noted() {
+        let (mut sums, mut noted) = (Sums::default(), Noted::NONE);
+        for (i, what) in Mib::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, i);
+            noted.add(what, i as u32 % 200);
+        }
+        sums.add(&noted);
+        sums.add(&noted);
+        sums.note(Mib::TwRecycled);
+        for (i, what) in Mib::ALL.into_iter().enumerate() {
+            let once_more = u64::from(what == Mib::TwRecycled);
+            assert_eq!(
+                sums.named(what.name()),
+                Some(i as u64 % 200 * 2 + once_more)
+            );
+        }
+        assert_eq!(sums.named("TCPHPHits"), None);
+        // More at once than there is room for.
+        noted.add(Mib::Timeouts, 300);
+        noted.add(Mib::Delivered, 300);
+        let mut sums = Sums::default();
+        sums.add(&noted);
+        assert_eq!(
+            (sums.get(Mib::Timeouts), sums.get(Mib::Delivered)),
+            (255, 300)
+        );
     }
 }
