@@ -2,12 +2,15 @@
 
 use crate::host::{FIRST_FD, Outside};
 use crate::memory;
+use crate::transfer::{
+    read, readv, recv, recvfrom, recvmsg, send, sendmsg, sendto, transmit, write, writev,
+};
 use core::ffi::{c_int, c_long, c_longlong, c_uint, c_ulong, c_void};
 use libc::{epoll_event, iovec, msghdr, pollfd, sockaddr, socklen_t, ssize_t, timeval};
 use std::time::Duration;
 use utcp_script::request::{Reply, Request};
 
-type Data = *mut c_void;
+pub(crate) type Data = *mut c_void;
 
 /// Linux's number, which the libc crate lacks.
 const SIOCATMARK: c_ulong = 0x8905;
@@ -121,12 +124,12 @@ fn set_errno(e: c_int) {
     unsafe { *libc::__errno_location() = e };
 }
 
-fn failed<T: From<i8>>(e: c_int) -> T {
+pub(crate) fn failed<T: From<i8>>(e: c_int) -> T {
     set_errno(e);
     T::from(-1)
 }
 
-fn reply(data: Data, request: Request) -> Reply {
+pub(crate) fn reply(data: Data, request: Request) -> Reply {
     let r = outside(data).call(request);
     if r.errno != 0 {
         set_errno(r.errno);
@@ -184,196 +187,6 @@ unsafe extern "C" fn connect(
     // SAFETY: the caller's.
     let addr = unsafe { memory::bytes(addr.cast(), len as usize) };
     int(data, Request::Connect { fd, addr })
-}
-
-unsafe fn receive(data: Data, fd: c_int, parts: &[iovec], flags: c_int) -> ssize_t {
-    let len = parts.iter().map(|p| p.iov_len).sum();
-    let r = reply(
-        data,
-        Request::Recv {
-            fd,
-            len,
-            flags,
-            control: 0,
-        },
-    );
-    // SAFETY: the caller's.
-    unsafe { memory::scatter(parts, &r.data) };
-    r.value as ssize_t
-}
-
-unsafe extern "C" fn read(data: Data, fd: c_int, at: *mut c_void, len: usize) -> ssize_t {
-    if !is_ours(fd) {
-        // SAFETY: the caller's.
-        return unsafe { libc::read(fd, at, len) };
-    }
-    // SAFETY: the caller's.
-    unsafe { recv(data, fd, at, len, 0) }
-}
-
-unsafe extern "C" fn readv(data: Data, fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
-    if !is_ours(fd) {
-        // SAFETY: the caller's.
-        return unsafe { libc::readv(fd, parts, count) };
-    }
-    // SAFETY: the caller's.
-    unsafe { receive(data, fd, memory::iovecs(parts, count.max(0) as usize), 0) }
-}
-
-unsafe extern "C" fn recv(
-    data: Data,
-    fd: c_int,
-    at: *mut c_void,
-    len: usize,
-    flags: c_int,
-) -> ssize_t {
-    if at.is_null() && len > 0 {
-        return failed::<i64>(libc::EFAULT) as ssize_t;
-    }
-    let part = iovec {
-        iov_base: at,
-        iov_len: len,
-    };
-    // SAFETY: the caller's.
-    unsafe { receive(data, fd, &[part], flags) }
-}
-
-unsafe extern "C" fn recvfrom(
-    data: Data,
-    fd: c_int,
-    at: *mut c_void,
-    len: usize,
-    flags: c_int,
-    _: *mut sockaddr,
-    addr_len: *mut socklen_t,
-) -> ssize_t {
-    if !addr_len.is_null() {
-        // SAFETY: the caller's. TCP gives no address.
-        unsafe { *addr_len = 0 };
-    }
-    // SAFETY: the caller's.
-    unsafe { recv(data, fd, at, len, flags) }
-}
-
-unsafe extern "C" fn recvmsg(data: Data, fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
-    if msg.is_null() {
-        return failed(libc::EFAULT);
-    }
-    // SAFETY: the caller's.
-    unsafe {
-        let parts = memory::parts(msg);
-        let request = Request::Recv {
-            fd,
-            len: parts.iter().map(|p| p.iov_len).sum(),
-            flags,
-            control: (*msg).msg_controllen,
-        };
-        let r = reply(data, request);
-        if r.errno == 0 {
-            memory::scatter(parts, &r.data);
-            memory::put((*msg).msg_control, (*msg).msg_controllen, &r.control);
-            (*msg).msg_controllen = r.control.len();
-            (*msg).msg_flags = r.flags;
-            (*msg).msg_namelen = 0;
-        }
-        r.value as ssize_t
-    }
-}
-
-fn transmit(data: Data, fd: c_int, bytes: Vec<u8>, flags: c_int, to: Vec<u8>) -> ssize_t {
-    transmit_parts(data, fd, (bytes, Vec::new()), flags, to)
-}
-
-/// With the lengths of the buffers that it is in.
-fn transmit_parts(
-    data: Data,
-    fd: c_int,
-    (bytes, parts): (Vec<u8>, Vec<usize>),
-    flags: c_int,
-    to: Vec<u8>,
-) -> ssize_t {
-    let request = Request::Send {
-        fd,
-        data: bytes,
-        parts,
-        flags,
-        to,
-    };
-    reply(data, request).value as ssize_t
-}
-
-unsafe extern "C" fn write(data: Data, fd: c_int, at: *const c_void, len: usize) -> ssize_t {
-    if !is_ours(fd) {
-        // SAFETY: the caller's.
-        return unsafe { libc::write(fd, at, len) };
-    }
-    if at.is_null() && len > 0 {
-        return failed::<i64>(libc::EFAULT) as ssize_t;
-    }
-    // SAFETY: the caller's.
-    let bytes = unsafe { memory::bytes(at, len) };
-    transmit(data, fd, bytes, 0, Vec::new())
-}
-
-unsafe extern "C" fn writev(data: Data, fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
-    if !is_ours(fd) {
-        // SAFETY: the caller's.
-        return unsafe { libc::writev(fd, parts, count) };
-    }
-    // SAFETY: the caller's.
-    let bytes = unsafe { memory::gather(memory::iovecs(parts, count.max(0) as usize)) };
-    transmit_parts(data, fd, bytes, 0, Vec::new())
-}
-
-unsafe extern "C" fn send(
-    data: Data,
-    fd: c_int,
-    at: *const c_void,
-    len: usize,
-    flags: c_int,
-) -> ssize_t {
-    if at.is_null() && len > 0 {
-        return failed::<i64>(libc::EFAULT) as ssize_t;
-    }
-    // SAFETY: the caller's.
-    let bytes = unsafe { memory::bytes(at, len) };
-    transmit(data, fd, bytes, flags, Vec::new())
-}
-
-unsafe extern "C" fn sendto(
-    data: Data,
-    fd: c_int,
-    at: *const c_void,
-    len: usize,
-    flags: c_int,
-    addr: *const sockaddr,
-    addr_len: socklen_t,
-) -> ssize_t {
-    if at.is_null() && len > 0 {
-        return failed::<i64>(libc::EFAULT) as ssize_t;
-    }
-    // SAFETY: the caller's.
-    let (bytes, to) = unsafe {
-        (
-            memory::bytes(at, len),
-            memory::bytes(addr.cast(), addr_len as usize),
-        )
-    };
-    transmit(data, fd, bytes, flags, to)
-}
-
-unsafe extern "C" fn sendmsg(data: Data, fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
-    if msg.is_null() {
-        return failed(libc::EFAULT);
-    }
-    // SAFETY: the caller's.
-    let (bytes, to) = unsafe {
-        (
-            memory::gather(memory::parts(msg)),
-            memory::bytes((*msg).msg_name, (*msg).msg_namelen as usize),
-        )
-    };
-    transmit_parts(data, fd, bytes, flags, to)
 }
 
 extern "C" fn fcntl(data: Data, fd: c_int, cmd: c_int, arg: c_long) -> c_int {
@@ -705,6 +518,6 @@ fn at_mark(data: Data, fd: c_int) -> bool {
 }
 
 /// The stack's descriptors; all others are the process's own.
-fn is_ours(fd: c_int) -> bool {
+pub(crate) fn is_ours(fd: c_int) -> bool {
     fd >= FIRST_FD
 }

@@ -12,6 +12,7 @@
 mod host;
 mod interface;
 mod memory;
+mod transfer;
 
 use host::Outside;
 use interface::Interface;

@@ -257,26 +257,27 @@ impl Kernel {
 
     /// What the namespace's kernel itself had to do with the script.
     pub fn carried(&mut self) -> Result<Carried, String> {
-        let gone = "the program's thread is gone";
-        self.jobs.send(Job::Carried).map_err(|_| gone)?;
-        loop {
-            match self.answers.recv() {
-                Ok(Answer::Carried(c)) => return Ok(c),
-                Ok(_) => {}
-                Err(_) => return Err(gone.to_owned()),
-            }
-        }
+        self.ask(Job::Carried, |answer| match answer {
+            Answer::Carried(c) => Some(c),
+            _ => None,
+        })
     }
 
     /// The /proc/net/netstat of the namespace.
     pub fn netstat(&mut self) -> Result<String, String> {
+        self.ask(Job::Netstat, |answer| match answer {
+            Answer::Netstat(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    fn ask<T>(&mut self, job: Job, pick: impl Fn(Answer) -> Option<T>) -> Result<T, String> {
         let gone = "the program's thread is gone";
-        self.jobs.send(Job::Netstat).map_err(|_| gone)?;
+        self.jobs.send(job).map_err(|_| gone)?;
         loop {
-            match self.answers.recv() {
-                Ok(Answer::Netstat(text)) => return Ok(text),
-                Ok(_) => {}
-                Err(_) => return Err(gone.to_owned()),
+            let answer = self.answers.recv().map_err(|_| gone)?;
+            if let Some(picked) = pick(answer) {
+                return Ok(picked);
             }
         }
     }

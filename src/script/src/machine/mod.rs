@@ -5,6 +5,7 @@ mod calls;
 mod epoll;
 mod options;
 pub mod sysctl;
+mod transfer;
 
 use crate::request::{Reply, Request};
 use calls::Progress;
