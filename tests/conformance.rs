@@ -111,7 +111,7 @@ fn none(wrong: &[(String, String)]) {
     assert!(wrong.is_empty(), "{}", lines.join("\n"));
 }
 
-/// The kernel passes every script, and /proc/net/netstat then shows the same as this stack's.
+/// The kernel passes every script, and /proc/net/netstat and snmp then show the same as this stack's.
 #[test]
 fn scripts_on_the_kernel() {
     if netns::ran_elsewhere("scripts_on_the_kernel") {
@@ -136,7 +136,7 @@ fn scripts_on_the_kernel() {
     }));
 }
 
-/// What of /proc/net/netstat tells of the kernel's own ways with memory, queues and routes.
+/// What of the files tells of the kernel's own ways with memory, queues and routes.
 const ITS_OWN: [&str; 8] = [
     "TCPHPAcks",
     "TCPHPHits",

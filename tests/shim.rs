@@ -107,6 +107,11 @@ fn priority() {
 }
 
 #[test]
+fn counters() {
+    check("counters", "facts_counters");
+}
+
+#[test]
 fn options_at_their_ends() {
     check("options_at_their_ends", "facts_options");
 }

@@ -1,6 +1,6 @@
 //! /proc/net/tcp and tcp6 as a program under the library sees them: the stack's sockets in the
 //! kernel's format, so that an unmodified `netstat -nap` or `lsof` shows them with their owners; and
-//! /proc/net/netstat with the stack's counters, for `nstat`.
+//! /proc/net/netstat and snmp with the stack's counters, for `nstat` and `netstat -s`.
 
 use crate::errno::Result;
 use crate::tcp_info::state_number;
@@ -18,7 +18,9 @@ pub enum File {
     /// /proc/net/tcp or tcp6.
     Sockets(Family),
     /// /proc/net/netstat.
-    Counters,
+    Netstat,
+    /// /proc/net/snmp.
+    Snmp,
 }
 
 /// Which of the files `path` is, if it is one.
@@ -40,14 +42,15 @@ pub fn which(path: &CStr) -> Option<File> {
     match rest {
         b"tcp" => Some(File::Sockets(Family::V4)),
         b"tcp6" => Some(File::Sockets(Family::V6)),
-        b"netstat" => Some(File::Counters),
+        b"netstat" => Some(File::Netstat),
+        b"snmp" => Some(File::Snmp),
         _ => None,
     }
 }
 
-/// The kernel's counters, with the stack's in the place of TCP's.
-fn counters(runtime: &Runtime) -> Result<String> {
-    let fd = sys::io::open(c"/proc/thread-self/net/netstat", libc::O_RDONLY)?;
+/// The kernel's own file.
+fn kernels(path: &CStr) -> Result<String> {
+    let fd = sys::io::open(path, libc::O_RDONLY)?;
     let (mut kernels, mut part) = (Vec::new(), [0; 4096]);
     loop {
         match sys::io::read(fd.raw(), &mut part)? {
@@ -55,16 +58,31 @@ fn counters(runtime: &Runtime) -> Result<String> {
             n => kernels.extend_from_slice(part.get(..n).unwrap_or_default()),
         }
     }
+    Ok(String::from_utf8_lossy(&kernels).into_owned())
+}
+
+/// The kernel's counters, with the stack's in the place of TCP's.
+fn netstat(runtime: &Runtime) -> Result<String> {
+    let kernels = kernels(c"/proc/thread-self/net/netstat")?;
     // Copied first: nothing is allocated under the lock.
     let counters = runtime.enter().sh.counters;
-    Ok(counters.netstat(&String::from_utf8_lossy(&kernels)))
+    Ok(counters.netstat(&kernels))
+}
+
+fn snmp(runtime: &Runtime) -> Result<String> {
+    let kernels = kernels(c"/proc/thread-self/net/snmp")?;
+    let host = runtime.enter();
+    let (counters, established) = (host.sh.counters, host.established());
+    drop(host);
+    Ok(counters.snmp(&kernels, established))
 }
 
 /// The file's content now, in a descriptor to read it from. `cloexec` as in open's flags.
 pub fn open(runtime: &Runtime, file: File, cloexec: bool) -> Result<Fd> {
     let (name, text) = match file {
         File::Sockets(family) => ("/proc/net/tcp", sockets(runtime, family)),
-        File::Counters => ("/proc/net/netstat", counters(runtime)?),
+        File::Netstat => ("/proc/net/netstat", netstat(runtime)?),
+        File::Snmp => ("/proc/net/snmp", snmp(runtime)?),
     };
     let fd = memory::memfd_create(name)?;
     let mut left = text.as_bytes();

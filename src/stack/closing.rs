@@ -127,7 +127,12 @@ impl Host<'_> {
             self.output(index);
         }
         if self.sh.sockets[index].tcb.state == State::Closed {
-            self.connection_over(index, old);
+            // An early connection that its program resets has not failed.
+            let failed = match old {
+                State::SynReceived => State::Closed,
+                old => old,
+            };
+            self.connection_over(index, failed);
         } else {
             self.tally(index);
             self.notify(index);

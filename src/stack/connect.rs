@@ -157,6 +157,7 @@ impl Host<'_> {
             let old = s.tcb.state;
             s.tcb.abort(self.now);
             self.output(index);
+            self.count_reset(old);
             self.trace_state(index, old, State::Closed);
             error = (old != State::TimeWait).then_some(TcpError::Reset);
         } else if self.sh.sockets[index].deferred.is_some() {

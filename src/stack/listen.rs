@@ -438,6 +438,7 @@ impl Host<'_> {
         if s.was_connected {
             s.tcb.abort(self.now);
             self.output(child);
+            self.count_reset(old);
             self.trace_state(child, old, State::Closed);
         }
         self.free(child);

@@ -244,12 +244,19 @@ impl Host<'_> {
         let mut segment = tx.segment;
         segment.src_port = local.port;
         segment.dst_port = remote.port;
-        self.sh.counters.out_segs += 1;
+        let pieces = u64::from(segment.len.div_ceil(tx.mss.max(1).into()).max(1));
         if segment.flags.has(Flags::RST) {
             self.sh.counters.out_rsts += 1;
         }
-        if tx.retransmit {
-            self.sh.counters.retrans_segs += 1;
+        // RFC 4022: "excluding those containing only retransmitted octets"; but Linux makes a
+        // listener's SYN+ACK anew. Where both opened, a SYN+ACK is the SYN, sent again.
+        let syn_ack = segment.flags.has(Flags::SYN) && segment.flags.has(Flags::ACK);
+        let anew = syn_ack && self.sh.sockets[index].tcb.is_passive();
+        if tx.retransmit && (anew || !syn_ack) {
+            self.sh.counters.retrans_segs += pieces;
+        }
+        if !tx.retransmit || anew {
+            self.sh.counters.out_segs += pieces;
         }
         let direction = if way == Way::Tun {
             Direction::Out
@@ -561,13 +568,21 @@ impl Host<'_> {
         self.arm(index);
     }
 
+    /// From `old` a connection went to CLOSED at once.
+    pub(super) fn count_reset(&mut self, old: State) {
+        let open = matches!(old, State::Established | State::CloseWait);
+        self.sh.counters.estab_resets += u64::from(open);
+    }
+
     /// The connection is CLOSED: nothing finds it any more; the socket stays while a descriptor
     /// refers to it.
     pub(super) fn connection_over(&mut self, index: u32, old: State) {
+        let s = &self.sh.sockets[index];
         match old {
+            // For Linux a listener's child is no socket yet.
+            State::SynReceived if s.embryonic && !s.was_connected => {}
             State::SynSent | State::SynReceived => self.sh.counters.attempt_fails += 1,
-            State::Established | State::CloseWait => self.sh.counters.estab_resets += 1,
-            _ => {}
+            _ => self.count_reset(old),
         }
         self.no_longer_early(index);
         if old != State::TimeWait {

@@ -46,6 +46,15 @@ impl Host<'_> {
         }
     }
 
+    /// The connections in ESTABLISHED and CLOSE_WAIT.
+    pub fn established(&self) -> u64 {
+        let sockets = (1..=self.sh.sockets.high_water()).filter_map(|i| self.sh.sockets.get(i));
+        let open = sockets.filter(|s| {
+            s.generation != 0 && matches!(s.state(), State::Established | State::CloseWait)
+        });
+        open.count() as u64
+    }
+
     fn part_of_table(&self, part: fn(State) -> bool, f: &mut impl FnMut(Row)) {
         for index in 1..=self.sh.sockets.high_water() {
             let Some(s) = self.sh.sockets.get(index) else {

@@ -214,6 +214,7 @@ impl Tcb {
                 }
             }
             Embryonic::Ends => {
+                self.noted.note(Mib::AttemptFails);
                 self.noted
                     .add(Mib::EmbryonicRsts, u32::from(!self.is_early()));
                 if !seg.flags.has(Flags::RST) {

@@ -137,7 +137,9 @@ counters! {
     ZeroWindowDrop = "TCPZeroWindowDrop",
     /// Segments beyond the window.
     BeyondWindow = "BeyondWindow",
-    /// Handshakes that the peer gave up.
+    /// Handshakes that a RST or another SYN ended; /proc/net/snmp has them.
+    AttemptFails = "AttemptFails",
+    /// Those of them that had no socket yet, and those that were refused.
     EmbryonicRsts = "EmbryonicRsts",
     /// ACKs of handshakes that wait for data.
     DeferAcceptDrop = "TCPDeferAcceptDrop",

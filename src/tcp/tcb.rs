@@ -421,6 +421,11 @@ impl Tcb {
         self.orphan
     }
 
+    /// A listener's child.
+    pub fn is_passive(&self) -> bool {
+        self.passive
+    }
+
     /// The millisecond clock of our timestamps.
     // RFC 7323 S5.4-1, S5.4-2, S5.4-3, S4.1-2
     pub fn ts_now(&self, now: Instant) -> u32 {

@@ -58,7 +58,8 @@ enum Job {
     Sysctl(String, String),
     /// What the kernel itself had to do with it.
     Carried,
-    Netstat,
+    /// A file of /proc.
+    File(&'static str),
 }
 
 /// What it answers.
@@ -66,7 +67,7 @@ enum Answer {
     Call(Instant, Reply),
     Sysctl(Result<(), String>),
     Carried(Carried),
-    Netstat(String),
+    File(String),
 }
 
 /// What the kernel's own TCP had to do with a script.
@@ -263,12 +264,16 @@ impl Kernel {
         })
     }
 
-    /// The /proc/net/netstat of the namespace.
-    pub fn netstat(&mut self) -> Result<String, String> {
-        self.ask(Job::Netstat, |answer| match answer {
-            Answer::Netstat(text) => Some(text),
-            _ => None,
-        })
+    /// The /proc/net/netstat and /proc/net/snmp of the namespace.
+    pub fn counters(&mut self) -> Result<[String; 2], String> {
+        let mut read = |path| {
+            self.ask(Job::File(path), |answer| match answer {
+                Answer::File(text) => Some(text),
+                _ => None,
+            })
+        };
+        let netstat = read("/proc/thread-self/net/netstat")?;
+        Ok([netstat, read("/proc/thread-self/net/snmp")?])
     }
 
     fn ask<T>(&mut self, job: Job, pick: impl Fn(Answer) -> Option<T>) -> Result<T, String> {
@@ -318,9 +323,7 @@ fn program(jobs: &Receiver<Job>, answers: &Sender<Answer>, inside: &AtomicBool) 
     while let Ok(job) = jobs.recv() {
         let answer = match job {
             Job::Sysctl(name, value) => Answer::Sysctl(write_sysctl(&name, &value)),
-            Job::Netstat => Answer::Netstat(
-                std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default(),
-            ),
+            Job::File(path) => Answer::File(std::fs::read_to_string(path).unwrap_or_default()),
             Job::Carried => Answer::Carried(Carried {
                 sockets,
                 segments: segments(),
@@ -498,7 +501,7 @@ impl Target for Kernel {
                     }
                     return Ok(Some(reply));
                 }
-                Ok(Answer::Sysctl(_) | Answer::Carried(_) | Answer::Netstat(_)) => {}
+                Ok(Answer::Sysctl(_) | Answer::Carried(_) | Answer::File(_)) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     if blocks && self.sleeps() {
                         self.blocked = true;

@@ -59,19 +59,21 @@ pub fn run_on_ours(text: &str) -> Result<(), String> {
     run::run(&script, &mut target).map_err(|f| f.to_string())
 }
 
-/// What /proc/net/netstat has of TCP beside zeros, by Linux's names.
+/// What /proc/net/netstat and /proc/net/snmp have of TCP beside zeros, by Linux's names.
 pub type Counts = std::collections::BTreeMap<String, u64>;
 
-fn tcp_ext(netstat: &str) -> Counts {
-    let mut lines = netstat.lines().filter_map(|l| l.strip_prefix("TcpExt:"));
-    let (names, values) = (lines.next(), lines.next());
-    let words = |line: Option<&str>| -> Vec<String> {
-        let words = line.unwrap_or_default().split_whitespace();
-        words.map(str::to_owned).collect()
-    };
-    let pairs = words(names).into_iter().zip(words(values));
-    let pairs = pairs.filter_map(|(name, n)| Some((name, n.parse().ok()?)));
-    pairs.filter(|&(_, n)| n > 0).collect()
+fn counts([netstat, snmp]: [&str; 2]) -> Counts {
+    let mut counts = Counts::new();
+    for (file, group) in [(netstat, "TcpExt:"), (snmp, "Tcp:")] {
+        let mut lines = file.lines().filter_map(|l| l.strip_prefix(group));
+        let mut words = || lines.next().unwrap_or_default().split_whitespace();
+        for (name, n) in words().zip(words()) {
+            if let Ok(n @ 1..) = n.parse() {
+                counts.insert(name.to_owned(), n);
+            }
+        }
+    }
+    counts
 }
 
 /// Run a script's text on the kernel and then on this project's stack: what each of them counted.
@@ -79,10 +81,14 @@ pub fn counted(text: &str) -> Result<(Counts, Counts), String> {
     let script = parse::parse(text).map_err(|e| e.to_string())?;
     let mut kernel = kernel::Kernel::new(mtu(&script), kernel::Host::Kernel)?;
     run::run(&script, &mut kernel).map_err(|f| f.to_string())?;
-    let netstat = kernel.netstat()?;
+    let [netstat, snmp] = kernel.counters()?;
     let mut ours = ours::Ours::new(mtu(&script)).ok_or("no memory for a host")?;
     run::run(&script, &mut ours).map_err(|f| f.to_string())?;
-    Ok((tcp_ext(&netstat), tcp_ext(&ours.netstat(&netstat))))
+    let of_ours = [ours.netstat(&netstat), ours.snmp(&snmp)];
+    Ok((
+        counts([&netstat, &snmp]),
+        counts([&of_ours[0], &of_ours[1]]),
+    ))
 }
 
 /// Run a script's text on the kernel, in a network namespace of its own (which takes the right

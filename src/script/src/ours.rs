@@ -40,6 +40,11 @@ impl Ours {
         self.machine.netstat(kernels)
     }
 
+    /// The same; see [`Machine::snmp`].
+    pub fn snmp(&mut self, kernels: &str) -> String {
+        self.machine.snmp(kernels)
+    }
+
     fn at(&self, script: Micros) -> Duration {
         self.started + Duration::from_micros(u64::try_from(script).unwrap_or(0))
     }

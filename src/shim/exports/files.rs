@@ -1,4 +1,4 @@
-//! /proc/net/tcp, tcp6 and netstat, by whatever function they are opened.
+//! /proc/net/tcp, tcp6, netstat and snmp, by whatever function they are opened.
 
 use super::alias;
 use crate::{fdtable, observe, proc_net, process, real, sysctl};

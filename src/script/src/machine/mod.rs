@@ -219,6 +219,12 @@ impl Machine {
         counters.netstat(kernels)
     }
 
+    /// The same of /proc/net/snmp.
+    pub fn snmp(&mut self, kernels: &str) -> String {
+        let (counters, established) = self.with(|h| (h.sh.counters, h.established()));
+        counters.snmp(kernels, established)
+    }
+
     fn sockets(&self) -> impl Iterator<Item = SockId> {
         self.descriptors.values().filter_map(|d| match d {
             Descriptor::Socket { id, .. } => Some(*id),
