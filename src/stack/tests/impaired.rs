@@ -337,7 +337,9 @@ fn a_capture_sees_packets_and_their_fates() {
         (h.sh.links.stats(Way::Loop).0, h.sh.counters)
     });
     let all: Vec<_> = records(&bytes).collect();
-    assert_eq!(all.len() as u64, counters.out_segs + counters.retrans_segs);
+    // (A SYN+ACK that goes again counts as both.)
+    let most = counters.out_segs + counters.retrans_segs;
+    assert!((counters.out_segs..=most).contains(&(all.len() as u64)));
     assert_eq!(all.len() as u64, lost.packets);
     let dropped = all.iter().filter(|(r, _)| r.verdict == Verdict::Lost);
     assert_eq!(dropped.count() as u64, lost.lost);
