@@ -152,14 +152,20 @@ impl Pairs {
     }
 
     /// tcp_mtu_probing of both namespaces, for the sockets to come; and what the kernels have learnt
-    /// of the paths' MTU in the runs before is forgotten.
+    /// of the paths' MTU in the runs before is forgotten. Of round trips, windows and reordering they
+    /// are to learn nothing: every run is as the first.
     fn probing(&self, run: &Run) -> Result<()> {
         let value = if run.row.probing { "1" } else { "0" };
         let set = move || {
-            let path = "/proc/sys/net/ipv4/tcp_mtu_probing";
-            std::fs::write(path, value).map_err(|e| format!("{path}: {e}"))?;
-            let path = "/proc/sys/net/ipv4/route/flush";
-            std::fs::write(path, "1").map_err(|e| format!("{path}: {e}"))
+            for (name, value) in [
+                ("tcp_mtu_probing", value),
+                ("tcp_no_metrics_save", "1"),
+                ("route/flush", "1"),
+            ] {
+                let path = format!("/proc/sys/net/ipv4/{name}");
+                std::fs::write(&path, value).map_err(|e| format!("{path}: {e}"))?;
+            }
+            Ok::<(), String>(())
         };
         set()?;
         let there = format!("/proc/{}/ns/net", self.second.id());
