@@ -9,7 +9,7 @@ use std::fmt::Write;
 use utcp_stack::addr::{Addr, Endpoint};
 use utcp_stack::runtime::Runtime;
 use utcp_stack::stack::{Family, Row};
-use utcp_stack::sys::{self, Fd, memory};
+use utcp_stack::sys::{self, Errno, Fd, memory};
 use utcp_stack::tcp::{State, TimerName};
 
 /// A file that shows the stack's instead of the kernel's.
@@ -50,15 +50,8 @@ pub fn which(path: &CStr) -> Option<File> {
 
 /// The kernel's own file.
 fn kernels(path: &CStr) -> Result<String> {
-    let fd = sys::io::open(path, libc::O_RDONLY)?;
-    let (mut kernels, mut part) = (Vec::new(), [0; 4096]);
-    loop {
-        match sys::io::read(fd.raw(), &mut part)? {
-            0 => break,
-            n => kernels.extend_from_slice(part.get(..n).unwrap_or_default()),
-        }
-    }
-    Ok(String::from_utf8_lossy(&kernels).into_owned())
+    let bytes = sys::io::read_file(path).ok_or(Errno(libc::EIO))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The kernel's counters, with the stack's in the place of TCP's.

@@ -10,6 +10,7 @@ use crate::codec::{self, Parsed};
 use crate::model::Micros;
 use crate::request::{Reply, Request};
 use crate::run::{LOCAL4, LOCAL6, Target};
+use core::ffi::CStr;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
+use utcp_stack::sys::io;
 
 mod calls;
 
@@ -59,7 +61,7 @@ enum Job {
     /// What the kernel itself had to do with it.
     Carried,
     /// A file of /proc.
-    File(&'static str),
+    File(&'static CStr),
 }
 
 /// What it answers.
@@ -272,8 +274,8 @@ impl Kernel {
                 _ => None,
             })
         };
-        let netstat = read("/proc/thread-self/net/netstat")?;
-        Ok([netstat, read("/proc/thread-self/net/snmp")?])
+        let netstat = read(c"/proc/thread-self/net/netstat")?;
+        Ok([netstat, read(c"/proc/thread-self/net/snmp")?])
     }
 
     fn ask<T>(&mut self, job: Job, pick: impl Fn(Answer) -> Option<T>) -> Result<T, String> {
@@ -323,7 +325,7 @@ fn program(jobs: &Receiver<Job>, answers: &Sender<Answer>, inside: &AtomicBool) 
     while let Ok(job) = jobs.recv() {
         let answer = match job {
             Job::Sysctl(name, value) => Answer::Sysctl(write_sysctl(&name, &value)),
-            Job::File(path) => Answer::File(std::fs::read_to_string(path).unwrap_or_default()),
+            Job::File(path) => Answer::File(own_file(path)),
             Job::Carried => Answer::Carried(Carried {
                 sockets,
                 segments: segments(),
@@ -375,9 +377,15 @@ fn is_of_ip(fd: i32) -> bool {
     r == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
 }
 
+/// A file of /proc as the kernel has it, whatever a library shows in its place.
+fn own_file(path: &CStr) -> String {
+    let bytes = io::read_file(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// InSegs and OutSegs of the calling thread's namespace.
 fn segments() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap_or_default();
+    let text = own_file(c"/proc/thread-self/net/snmp");
     let mut lines = text.lines().filter(|l| l.starts_with("Tcp:"));
     let (names, values) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
     let pairs = names.split(' ').zip(values.split(' '));
