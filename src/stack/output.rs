@@ -248,7 +248,7 @@ impl Host<'_> {
         if segment.flags.has(Flags::RST) {
             self.sh.counters.out_rsts += 1;
         }
-        // RFC 4022: "excluding those containing only retransmitted octets"; but Linux makes a
+        // tcpOutSegs: "excluding those containing only retransmitted octets"; but Linux makes a
         // listener's SYN+ACK anew. Where both opened, a SYN+ACK is the SYN, sent again.
         let syn_ack = segment.flags.has(Flags::SYN) && segment.flags.has(Flags::ACK);
         let anew = syn_ack && self.sh.sockets[index].tcb.is_passive();
