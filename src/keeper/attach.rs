@@ -15,6 +15,9 @@ use crate::time::{Duration, Instant};
 
 /// How long to wait for a keeper, from finding it to its hello.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many keepers that end before they answer may have been killed; the next one means that none
+/// can start.
+const KILLED: u32 = 3;
 /// Between two attempts, while one keeper goes and another comes.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -176,6 +179,7 @@ fn meet(config: &Config, start: Option<Option<Adopt<'_>>>) -> Result<Met, Attach
     let uid = process::euid();
     let name = names::keeper(uid, &config.stack);
     let end = sys::now() + PATIENCE;
+    let mut mute = 0;
     loop {
         let fd = high(sequenced()?).map_err(|e| AttachError::System("dup", e))?;
         match unix::connect(fd.raw(), &name) {
@@ -187,8 +191,11 @@ fn meet(config: &Config, start: Option<Option<Adopt<'_>>>) -> Result<Met, Attach
             Err(Errno(libc::ECONNREFUSED)) => {
                 drop(fd);
                 let adopt = start.ok_or(AttachError::NotRunning)?;
-                if spawn::spawn(config, adopt)? == Answer::Ready {
-                    continue;
+                match spawn::spawn(config, adopt) {
+                    Ok(Answer::Ready) => continue,
+                    Ok(Answer::Taken) => {}
+                    Err(AttachError::Mute(_)) if mute < KILLED => mute += 1,
+                    Err(e) => return Err(e),
                 }
             }
             Err(Errno(libc::EINTR | libc::EAGAIN)) => {}

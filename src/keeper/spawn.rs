@@ -91,8 +91,10 @@ pub fn spawn(config: &Config, adopt: Option<Adopt<'_>>) -> Result<Answer, Attach
         .collect();
     let argv = pointers(&args);
     let envp = pointers(&environment);
-    let (answer, ready) = io::pipe().map_err(system("pipe2"))?;
-    let ready = above(&ready)?;
+    let (answer, low) = io::pipe().map_err(system("pipe2"))?;
+    let ready = above(&low)?;
+    // While anybody has it open, a keeper that is killed before it answers would not show.
+    drop(low);
     let arena = adopt.map(|a| above(a.arena)).transpose()?;
     let device = adopt
         .and_then(|a| a.device)

@@ -33,6 +33,7 @@ static BE_A_KEEPER: extern "C" fn(i32, *const *const c_char, *const *const c_cha
         };
         let args = strings(argv, argc as usize);
         if args.first() == Some(&spawn::ARG0.to_bytes()) {
+            trouble::may_die_at_once(args.get(1).copied());
             main(&args, &strings(envp, usize::MAX));
         }
     }

@@ -3,6 +3,7 @@
 
 use super::world::{Child, World, eventually};
 use super::{AttachError, attach, config, join, names, reattach};
+use crate::config::Config;
 use crate::runtime::KeeperMode;
 use crate::sys::unix::Kind;
 use crate::sys::{self, io, process, unix};
@@ -46,6 +47,52 @@ fn the_role_changes_hands() {
         eventually("the waiter is given back", || {
             member.runtime.enter().sh.waiters.in_use() == 0
         });
+    });
+}
+
+/// The keepers of a stack of this name die before they answer; those of the name with a number
+/// behind it do so as long as there is a file of that name, and remove it.
+const DIES: &str = "dies";
+
+fn dies_once() -> (String, std::path::PathBuf) {
+    let name = format!("{DIES}{}", process::pid());
+    let file = std::env::temp_dir().join(&name);
+    (name, file)
+}
+
+/// As a keeper of the stack `name`: perhaps be killed.
+pub(super) fn may_die_at_once(name: Option<&[u8]>) {
+    let name = name.and_then(|n| core::str::from_utf8(n).ok());
+    let Some(number) = name.and_then(|n| n.strip_prefix(DIES)) else {
+        return;
+    };
+    let file = std::env::temp_dir().join(name.unwrap_or_default());
+    if number.is_empty() || std::fs::remove_file(file).is_ok() {
+        // SAFETY: no pointers; this process.
+        unsafe { libc::kill(process::pid() as i32, libc::SIGKILL) };
+    }
+}
+
+#[test]
+fn a_keeper_that_is_killed_before_it_answers_is_replaced() {
+    World::run(|world| {
+        let (stack, file) = dies_once();
+        std::fs::write(&file, "").unwrap();
+        let once = Config { stack, ..config() };
+        let _attachment = attach(&once).unwrap();
+        assert!(!file.exists(), "none died");
+        assert_eq!(world.keepers().len(), 1);
+    });
+}
+
+#[test]
+fn keepers_that_die_before_they_answer_are_not_waited_for() {
+    World::run(|_| {
+        let never = Config {
+            stack: DIES.to_owned(),
+            ..config()
+        };
+        assert!(matches!(attach(&never), Err(AttachError::Mute(_))));
     });
 }
 
