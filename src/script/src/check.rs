@@ -77,14 +77,28 @@ fn check_ip(want: &Ip, ip: &codec::IpHeader) -> Result<(), String> {
     Ok(())
 }
 
+/// What is compared beside headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Rigour {
+    /// The payload.
+    pub content: bool,
+    /// By how much a timestamp may differ from the one that its name stands for, in milliseconds.
+    pub stamps: u32,
+}
+
 /// Compare what left the host with what was to leave; says the difference.
-pub fn check(want: &Packet, packet: &[u8], flows: &mut Flows, content: bool) -> Result<(), String> {
+pub fn check(
+    want: &Packet,
+    packet: &[u8],
+    flows: &mut Flows,
+    rigour: Rigour,
+) -> Result<(), String> {
     let real = codec::parse(packet).map_err(str::to_owned)?;
     match (&want.body, &real) {
         (Body::Tcp(tcp), Parsed::Tcp(ip, s)) => {
             let opens = tcp.flags & SYN != 0 && tcp.ack.is_none();
             let flow = flows.outbound(tcp.ports, (s.src_port, s.dst_port), opens)?;
-            check_tcp(tcp, s, flow, content)?;
+            check_tcp(tcp, s, flow, rigour)?;
             check_ip(&want.ip, ip)
         }
         (Body::Icmp(icmp), Parsed::Icmp(ip, kind, code)) => {
@@ -99,7 +113,7 @@ pub fn check(want: &Packet, packet: &[u8], flows: &mut Flows, content: bool) -> 
     }
 }
 
-fn check_tcp(want: &Tcp, s: &Segment, flow: &mut Flow, content: bool) -> Result<(), String> {
+fn check_tcp(want: &Tcp, s: &Segment, flow: &mut Flow, rigour: Rigour) -> Result<(), String> {
     if want.flags != s.flags {
         return Err(format!("its flags are {}", flag_letters(s.flags)));
     }
@@ -123,7 +137,7 @@ fn check_tcp(want: &Tcp, s: &Segment, flow: &mut Flow, content: bool) -> Result<
         return Err(format!("its urgent pointer is {}", s.urgent));
     }
     if let Options::These(options) = &want.options {
-        check_options(options, s, flow)?;
+        check_options(options, s, flow, rigour.stamps)?;
     } else if let Some(real) = codec::parse_options(&s.options) {
         // `<...>`: nothing is told of them.
         drop(real);
@@ -133,12 +147,12 @@ fn check_tcp(want: &Tcp, s: &Segment, flow: &mut Flow, content: bool) -> Result<
         .zip(&s.payload)
         .find(|(i, b)| pattern(first.wrapping_add(*i)) != **b);
     match wrong {
-        Some((i, _)) if content => Err(format!("its payload is wrong at byte {i}")),
+        Some((i, _)) if rigour.content => Err(format!("its payload is wrong at byte {i}")),
         _ => Ok(()),
     }
 }
 
-fn check_options(want: &[TcpOption], s: &Segment, flow: &mut Flow) -> Result<(), String> {
+fn check_options(want: &[TcpOption], s: &Segment, flow: &mut Flow, off: u32) -> Result<(), String> {
     let Some(real) = codec::parse_options(&s.options) else {
         return Err("its options make no sense".to_owned());
     };
@@ -158,7 +172,7 @@ fn check_options(want: &[TcpOption], s: &Segment, flow: &mut Flow) -> Result<(),
                 if ecr != real_ecr {
                     return Err(differ());
                 }
-                if !flow.stamp(*val, *real_val) {
+                if flow.stamp(*val, *real_val) > off {
                     return Err(format!(
                         "its timestamp {real_val} is not the one that {val} stood for before"
                     ));

@@ -45,10 +45,10 @@ impl Flow {
         real.wrapping_sub(self.offset.unwrap_or(0))
     }
 
-    /// The host sent timestamp `real` where the script has `script`; false if that stands for
-    /// another one.
-    pub fn stamp(&mut self, script: u32, real: u32) -> bool {
-        *self.stamps.entry(script).or_insert(real) == real
+    /// The host sent timestamp `real` where the script has `script`; how much later that is than
+    /// what it stands for.
+    pub fn stamp(&mut self, script: u32, real: u32) -> u32 {
+        real.wrapping_sub(*self.stamps.entry(script).or_insert(real))
     }
 
     /// A timestamp to echo to the host.

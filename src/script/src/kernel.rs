@@ -548,6 +548,9 @@ impl Target for Kernel {
     fn tolerance(&self) -> (Micros, i64) {
         (16_000, 12)
     }
+    fn stamps_off(&self) -> u32 {
+        16
+    }
     fn patience(&self) -> Micros {
         1_000_000
     }

@@ -114,6 +114,9 @@ impl Target for Ours {
     fn tolerance(&self) -> (Micros, i64) {
         (5_000, 3)
     }
+    fn stamps_off(&self) -> u32 {
+        0
+    }
     fn patience(&self) -> Micros {
         600_000_000
     }

@@ -1,7 +1,7 @@
 //! A script from beginning to end.
 
 use crate::calls::Program;
-use crate::check::{self, icmp_numbers, pattern, show_packet};
+use crate::check::{self, Rigour, icmp_numbers, pattern, show_packet};
 use crate::codec::{self, IpHeader, Segment};
 use crate::flow::{Flow, Flows};
 use crate::model::{
@@ -34,6 +34,9 @@ pub trait Target {
     /// How far from the script's times things may happen: at least, and in percent of the time
     /// that passed since the event before.
     fn tolerance(&self) -> (Micros, i64);
+    /// How much later, in milliseconds, a timestamp may be than one that the script has the same:
+    /// on a clock that goes on while packets are made.
+    fn stamps_off(&self) -> u32;
     /// How long to wait for a packet that is late, to tell when it came.
     fn patience(&self) -> Micros;
 }
@@ -160,10 +163,13 @@ impl<'a, T: Target> Runner<'a, T> {
         let Some((at, packet)) = self.target.sniff(late) else {
             return Err("no packet left".to_owned());
         };
-        let content = self.content && self.program.plain;
+        let rigour = Rigour {
+            content: self.content && self.program.plain,
+            stamps: self.target.stamps_off(),
+        };
         let base = self.last;
         self.last = at;
-        check::check(want, &packet, &mut self.flows, content).map_err(|why| {
+        check::check(want, &packet, &mut self.flows, rigour).map_err(|why| {
             let shown = show_packet(&packet, &self.flows);
             format!("another packet left at {}: {why}\n    {shown}", seconds(at))
         })?;
