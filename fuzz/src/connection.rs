@@ -11,6 +11,7 @@ use crate::rig::{Rig, icmp_error, tcp_packet, v4, v6};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use utcp_stack::addr::{Addr, Endpoint};
+use utcp_stack::impair::Settings;
 use utcp_stack::link::VnetHdr;
 use utcp_stack::stack::{Family, Host, How, Opt, Owner, Ready, RecvFlags, SendFlags, SockId};
 use utcp_stack::tcp::{Flags, Options, Segment, SeqNum, State, Sysctl};
@@ -38,7 +39,17 @@ const MOST: usize = 40;
 struct World {
     rig: Rig,
     socks: Vec<SockId>,
+    /// Some segments that come are large, for the device to cut.
+    large: bool,
 }
+
+/// Links that the stack itself makes bad.
+const LINKS: [&str; 4] = [
+    "",
+    "delay=5ms",
+    "loss=3% delay=5ms duplicate=3% reorder=3%,2ms",
+    "in.corrupt=5% in.mtu=1200 rate=100mbit queue=20",
+];
 
 /// Do what the input says.
 pub fn run(data: &[u8]) {
@@ -69,7 +80,10 @@ impl World {
         let mut world = World {
             rig: Rig::new(1, offload, sysctl),
             socks: Vec::new(),
+            large: offload && set & 0x20 != 0,
         };
+        let links = Settings::parse(LINKS[usize::from(set >> 6)]).expect("settings");
+        world.rig.with(|h| h.impair(&links));
         let listener = world.rig.with(|h| {
             let l = h
                 .create(Family::V6, Owner::default(), &sysctl)
@@ -320,8 +334,14 @@ impl World {
         len: usize,
         input: &mut Input<'_>,
     ) {
-        self.rig
-            .arrives(tcp_packet(src, dst, segment, &vec![9; len]));
+        if self.large && len == 3000 {
+            let packet = tcp_packet(src, dst, segment, &[9; 30_000]);
+            let size = input.one_of(&[1400, 536, 100]);
+            self.rig.arrives_large(packet, size);
+        } else {
+            self.rig
+                .arrives(tcp_packet(src, dst, segment, &vec![9; len]));
+        }
         // Some at a time, now and then.
         if !input.byte().is_multiple_of(8) || self.rig.wire.inward.len() > 20 {
             self.rig.receive();

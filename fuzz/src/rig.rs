@@ -156,6 +156,21 @@ impl Rig {
         self.wire.inward.push_back((hdr, packet));
     }
 
+    /// A TCP packet of several on the wire, which carry `size` bytes each, is put on it.
+    pub fn arrives_large(&mut self, packet: Vec<u8>, size: u16) {
+        let hdr = VnetHdr {
+            flags: VnetHdr::DATA_VALID,
+            gso_type: if packet[0] >> 4 == 4 {
+                VnetHdr::GSO_TCPV4
+            } else {
+                VnetHdr::GSO_TCPV6
+            },
+            gso_size: size,
+            ..VnetHdr::PLAIN
+        };
+        self.wire.inward.push_back((hdr, packet));
+    }
+
     /// Whatever is on the wire is taken in.
     pub fn receive(&mut self) {
         self.with(|h| h.receive(64));

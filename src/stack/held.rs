@@ -12,10 +12,10 @@ use crate::impair::Way;
 use crate::tcp::Flags;
 use crate::time::Instant;
 
-/// How many packets all links together hold.
+/// How many packets all links together hold; several in one buffer are one.
 pub const MAX_HELD: usize = 1 << 14;
 /// How many of them may be in large buffers, so that receiving never lacks one.
-const MAX_LARGE: u32 = 1 << 11;
+pub(super) const MAX_LARGE: u32 = 1 << 11;
 
 /// A packet under way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Held {
     buf: BufId,
     /// Its length.
     len: u32,
+    /// How it is to be cut.
+    pieces: Pieces,
     /// On the loopback: the segment.
     looped: Looped,
 }
@@ -40,6 +42,21 @@ pub struct Held {
 // SAFETY: plain numbers, and enums that have a variant 0.
 #[allow(unsafe_code)]
 unsafe impl Plain for Held {}
+
+/// Packets of the wire in one buffer, not cut yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Pieces {
+    /// How many there are.
+    pub count: u16,
+    /// Payload of each but the last, in bytes; 0 if there is one.
+    pub size: u16,
+}
+
+impl Pieces {
+    /// A packet by itself.
+    pub const ONE: Pieces = Pieces { count: 1, size: 0 };
+}
 
 /// What is held.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +69,8 @@ pub enum Load {
         buf: BufId,
         /// How many they are.
         len: usize,
+        /// How they are to be cut.
+        pieces: Pieces,
     },
     /// A segment on the loopback.
     Looped(Looped),
@@ -64,21 +83,31 @@ impl Load {
             Load::Looped(_) => Way::Loop,
         }
     }
+
+    /// How many packets of the wire it is.
+    pub fn packets(&self) -> u32 {
+        match self {
+            Load::Packet { pieces, .. } => pieces.count.into(),
+            Load::Looped(_) => 1,
+        }
+    }
 }
 
 impl Held {
     fn load(&self) -> Load {
-        let (buf, len) = (self.buf, self.len as usize);
+        let (buf, len, pieces) = (self.buf, self.len as usize, self.pieces);
         match self.way {
             0 => Load::Packet {
                 way: Way::Out,
                 buf,
                 len,
+                pieces,
             },
             1 => Load::Packet {
                 way: Way::In,
                 buf,
                 len,
+                pieces,
             },
             _ => Load::Looped(self.looped),
         }
@@ -89,7 +118,7 @@ impl Held {
 #[repr(C)]
 pub struct Holding {
     order: u64,
-    /// How many on each [`Way`].
+    /// How many packets on each [`Way`].
     count: [u32; 3],
     large: u32,
     /// Entries in the heap, which begins at 1.
@@ -99,9 +128,14 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// How many are under way there.
+    /// How many packets of the wire are under way there.
     pub fn count(&self, way: Way) -> u32 {
         self.count[way as usize]
+    }
+
+    /// There is room for one more in a large buffer.
+    pub fn takes_large(&self) -> bool {
+        self.large < MAX_LARGE
     }
 
     /// When the next arrives.
@@ -118,7 +152,7 @@ impl Holding {
     #[must_use]
     pub fn hold(&mut self, load: Load, due: Instant) -> bool {
         let large = is_large(&load);
-        if large && self.large >= MAX_LARGE {
+        if large && !self.takes_large() {
             return false;
         }
         let Some(index) = self.pool.alloc() else {
@@ -131,7 +165,9 @@ impl Holding {
             ..Held::default()
         };
         match load {
-            Load::Packet { buf, len, .. } => (entry.buf, entry.len) = (buf, len as u32),
+            Load::Packet {
+                buf, len, pieces, ..
+            } => (entry.buf, entry.len, entry.pieces) = (buf, len as u32, pieces),
             Load::Looped(looped) => entry.looped = looped,
         }
         self.order += 1;
@@ -139,7 +175,7 @@ impl Holding {
         in_this_order();
         self.pool[index].live = true;
         in_this_order();
-        self.count[entry.way as usize % 3] += 1;
+        self.count[entry.way as usize % 3] += load.packets();
         self.large += u32::from(large);
         self.push(index);
         true
@@ -165,7 +201,7 @@ impl Holding {
         self.pop_first();
         self.pool.free(index);
         let count = &mut self.count[load.way() as usize];
-        *count = count.saturating_sub(1);
+        *count = count.saturating_sub(load.packets());
         self.large = self.large.saturating_sub(u32::from(is_large(&load)));
     }
 
@@ -203,7 +239,7 @@ impl Holding {
         self.large = 0;
         for i in 1..=self.pool.high_water() {
             if let Some(load) = self.pool.get(i).map(Held::load) {
-                self.count[load.way() as usize] += 1;
+                self.count[load.way() as usize] += load.packets();
                 self.large += u32::from(is_large(&load));
                 self.push(i);
             }
@@ -217,7 +253,7 @@ impl Holding {
         self.pool.free_list_is_sound()
             && live == self.pool.in_use() as usize
             && live == self.len as usize
-            && self.count.iter().sum::<u32>() == self.len
+            && self.count.iter().sum::<u32>() == self.loads().map(|l| l.packets()).sum::<u32>()
             && ordered
     }
 

@@ -1,12 +1,14 @@
-//! Modelled links between the stack and its device, and on the loopback; and the eyes of a
-//! capture.
+//! Modelled links between the stack and its device, and on the loopback.
 //!
-//! What passes here is a packet of the wire, in a buffer of its own, with complete checksums:
-//! large segments are cut first. The model ([`crate::impair`]) says what becomes of it; here it
-//! is lost, damaged, doubled, or held until it is due ([`super::held`]).
+//! What passes here is a packet of the wire, with complete checksums: large segments are cut
+//! first. The model ([`crate::impair`]) says what becomes of it; here it is lost, damaged,
+//! doubled, or held until it is due ([`super::held`]). Packets of one segment that arrive
+//! unharmed at the same time stay in one buffer, as segmentation offload has them: each
+//! is judged, but they are not copied and written one by one.
 
-use super::buffers::{BufId, LARGE};
-use super::held::{Holding, Load};
+use super::buffers::{BufId, LARGE, SMALL};
+use super::capture::Seen;
+use super::held::{Holding, Load, MAX_HELD, MAX_LARGE, Pieces};
 use super::output::{IpFields, Looped};
 use super::queue::{Queue, pools};
 use super::{Host, Shared};
@@ -15,8 +17,8 @@ use crate::impair::{Arrival, Channel, Drop, Fate, Kind, Settings, Stats, Way};
 use crate::link::{Sent, VnetHdr};
 use crate::tcp::{Flags, Segment};
 use crate::time::Instant;
-use crate::trace::capture::{Link, Record, Verdict};
-use crate::wire::{self, ErrorMessage};
+use crate::wire::{self, Cut, ErrorMessage};
+use core::ops::Range;
 
 /// Which links packets have to take the long way on, in [`super::Shared::attention`].
 pub mod attention {
@@ -27,6 +29,10 @@ pub mod attention {
     /// Those on the loopback.
     pub const LOOP: u32 = 4;
 }
+
+/// So many packets at least have a large buffer together; then no fewer of the wire's are held than
+/// if each had a small one.
+const LEAST_RUN: usize = MAX_HELD / MAX_LARGE as usize;
 
 /// Room for a quoted packet in an ICMP error: IPv6's least MTU.
 const ICMP_MOST: usize = 1280;
@@ -269,51 +275,107 @@ impl Host<'_> {
         let whole = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
         let cut = match vnet.gso_type {
             VnetHdr::GSO_NONE => None,
-            _ => wire::Cut::of(whole, vnet.gso_size.into()),
+            _ => Cut::of(whole, vnet.gso_size.into()),
         };
-        let Some(cut) = cut else {
-            if vnet.flags & VnetHdr::NEEDS_CSUM != 0 {
-                let whole = self.sh.buffers.bytes_mut(buf).get_mut(..len);
-                let (start, offset) = (vnet.csum_start.into(), vnet.csum_offset.into());
-                wire::complete_checksum(whole.unwrap_or_default(), start, offset);
-            }
-            return self.enter_link(way, buf, len);
-        };
-        for n in 0..cut.pieces() {
-            let Some(piece) = self.sh.buffers.alloc(cut.piece_len(n)) else {
-                self.sh.counters.no_buffers += 1;
-                break;
-            };
-            let wrote = match self.sh.buffers.pair(buf, piece) {
-                Some((from, to)) => cut.write(from, n, to),
-                None => None,
-            };
-            match wrote {
-                Some(len) => self.enter_link(way, piece, len),
-                None => self.sh.buffers.release(piece),
-            }
+        if let Some(cut) = cut {
+            return self.enter_link_cut(way, buf, &cut);
         }
-        self.sh.buffers.release(buf);
-    }
-
-    /// One packet of the wire. Takes over `buf`.
-    fn enter_link(&mut self, way: Way, buf: BufId, len: usize) {
+        if vnet.flags & VnetHdr::NEEDS_CSUM != 0 {
+            let whole = self.sh.buffers.bytes_mut(buf).get_mut(..len);
+            let (start, offset) = (vnet.csum_start.into(), vnet.csum_offset.into());
+            wire::complete_checksum(whole.unwrap_or_default(), start, offset);
+        }
         let packet = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
         let kind = if wire::is_bare_ack(packet) {
             Kind::Bare
         } else {
             Kind::Carrying
         };
+        let fate = self.judge(way, len, kind, wire::may_fragment(packet));
+        self.meets(way, buf, len, fate);
+    }
+
+    /// The pieces of a segment, each with its fate. Takes over `buf`.
+    fn enter_link_cut(&mut self, way: Way, buf: BufId, cut: &Cut) {
+        let fragile = wire::may_fragment(self.sh.buffers.bytes(buf));
+        let mut run = 0..1;
+        let mut fate = self.judge(way, cut.len(&run), Kind::Carrying, fragile);
+        loop {
+            let piece = run.end..run.end + 1;
+            let next = (run.end < cut.pieces())
+                .then(|| self.judge(way, cut.len(&piece), Kind::Carrying, fragile));
+            if next == Some(fate) && is_unharmed(&fate) {
+                run.end += 1;
+                continue;
+            }
+            self.run_enters(way, buf, cut, &run, fate);
+            let Some(next) = next else { break };
+            (run, fate) = (piece, next);
+        }
+        self.sh.buffers.release(buf);
+    }
+
+    /// Pieces that share a fate: together, or, where that would take too much room or somebody
+    /// looks at each packet, one by one.
+    fn run_enters(&mut self, way: Way, buf: BufId, cut: &Cut, run: &Range<usize>, fate: Fate) {
+        let small = cut.len(run) <= SMALL;
+        let has_room = small || run.len() >= LEAST_RUN && self.sh.links.held.takes_large();
+        let is_watched = self.sh.capture.is_watched(self.sh.pace.real(self.now));
+        if let Fate::Arrives(a) = fate
+            && run.len() > 1
+            && has_room
+            && !is_watched
+        {
+            let together = if run.len() == cut.pieces() {
+                self.sh.buffers.retain(buf);
+                Some(buf)
+            } else {
+                self.part_of(buf, cut, run)
+            };
+            if let Some(together) = together {
+                let pieces = Pieces {
+                    count: run.len() as u16,
+                    size: cut.size() as u16,
+                };
+                return self.arrive_at(way, (together, cut.len(run), pieces), a.due);
+            }
+        }
+        for n in run.clone() {
+            let piece = n..n + 1;
+            match self.part_of(buf, cut, &piece) {
+                Some(part) => self.meets(way, part, cut.len(&piece), fate),
+                None => self.sh.counters.no_buffers += 1,
+            }
+        }
+    }
+
+    /// Pieces of `buf` in a buffer of their own.
+    fn part_of(&mut self, buf: BufId, cut: &Cut, run: &Range<usize>) -> Option<BufId> {
+        let part = self.sh.buffers.alloc(cut.len(run))?;
+        let wrote = match self.sh.buffers.pair(buf, part) {
+            Some((from, to)) => cut.write(from, run, to),
+            None => None,
+        };
+        if wrote.is_none() {
+            self.sh.buffers.release(part);
+        }
+        wrote.map(|_| part)
+    }
+
+    fn judge(&mut self, way: Way, len: usize, kind: Kind, may_fragment: bool) -> Fate {
         let channel = self.sh.links.channel_mut(way);
-        let mtu = channel.profile().mtu;
+        let mtu = channel.profile().mtu as usize;
         // A router would cut it, the receiver put it together; that is not modelled.
-        let judged = if wire::may_fragment(packet) && mtu != 0 {
-            len.min(mtu as usize)
+        let judged = if may_fragment && mtu != 0 {
+            len.min(mtu)
         } else {
             len
         };
-        let fate = channel.judge(self.now, judged, kind);
-        let black_hole = channel.profile().black_hole;
+        channel.judge(self.now, judged, kind)
+    }
+
+    /// One packet of the wire and its fate. Takes over `buf`.
+    fn meets(&mut self, way: Way, buf: BufId, len: usize, fate: Fate) {
         let dropped = matches!(fate, Fate::Dropped(_));
         if way == Way::Out || dropped {
             let seen = Seen::of(&fate, self.now);
@@ -321,6 +383,8 @@ impl Host<'_> {
         }
         match fate {
             Fate::Dropped(why) => {
+                let profile = self.sh.links.channel(way).profile();
+                let (mtu, black_hole) = (profile.mtu, profile.black_hole);
                 if why == Drop::TooBig && !black_hole {
                     self.too_big(way, buf, len, mtu);
                 }
@@ -343,21 +407,50 @@ impl Host<'_> {
                 .get_mut(..len)
                 .unwrap_or_default(),
         );
-        self.arrive_at(way, buf, len, a.due);
+        self.arrive_at(way, (buf, len, Pieces::ONE), a.due);
         if let Some(copy) = copy {
-            self.arrive_at(way, copy, len, a.due);
+            self.arrive_at(way, (copy, len, Pieces::ONE), a.due);
         }
     }
 
-    fn arrive_at(&mut self, way: Way, buf: BufId, len: usize, due: Instant) {
+    fn arrive_at(&mut self, way: Way, (buf, len, pieces): (BufId, usize, Pieces), due: Instant) {
         let held = &mut self.sh.links.held;
         if due <= self.now && held.count(way) == 0 {
-            return self.arrive(way, buf, len, &VnetHdr::PLAIN);
+            let vnet = self.offload_header(buf, len, pieces);
+            return self.arrive(way, buf, len, &vnet);
         }
-        if !held.hold(Load::Packet { way, buf, len }, due) {
-            self.sh.links.overflows += 1;
+        let load = Load::Packet {
+            way,
+            buf,
+            len,
+            pieces,
+        };
+        if !held.hold(load, due) {
+            self.sh.links.overflows += u64::from(pieces.count);
             self.sh.buffers.release(buf);
         }
+    }
+
+    /// What goes before packets in one buffer.
+    fn offload_header(&self, buf: BufId, len: usize, pieces: Pieces) -> VnetHdr {
+        let packet = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
+        let cut = match pieces {
+            Pieces::ONE => None,
+            Pieces { size, .. } => Cut::of(packet, size.into()),
+        };
+        cut.map_or(VnetHdr::PLAIN, |cut| {
+            let (headers, payload) = (cut.headers(), cut.payload() as u32);
+            let flags = packet.get(cut.ip_len() + 13).copied().unwrap_or(0);
+            let cwr = Flags(flags).has(Flags::CWR);
+            VnetHdr::tcp(
+                headers,
+                cut.ip_len(),
+                packet[0] >> 4 == 4,
+                payload,
+                pieces.size,
+                cwr,
+            )
+        })
     }
 
     /// A packet at the far end of its link. Takes over `buf`.
@@ -377,14 +470,22 @@ impl Host<'_> {
     /// Let arrive what is due, `most` packets.
     pub(super) fn release_held(&mut self, most: usize) {
         let touched = self.sh.journal_len;
-        for _ in 0..most {
+        let mut left = most;
+        while left > 0 {
             let Some(load) = self.sh.links.held.first(self.now) else {
                 break;
             };
+            left = left.saturating_sub(load.packets() as usize);
             match load {
-                Load::Packet { way, buf, len } => {
+                Load::Packet {
+                    way,
+                    buf,
+                    len,
+                    pieces,
+                } => {
                     self.sh.links.held.drop_first();
-                    self.arrive(way, buf, len, &VnetHdr::PLAIN);
+                    let vnet = self.offload_header(buf, len, pieces);
+                    self.arrive(way, buf, len, &vnet);
                 }
                 Load::Looped(l) => {
                     if self.sh.looped.is_full() {
@@ -423,6 +524,7 @@ impl Host<'_> {
             way: back,
             buf,
             len: n,
+            pieces: Pieces::ONE,
         };
         // Not at once: whoever sends is in the midst of something.
         if !self.sh.links.held.hold(load, self.now) {
@@ -448,7 +550,7 @@ impl Host<'_> {
     /// A whole packet in a buffer: which, its length, that of its IP header. The payload is
     /// `queue`'s from `offset` on. `id` is IPv4's identification; `partial`: the checksum is left
     /// to others.
-    fn packet(
+    pub(super) fn packet(
         &mut self,
         local: Endpoint,
         remote: Endpoint,
@@ -506,134 +608,19 @@ impl Host<'_> {
         head.copy_from_slice(&out[..headers]);
         Some((buf, len, ip_len))
     }
+}
 
-    fn capture(&mut self, way: Way, buf: BufId, len: usize, vnet: &VnetHdr, seen: Seen) {
-        let real = self.sh.pace.real(self.now);
-        if !self.sh.capture.is_watched(real) {
-            return self.attend();
-        }
-        let packet = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
-        let owner = wire::endpoints(packet).map_or(0, |(src, dst)| {
-            let ends = [
-                Endpoint::new(src.0.into(), src.1),
-                Endpoint::new(dst.0.into(), dst.1),
-            ];
-            let [src, dst] = ends;
-            match way {
-                Way::Out => self.owner_of(src, dst),
-                _ => self.owner_of(dst, src),
-            }
-        });
-        let partial = vnet.flags & VnetHdr::NEEDS_CSUM != 0;
-        let record = Record {
-            time: real.0,
-            len: len as u32,
-            link: if way == Way::Out { Link::Out } else { Link::In },
-            from: if way == Way::Out { owner } else { 0 },
-            to: if way == Way::Out { 0 } else { owner },
-            csum_start: if partial { vnet.csum_start } else { 0 },
-            csum_offset: if partial { vnet.csum_offset } else { 0 },
-            ..seen.record()
-        };
-        let packet = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
-        let capture = &mut self.sh.capture;
-        let mut writing = capture.begin(record);
-        capture.add(&mut writing, packet);
-        capture.finish(writing);
-    }
-
-    fn capture_looped(&mut self, l: &Looped, seen: Seen) {
-        let real = self.sh.pace.real(self.now);
-        if !self.sh.capture.is_watched(real) {
-            return self.attend();
-        }
-        let src = Endpoint::new(l.src, l.segment.src_port);
-        let dst = Endpoint::new(l.dst, l.segment.dst_port);
-        let ip = looped_fields(l);
-        let packet = self.packet(src, dst, &l.segment, (&l.payload, 0), &ip, (0, false));
-        let Some((buf, len, _)) = packet else { return };
-        let record = Record {
-            time: real.0,
-            len: len as u32,
-            link: Link::Loop,
-            from: self.owner_of(src, dst),
-            to: self.owner_of(dst, src),
-            ..seen.record()
-        };
-        let packet = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
-        let capture = &mut self.sh.capture;
-        let mut writing = capture.begin(record);
-        capture.add(&mut writing, packet);
-        capture.finish(writing);
-        self.sh.buffers.release(buf);
-    }
-
-    /// The process with the connection, or with the listener that would take it.
-    fn owner_of(&self, local: Endpoint, remote: Endpoint) -> u32 {
-        let connection = self.sh.find_connection(local, remote);
-        let socket = connection.or_else(|| self.sh.find_listener(local, remote));
-        let mut s = socket.and_then(|i| self.sh.sockets.get(i));
-        // A child that nobody has accepted yet is the listener's.
-        if let Some(child) = s
-            && child.embryonic
-            && let Ok(parent) = self.socket(child.parent)
-        {
-            s = Some(parent);
-        }
-        s.map_or(0, |s| s.owner.pid)
-    }
+/// Nothing is done to the packet but that it comes later: others may share that.
+fn is_unharmed(fate: &Fate) -> bool {
+    matches!(fate, Fate::Arrives(a) if !a.twice && a.flip.is_none())
 }
 
 /// The IP header that a looped segment would have.
-fn looped_fields(l: &Looped) -> IpFields<'_> {
+pub(super) fn looped_fields(l: &Looped) -> IpFields<'_> {
     IpFields {
         tos: 0,
         ttl: 64,
         whole: true,
         options: &l.options,
-    }
-}
-
-/// What a capture says of a packet's fate.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    verdict: Verdict,
-    delay: u64,
-    corrupted: bool,
-    twice: bool,
-    late: bool,
-}
-
-impl Seen {
-    fn of(fate: &Fate, now: Instant) -> Seen {
-        match fate {
-            Fate::Dropped(why) => Seen {
-                verdict: match why {
-                    Drop::Loss => Verdict::Lost,
-                    Drop::Queue => Verdict::QueueFull,
-                    Drop::Outage => Verdict::Outage,
-                    Drop::TooBig => Verdict::TooBig,
-                },
-                ..Seen::default()
-            },
-            Fate::Arrives(a) => Seen {
-                verdict: Verdict::Passed,
-                delay: a.due.0.saturating_sub(now.0),
-                corrupted: a.flip.is_some(),
-                twice: a.twice,
-                late: a.late,
-            },
-        }
-    }
-
-    fn record(&self) -> Record {
-        Record {
-            verdict: self.verdict,
-            delay: self.delay,
-            corrupted: self.corrupted,
-            twice: self.twice,
-            late: self.late,
-            ..Record::default()
-        }
     }
 }

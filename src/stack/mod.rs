@@ -29,6 +29,7 @@
 mod arrivals;
 pub mod buffers;
 mod calls;
+mod capture;
 mod challenges;
 mod check;
 mod closing;

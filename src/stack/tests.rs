@@ -28,6 +28,7 @@ use crate::arena::{Arena, Guard};
 use crate::link::{Sent, VnetHdr};
 use crate::tcp::{State, Sysctl};
 use crate::time::Duration;
+use crate::wire;
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 
@@ -36,18 +37,59 @@ use std::io::{IoSlice, IoSliceMut};
 struct Wire {
     out: VecDeque<Vec<u8>>,
     inward: VecDeque<Vec<u8>>,
+    /// How often something was written, and what of it was on the wire, if that is asked for.
+    writes: usize,
+    seen: Option<Vec<Vec<u8>>>,
+    /// Of a device with offload: what goes out large is cut, or stays here.
+    large_out: Option<VecDeque<(VnetHdr, Vec<u8>)>>,
+    large_in: VecDeque<(VnetHdr, Vec<u8>)>,
+}
+
+impl Wire {
+    fn leaves(&mut self, packet: Vec<u8>) {
+        if let Some(seen) = &mut self.seen {
+            seen.push(packet.clone());
+        }
+        self.out.push_back(packet);
+    }
 }
 
 impl Device for Wire {
-    fn send(&mut self, _: &VnetHdr, parts: &[&[u8]]) -> Sent {
-        self.out.push_back(parts.concat());
+    fn send(&mut self, hdr: &VnetHdr, parts: &[&[u8]]) -> Sent {
+        self.writes += 1;
+        let mut packet = parts.concat();
+        if hdr.gso_type != VnetHdr::GSO_NONE {
+            if let Some(large) = &mut self.large_out {
+                large.push_back((*hdr, packet));
+                return Sent::Done;
+            }
+            let cut = wire::Cut::of(&packet, hdr.gso_size.into()).expect("something to cut");
+            for n in 0..cut.pieces() {
+                let mut piece = vec![0; cut.len(&(n..n + 1))];
+                cut.write(&packet, &(n..n + 1), &mut piece)
+                    .expect("its place");
+                self.leaves(piece);
+            }
+            return Sent::Done;
+        }
+        if hdr.flags & VnetHdr::NEEDS_CSUM != 0 {
+            let (start, offset) = (hdr.csum_start.into(), hdr.csum_offset.into());
+            wire::complete_checksum(&mut packet, start, offset).expect("a checksum");
+        }
+        self.leaves(packet);
         Sent::Done
     }
     fn recv_parts(&mut self, parts: &mut [&mut [u8]]) -> Option<(VnetHdr, usize)> {
-        let p = self.inward.pop_front()?;
-        let n = p.len().min(parts[0].len());
-        parts[0][..n].copy_from_slice(&p[..n]);
-        Some((VnetHdr::PLAIN, n))
+        let plain = || Some((VnetHdr::PLAIN, self.inward.pop_front()?));
+        let (hdr, p) = self.large_in.pop_front().or_else(plain)?;
+        let (mut left, mut n) = (&p[..], 0);
+        for part in parts {
+            let here = left.len().min(part.len());
+            part[..here].copy_from_slice(&left[..here]);
+            left = &left[here..];
+            n += here;
+        }
+        Some((hdr, n))
     }
     fn mtu(&self) -> u16 {
         1500

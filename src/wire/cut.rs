@@ -7,6 +7,7 @@ use super::ip::{IPV4_HEADER, IPV6_HEADER};
 use super::protocol::TCP;
 use super::{Sum, be16, be32};
 use crate::tcp::Flags;
+use core::ops::Range;
 
 /// How a packet is to be cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,25 +62,46 @@ impl Cut {
         self.payload.div_ceil(self.size)
     }
 
-    /// The length of piece `n`, headers included.
-    pub fn piece_len(&self, n: usize) -> usize {
-        let before = n.saturating_mul(self.size).min(self.payload);
-        self.headers + (self.payload - before).min(self.size)
+    /// Payload of each piece but the last.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
-    /// Write piece `n` of `packet` into `out`, as a packet of its own with complete checksums;
-    /// gives its length, or `None` when it doesn't fit.
+    /// The headers' length.
+    pub fn headers(&self) -> usize {
+        self.headers
+    }
+
+    /// That of the IP header.
+    pub fn ip_len(&self) -> usize {
+        self.ip_len
+    }
+
+    /// The payload of all pieces.
+    pub fn payload(&self) -> usize {
+        self.payload
+    }
+
+    /// The length of the pieces in `run`, in one packet, headers included.
+    pub fn len(&self, run: &Range<usize>) -> usize {
+        let before = |n: usize| n.saturating_mul(self.size).min(self.payload);
+        self.headers + before(run.end).saturating_sub(before(run.start))
+    }
+
+    /// Write the pieces in `run` of `packet` into `out`, as one packet; gives its length, or
+    /// `None` when it doesn't fit. A single piece gets complete checksums, as on a wire; several
+    /// leave TCP's to be completed when they are cut, like `packet`.
     ///
     /// As segmentation offload does it: FIN and PSH are on the last piece only, CWR on the
     /// first (RFC 3168, section 6.1.2), the IPv4 identification counts up.
-    pub fn write(&self, packet: &[u8], n: usize, out: &mut [u8]) -> Option<usize> {
+    pub fn write(&self, packet: &[u8], run: &Range<usize>, out: &mut [u8]) -> Option<usize> {
         let Cut {
             ip_len,
             headers,
             size,
             ..
         } = *self;
-        let len = self.piece_len(n);
+        let (n, len) = (run.start, self.len(run));
         let out = out.get_mut(..len)?;
         let at = headers + n * size;
         let (head, body) = out.split_at_mut_checked(headers)?;
@@ -99,19 +121,20 @@ impl Cut {
         let tcp = head.get_mut(ip_len..)?;
         let seq = be32([tcp[4], tcp[5], tcp[6], tcp[7]]).wrapping_add((n * size) as u32);
         [tcp[4], tcp[5], tcp[6], tcp[7]] = seq.to_be_bytes();
-        if n + 1 < self.pieces() {
+        if run.end < self.pieces() {
             tcp[13] &= !(Flags::FIN.0 | Flags::PSH.0);
         }
         if n > 0 {
             tcp[13] &= !Flags::CWR.0;
         }
-        fill_tcp_checksum(out, ip_len)?;
+        fill_tcp_checksum(out, ip_len, run.len() > 1)?;
         Some(len)
     }
 }
 
-/// The checksum of the TCP packet in `out`, over all of it.
-fn fill_tcp_checksum(out: &mut [u8], ip_len: usize) -> Option<()> {
+/// The checksum of the TCP packet in `out`, over all of it; or what is to be there before it is
+/// completed.
+fn fill_tcp_checksum(out: &mut [u8], ip_len: usize, partial: bool) -> Option<()> {
     let at = ip_len + super::CHECKSUM_AT;
     out.get_mut(at..at + 2)?.fill(0);
     let mut sum = Sum::new();
@@ -125,9 +148,14 @@ fn fill_tcp_checksum(out: &mut [u8], ip_len: usize) -> Option<()> {
     } else {
         sum.add_pseudo_header(out.get(8..24)?, out.get(24..40)?, TCP, body);
     }
-    sum.add(out.get(ip_len..)?);
+    let word = if partial {
+        sum.fold()
+    } else {
+        sum.add(out.get(ip_len..)?);
+        sum.checksum()
+    };
     out.get_mut(at..at + 2)?
-        .copy_from_slice(&sum.checksum().to_be_bytes());
+        .copy_from_slice(&word.to_be_bytes());
     Some(())
 }
 
@@ -216,8 +244,8 @@ mod tests {
             let mut got = Vec::new();
             for n in 0..cut.pieces() {
                 let mut out = [0; 2048];
-                let len = cut.write(&big, n, &mut out).unwrap();
-                assert_eq!(len, cut.piece_len(n));
+                let len = cut.write(&big, &(n..n + 1), &mut out).unwrap();
+                assert_eq!(len, cut.len(&(n..n + 1)));
                 // Its checksums are verified.
                 let Packet::Tcp {
                     segment, payload, ..
@@ -236,7 +264,27 @@ mod tests {
                 assert!(!is_bare_ack(&out[..len]));
             }
             assert_eq!(got, data);
-            assert!(cut.write(&big, 0, &mut [0; 100]).is_none());
+            assert!(cut.write(&big, &(0..1), &mut [0; 100]).is_none());
+            // Cut in two and those again, it is the same pieces.
+            for run in [0..3, 3..7] {
+                let mut out = vec![0; cut.len(&run)];
+                assert_eq!(cut.write(&big, &run, &mut out), Some(out.len()));
+                let again = Cut::of(&out, 1448).unwrap();
+                assert_eq!(again.pieces(), run.len());
+                for (n, whole) in run.enumerate() {
+                    let (mut one, mut other) = ([0; 2048], [0; 2048]);
+                    let len = again.write(&out, &(n..n + 1), &mut one).unwrap();
+                    assert_eq!(cut.write(&big, &(whole..whole + 1), &mut other), Some(len));
+                    assert_eq!(one, other);
+                }
+                // And the checksum is completed as that of the whole is.
+                let tcp = cut.ip_len();
+                complete_checksum(&mut out, tcp, crate::wire::CHECKSUM_AT).unwrap();
+                assert!(parse(&out, false).is_ok());
+            }
+            let mut out = vec![0; big.len()];
+            assert_eq!(cut.write(&big, &(0..7), &mut out), Some(big.len()));
+            assert_eq!(out, big);
             assert!(Cut::of(&big, 10_001).is_none());
             assert!(Cut::of(&big[..50], 10).is_none());
         }

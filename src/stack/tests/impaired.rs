@@ -62,7 +62,11 @@ fn step(host: &mut TestHost, other: &mut Option<TestHost>) {
         for p in std::mem::take(&mut o.wire.out) {
             host.wire.inward.push_back(p);
         }
-        if !(host.wire.inward.is_empty() && o.wire.inward.is_empty()) {
+        for p in host.wire.large_out.iter_mut().flat_map(std::mem::take) {
+            o.wire.large_in.push_back(p);
+        }
+        let waits = |w: &Wire| !w.inward.is_empty() || !w.large_in.is_empty();
+        if waits(&host.wire) || waits(&o.wire) {
             next = host.now;
         }
     }
@@ -201,6 +205,98 @@ fn both_directions_of_the_device() {
     let (out, in_) = a.with(|h| (h.sh.links.stats(Way::Out).0, h.sh.links.stats(Way::In).0));
     assert!(out.lost > 5 && in_.duplicated > 5, "{out:?} {in_:?}");
     finish(&mut a, &mut b, ids);
+}
+
+/// A transfer from a host whose device has offload: how long it took, what the links did, all
+/// packets that left, and in how many writes.
+fn offloaded(links: &str, watched: bool) -> (Duration, crate::impair::Stats, Vec<Vec<u8>>, usize) {
+    let (mut a, mut b) = (TestHost::new(1), Some(TestHost::new(2)));
+    a.with(|h| {
+        h.sh.config.offload = true;
+        h.impair(&settings(links));
+        if watched {
+            h.sh.capture.watch(h.now + Duration::from_secs(36_000), 100);
+        }
+    });
+    let ids = connect_over(&mut a, &mut b, [10, 0, 0, 2]);
+    a.wire.seen = Some(Vec::new());
+    let took = transfer(&mut a, &mut b, (ids.1, ids.2), 2_500_000);
+    let packets = a.wire.seen.take().unwrap();
+    let stats = a.with(|h| h.sh.links.stats(Way::Out).0);
+    let writes = a.wire.writes;
+    finish(&mut a, &mut b, ids);
+    (took, stats, packets, writes)
+}
+
+#[test]
+fn packets_of_one_fate_leave_together_and_are_the_same_on_the_wire() {
+    let all = "delay=5ms loss=0.1% duplicate=0.1% corrupt=0.1% reorder=0.2%,2ms";
+    for (links, percent) in [
+        ("delay=5ms", 20),
+        ("loss=0.1%", 50),
+        // Much of it goes in segments too small to be worth it.
+        (all, 90),
+        // Each packet has a time of its own.
+        ("delay=5ms rate=200mbit queue=1000", 100),
+        ("delay=5ms±1ms", 100),
+    ] {
+        let links = &format!("{links} seed=9 on=tun");
+        let (took, stats, packets, writes) = offloaded(links, false);
+        let one_by_one = offloaded(links, true);
+        assert_eq!((took, stats), (one_by_one.0, one_by_one.1), "{links}");
+        assert!(packets == one_by_one.2, "{links}: other packets");
+        assert!(
+            writes * 100 <= one_by_one.3 * percent,
+            "{links}: {writes} writes, {}",
+            one_by_one.3
+        );
+        assert!(packets.len() > 1700, "{links}");
+    }
+}
+
+#[test]
+fn packets_of_one_fate_arrive_together() {
+    let (mut a, mut b) = (TestHost::new(1), Some(TestHost::new(2)));
+    a.with(|h| h.sh.config.offload = true);
+    a.wire.large_out = Some(Default::default());
+    let links = settings("in.loss=0.1% in.delay=4ms seed=6");
+    b.as_mut().unwrap().with(|h| h.impair(&links));
+    let ids = connect_over(&mut a, &mut b, [10, 0, 0, 2]);
+    transfer(&mut a, &mut b, (ids.1, ids.2), 5_000_000);
+    let (stats, counters) = b
+        .as_mut()
+        .unwrap()
+        .with(|h| (h.sh.links.stats(Way::In).0, h.sh.counters));
+    assert!(stats.lost > 1 && stats.packets > 3000, "{stats:?}");
+    assert!(counters.in_segs * 3 < stats.packets, "{counters:?}");
+    finish(&mut a, &mut b, ids);
+}
+
+#[test]
+fn what_is_under_way_together_survives_a_death() {
+    let (mut a, mut b) = (TestHost::new(1), Some(TestHost::new(2)));
+    a.with(|h| {
+        h.sh.config.offload = true;
+        h.impair(&settings("delay=20ms"));
+    });
+    let ids = connect_over(&mut a, &mut b, [10, 0, 0, 2]);
+    transfer(&mut a, &mut b, (ids.1, ids.2), 3_000_000);
+    for _ in 0..20 {
+        step(&mut a, &mut b);
+    }
+    let data = vec![7; 60_000];
+    a.with(|h| send(h, ids.1, &data)).unwrap();
+    let under_way = |h: &mut Host<'_>| h.sh.links.stats(Way::Out).1;
+    assert_eq!(a.with(under_way), 42);
+    a.with(|h| h.recover());
+    assert_eq!(a.with(under_way), 42);
+    let writes = a.wire.writes;
+    for _ in 0..3 {
+        step(&mut a, &mut b);
+    }
+    assert!(a.wire.writes - writes < 10);
+    let got = b.as_mut().unwrap().with(|h| recv(h, ids.2, 60_001));
+    assert_eq!(got, Ok(data));
 }
 
 #[test]

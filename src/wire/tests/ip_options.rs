@@ -240,7 +240,7 @@ fn packets_with_options() {
             assert_eq!(cut.pieces(), 5);
             let mut piece = [0; 2000];
             for n in 0..5 {
-                let len = cut.write(&whole, n, &mut piece).unwrap();
+                let len = cut.write(&whole, &(n..n + 1), &mut piece).unwrap();
                 let parsed = parse(&piece[..len], false);
                 let Ok(Packet::Tcp { ip_options, .. }) = parsed else {
                     panic!("{parsed:?}");
