@@ -9,11 +9,9 @@ mod build;
 #[allow(dead_code)]
 mod netns;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use utcp_script::Counts;
 
 /// Scripts that the kernel passes and this stack doesn't yet, and what they wait for.
 const WAITING: &[(&str, &str)] = &[];
@@ -118,21 +116,22 @@ fn scripts_on_the_kernel() {
         return;
     }
     none(&fail_all(TRIES, &[], |path| {
-        let (kernel, ours) = utcp_script::counted(&text(path))?;
-        let names: BTreeSet<&String> = kernel.keys().chain(ours.keys()).collect();
-        let mut wrong = String::new();
-        for what in names {
-            let of = |counts: &Counts| counts.get(what).copied().unwrap_or(0);
-            let known = ITS_OWN.contains(&what.as_str())
-                || OTHERWISE.iter().any(|(script, names, _)| {
-                    *script == name(path) && names.contains(&what.as_str())
-                });
-            if of(&kernel) != of(&ours) && !known {
-                let (kernel, ours) = (of(&kernel), of(&ours));
-                wrong += &format!("\n    {what}: {kernel} on the kernel, {ours} here");
-            }
+        let known = |what: &str| {
+            ITS_OWN.contains(&what)
+                || OTHERWISE
+                    .iter()
+                    .any(|(script, names, _)| *script == name(path) && names.contains(&what))
+        };
+        let wrong: Vec<String> = utcp_script::counted_otherwise(&text(path))?
+            .iter()
+            .filter(|c| !known(&c.name))
+            .map(|c| format!("\n    {c}"))
+            .collect();
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.concat())
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }));
 }
 

@@ -12,6 +12,7 @@
 //! | `code.rs` | assertions on TCP_INFO |
 //! | `run.rs` | a script from beginning to end, on any [`run::Target`] |
 //! | `machine/`, `ours.rs` | this stack in virtual time |
+//! | `counts.rs` | which counters the kernel and this stack leave at another value |
 //! | `kernel.rs` | the kernel, on a TUN device in a network namespace |
 
 pub mod calls;
@@ -19,6 +20,7 @@ pub mod check;
 pub mod code;
 pub mod codec;
 mod control;
+mod counts;
 pub mod flow;
 pub mod kernel;
 pub mod machine;
@@ -45,6 +47,8 @@ mod tcp_info;
 #[cfg(test)]
 mod tests;
 
+pub use counts::{Counted, counted_otherwise};
+
 /// The MTU that a script wants (`--mtu=1500`).
 fn mtu(script: &model::Script) -> u16 {
     let told = script.options.iter().rev().find(|(n, _)| n == "mtu");
@@ -57,38 +61,6 @@ pub fn run_on_ours(text: &str) -> Result<(), String> {
     let script = parse::parse(text).map_err(|e| e.to_string())?;
     let mut target = ours::Ours::new(mtu(&script)).ok_or("no memory for a host")?;
     run::run(&script, &mut target).map_err(|f| f.to_string())
-}
-
-/// What /proc/net/netstat and /proc/net/snmp have of TCP beside zeros, by Linux's names.
-pub type Counts = std::collections::BTreeMap<String, u64>;
-
-fn counts([netstat, snmp]: [&str; 2]) -> Counts {
-    let mut counts = Counts::new();
-    for (file, group) in [(netstat, "TcpExt:"), (snmp, "Tcp:")] {
-        let mut lines = file.lines().filter_map(|l| l.strip_prefix(group));
-        let mut words = || lines.next().unwrap_or_default().split_whitespace();
-        for (name, n) in words().zip(words()) {
-            if let Ok(n @ 1..) = n.parse() {
-                counts.insert(name.to_owned(), n);
-            }
-        }
-    }
-    counts
-}
-
-/// Run a script's text on the kernel and then on this project's stack: what each of them counted.
-pub fn counted(text: &str) -> Result<(Counts, Counts), String> {
-    let script = parse::parse(text).map_err(|e| e.to_string())?;
-    let mut kernel = kernel::Kernel::new(mtu(&script), kernel::Host::Kernel)?;
-    run::run(&script, &mut kernel).map_err(|f| f.to_string())?;
-    let [netstat, snmp] = kernel.counters()?;
-    let mut ours = ours::Ours::new(mtu(&script)).ok_or("no memory for a host")?;
-    run::run(&script, &mut ours).map_err(|f| f.to_string())?;
-    let of_ours = [ours.netstat(&netstat), ours.snmp(&snmp)];
-    Ok((
-        counts([&netstat, &snmp]),
-        counts([&of_ours[0], &of_ours[1]]),
-    ))
 }
 
 /// Run a script's text on the kernel, in a network namespace of its own (which takes the right

@@ -2,7 +2,7 @@
 //! the library in LD_PRELOAD.
 
 use std::process::ExitCode;
-use utcp_script::{run_on_kernel, run_on_library, run_on_ours};
+use utcp_script::{counted_otherwise, run_on_kernel, run_on_library, run_on_ours};
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -22,17 +22,8 @@ fn main() -> ExitCode {
     let run = |path: &String| {
         let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
         if counts {
-            let (kernel, ours) = utcp_script::counted(&text)?;
-            let names: std::collections::BTreeSet<_> = kernel.keys().chain(ours.keys()).collect();
-            for name in names {
-                let of = |c: &utcp_script::Counts| c.get(name).copied().unwrap_or(0);
-                if of(&kernel) != of(&ours) {
-                    println!(
-                        "{name}: {} on the kernel, {} here: {path}",
-                        of(&kernel),
-                        of(&ours)
-                    );
-                }
+            for counted in counted_otherwise(&text)? {
+                println!("{counted}: {path}");
             }
             Ok(())
         } else if library {
