@@ -257,9 +257,12 @@ pub fn emit_tcp(
         options,
     } = header;
     let options = options.as_bytes();
-    let ip_len = match (src, dst) {
-        (IpAddr::V4(_), IpAddr::V4(_)) => ip::IPV4_HEADER + options.len(),
-        (IpAddr::V6(_), IpAddr::V6(_)) => ip::IPV6_HEADER,
+    let (ip_len, last) = match (src, dst) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => (
+            ip::IPV4_HEADER + options.len(),
+            final_destination(dst, options),
+        ),
+        (IpAddr::V6(_), IpAddr::V6(_)) => (ip::IPV6_HEADER, dst),
         _ => {
             debug_assert!(false, "addresses of different families");
             return (0, 0);
@@ -273,7 +276,7 @@ pub fn emit_tcp(
     let body_len = payload.iter().fold(tcp_len, |len, part| len + part.len());
 
     let mut sum = Sum::new();
-    add_pseudo_header(&mut sum, src, final_destination(dst, options), body_len);
+    add_pseudo_header(&mut sum, src, last, body_len);
     // RFC 9293 MUST-2
     let sum = match checksum {
         Checksum::Partial => sum.fold(),

@@ -254,3 +254,21 @@ fn packets_with_options() {
         }
     }
 }
+
+#[test]
+fn options_count_for_nothing_in_ipv6() {
+    let route = IpOptions::received(&bytes("8307080a000003"));
+    assert!(route.has_route());
+    let segment = Segment::default();
+    let addresses = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
+    let emitted = |options| {
+        let header = IpHeader {
+            options,
+            ..IpHeader::between(addresses.0, addresses.1)
+        };
+        let mut out = [0; MAX_HEADERS];
+        let lengths = emit_tcp(&header, &segment, &[b"data"], Checksum::Full, &mut out);
+        (lengths, out)
+    };
+    assert_eq!(emitted(&route), emitted(&IpOptions::NONE));
+}
