@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 mod ends;
+mod forward;
 mod pairs;
 mod table;
 

@@ -2,8 +2,8 @@
 //! kernel.
 
 use crate::Result;
+use crate::forward::forward;
 use crate::table::Row;
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
@@ -12,12 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant as Clock};
-use utcp_stack::impair::{Channel, Fate, Kind, Settings, Way};
+use utcp_stack::impair::Settings;
+use utcp_stack::link::Tun;
 use utcp_stack::link::config::{Setup, configure};
-use utcp_stack::link::{Device, Sent, Tun, VnetHdr};
-use utcp_stack::sys::{self, io};
-use utcp_stack::time::Instant;
-use utcp_stack::wire::{self, ErrorMessage};
 
 const KERNEL_A: &str = "10.77.0.1";
 const KERNEL_B: &str = "10.77.0.2";
@@ -54,8 +51,13 @@ impl Drop for Pairs {
     }
 }
 
-fn device(name: &str, address: &str) -> Result<Tun> {
-    let tun = Tun::create_plain(name, false).map_err(|e| e.to_string())?;
+fn device(name: &str, address: &str, offload: bool) -> Result<Tun> {
+    let tun = if offload {
+        Tun::create(name, false)
+    } else {
+        Tun::create_plain(name, false)
+    };
+    let tun = tun.map_err(|e| e.to_string())?;
     let address = address.parse().map_err(|_| "an address")?;
     let setup = Setup {
         ipv4: Some((address, 24)),
@@ -69,15 +71,16 @@ fn device(name: &str, address: &str) -> Result<Tun> {
 }
 
 impl Pairs {
-    pub fn new(exe: PathBuf, lib: PathBuf) -> Result<Pairs> {
+    /// `offload`: the kernels' devices take and give large segments too, as the stack's does.
+    pub fn new(exe: PathBuf, lib: PathBuf, offload: bool) -> Result<Pairs> {
         unshare()?;
         ip("link set lo up")?;
-        let a = device("goodput0", KERNEL_A)?;
+        let a = device("goodput0", KERNEL_A, offload)?;
         // Threads share a namespace until one of them leaves it.
-        let there = std::thread::spawn(|| -> Result<(Tun, Child)> {
+        let there = std::thread::spawn(move || -> Result<(Tun, Child)> {
             unshare()?;
             ip("link set lo up")?;
-            let b = device("goodput1", KERNEL_B)?;
+            let b = device("goodput1", KERNEL_B, offload)?;
             let stays = Command::new("sleep").arg("1000000").spawn();
             Ok((b, stays.map_err(|e| e.to_string())?))
         });
@@ -255,94 +258,6 @@ impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// The model between the two devices, until it is over.
-fn forward(devices: &[std::sync::Mutex<Tun>; 2], settings: &Settings, over: &AtomicBool) {
-    let [out, in_, _] = settings.profiles();
-    let now = sys::now();
-    let mut channels = [
-        Box::new(Channel::new(out, settings.seed, Way::Out, now)),
-        Box::new(Channel::new(in_, settings.seed, Way::In, now)),
-    ];
-    let mut devices: Vec<_> = devices
-        .iter()
-        .map(|d| d.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-        .collect();
-    // By due time and order: to which device, what.
-    let mut under_way: BTreeMap<(Instant, u64), (usize, Vec<u8>)> = BTreeMap::new();
-    let mut order = 0;
-    let mut buf = vec![0; 65_600];
-    while !over.load(Ordering::Relaxed) {
-        let mut now = sys::now();
-        for from in 0..2 {
-            for _ in 0..64 {
-                let Some((_, len)) = devices[from].recv(&mut buf) else {
-                    break;
-                };
-                now = sys::now();
-                let packet = &buf[..len];
-                let kind = if wire::is_bare_ack(packet) {
-                    Kind::Bare
-                } else {
-                    Kind::Carrying
-                };
-                let mut put = |due, to, packet: Vec<u8>| {
-                    order += 1;
-                    under_way.insert((due, order), (to, packet));
-                };
-                match channels[from].judge(now, len, kind) {
-                    Fate::Arrives(a) => {
-                        let mut packet = packet.to_vec();
-                        if a.twice {
-                            put(a.due, 1 - from, packet.clone());
-                        }
-                        a.corrupt(&mut packet);
-                        put(a.due, 1 - from, packet);
-                    }
-                    Fate::Dropped(utcp_stack::impair::Drop::TooBig)
-                        if !channels[from].profile().black_hole =>
-                    {
-                        let mut out = [0; 1280];
-                        let mtu = channels[from].profile().mtu;
-                        if let Some((src, dst)) = wire::addresses(packet)
-                            && let Some(n) = wire::emit_icmp_error(
-                                ErrorMessage::TooBig(mtu),
-                                dst,
-                                src,
-                                packet,
-                                &mut out,
-                            )
-                        {
-                            put(now, from, out[..n].to_vec());
-                        }
-                    }
-                    Fate::Dropped(_) => {}
-                }
-            }
-        }
-        while let Some(entry) = under_way.first_entry().filter(|e| e.key().0 <= now) {
-            let (to, packet) = entry.remove();
-            if devices[to].send(&VnetHdr::PLAIN, &[&packet]) == Sent::Gone {
-                return;
-            }
-        }
-        let next = under_way
-            .first_key_value()
-            .map(|(k, _)| k.0.since(sys::now()));
-        let wait = next
-            .unwrap_or(Duration::from_millis(20))
-            .min(Duration::from_millis(20));
-        let mut fds = [
-            io::PollFd::new(devices[0].raw_fd(), libc::POLLIN),
-            io::PollFd::new(devices[1].raw_fd(), libc::POLLIN),
-        ];
-        let _ = io::poll(&mut fds, Some(wait));
-    }
-    // What was still to come is lost, and what the kernels have queued.
-    for d in &mut devices {
-        while d.recv(&mut buf).is_some() {}
     }
 }
 

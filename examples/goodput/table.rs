@@ -77,6 +77,7 @@ const HELP: &str = "goodput [OPTION...] [FILTER...]
   --seeds A..B      a run for each (1..5)
   --direction WAY   out (utcp sends), in (it receives), both
   --only PAIR       kernel, utcp
+  --offload         the kernels' devices take large segments too (else packets of the wire alone)
   --lib FILE        libutcp.so (that beside the example's folder)
   --write FILE      put the tables into this file, between its two marks
   --watch           the sender's TCP_INFO ten times a second
@@ -90,6 +91,7 @@ struct Plan {
     ways: Vec<bool>,
     kernel: bool,
     utcp: bool,
+    offload: bool,
     lib: Option<PathBuf>,
     write: Option<PathBuf>,
     watch: bool,
@@ -105,6 +107,7 @@ impl Plan {
             ways: vec![true, false],
             kernel: true,
             utcp: true,
+            offload: false,
             lib: None,
             write: None,
             watch: false,
@@ -142,6 +145,7 @@ impl Plan {
                 "--lib" => plan.lib = Some(value()?.into()),
                 "--write" => plan.write = Some(value()?.into()),
                 "--watch" => plan.watch = true,
+                "--offload" => plan.offload = true,
                 "--help" | "-h" => {
                     println!("{HELP}");
                     for row in ROWS {
@@ -217,7 +221,7 @@ pub fn compare(words: &[&str]) -> Result<()> {
         let lib = lib.display();
         return Err(format!("no {lib}: cargo build --release makes it"));
     }
-    let pairs = Pairs::new(exe, lib)?;
+    let pairs = Pairs::new(exe, lib, plan.offload)?;
     let begin = Clock::now();
     let mut text = about(&plan);
     print!("{text}");
@@ -311,13 +315,18 @@ fn about(plan: &Plan) -> String {
     };
     format!(
         "Linux {}, {cores} cores, {}, {build}; load of the machine at the start {}. {} s of sending in each run, or 40 round \
-         trips; seeds {} to {}.\n",
+         trips; seeds {} to {}{}.\n",
         kernel.trim(),
         date(secs / 86_400),
         load.split(' ').next().unwrap_or("?"),
         plan.seconds,
         plan.seeds.0,
         plan.seeds.1,
+        if plan.offload {
+            "; the kernels' devices take large segments"
+        } else {
+            ""
+        },
     )
 }
 
