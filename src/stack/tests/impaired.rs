@@ -418,6 +418,46 @@ fn held_packets_are_bounded() {
 }
 
 #[test]
+fn held_packets_are_bounded_together_too() {
+    use crate::wire::{Checksum, IpHeader, MAX_HEADERS, emit_tcp};
+    let addresses = [[10, 0, 0, 2], [10, 0, 0, 1]].map(|a| v4(a).ip());
+    let segment = crate::tcp::Segment {
+        len: 10_000,
+        ..Default::default()
+    };
+    let payload = vec![0; 10_000];
+    let mut headers = [0; MAX_HEADERS];
+    let header = IpHeader::between(addresses[0], addresses[1]);
+    let (checksum, out) = (Checksum::Partial, &mut headers);
+    let (len, ip_len) = emit_tcp(&header, &segment, &[&payload], checksum, out);
+    let packet = [&headers[..len], &payload].concat();
+    let vnet = VnetHdr::tcp(len, ip_len, true, 10_000, 1000, false);
+
+    let mut host = TestHost::new(1);
+    host.with(|h| h.impair(&settings("in.delay=10s")));
+    let arrive = |host: &mut TestHost, count: usize| {
+        host.wire.large_in = vec![(vnet, packet.clone()); count].into();
+        host.with(|h| while h.receive(1000) > 0 {});
+        host.with(|h| (h.sh.links.stats(Way::In).1, h.sh.links.overflows))
+    };
+    // Ten in each large buffer ...
+    assert_eq!(arrive(&mut host, 1 << 11), (20_480, 0));
+    // ... and when there are enough of those, one by one, in the places that are left.
+    assert_eq!(arrive(&mut host, 1000), (30_480, 0));
+    assert_eq!(
+        arrive(&mut host, 1000),
+        (20_480 + (1 << 14) - (1 << 11), 5664)
+    );
+    host.now = host.now + Duration::from_secs(10);
+    while host.with(|h| {
+        h.run_timers();
+        h.sh.links.stats(Way::In).1
+    }) > 0
+    {}
+    assert_eq!(host.with(|h| h.sh.buffers.in_use()), (0, 0));
+}
+
+#[test]
 fn a_capture_sees_packets_and_their_fates() {
     use crate::trace::capture::{Link, Verdict, records};
     let mut host = TestHost::new(1);
