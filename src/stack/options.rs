@@ -490,18 +490,20 @@ impl Host<'_> {
     }
 
     /// Linux's tcp_init_buffer_space and tcp_sndbuf_expand: a send buffer that is not the
-    /// program's holds twice the congestion window, ten segments at least.
+    /// program's holds twice the congestion window, or what the algorithm wants, ten segments at
+    /// least.
     pub(super) fn grow_send_buffer(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
         if s.options.sndbuf_locked {
             return;
         }
-        // MAX_TCP_HEADER and skb_shared_info on top of the MSS, rounded to what kmalloc gives,
-        // and the sk_buff.
+        // MAX_TCP_HEADER (of a kernel without wireless meshes and the like: 256) and
+        // skb_shared_info on top of the MSS, rounded to what kmalloc gives, and the sk_buff.
         let mss = u32::from(s.tcb.largest_mss());
-        let per_mss = (mss + 640).next_power_of_two() + 256;
+        let per_mss = (mss + 256 + 320).next_power_of_two() + 256;
         let segments = s.tcb.snd_cwnd().clamp(10, 1 << 14);
-        let wanted = (2 * segments * per_mss).min(s.sysctl.tcp_wmem[2]);
+        let windows = s.tcb.windows_to_buffer();
+        let wanted = (windows * segments * per_mss).min(s.sysctl.tcp_wmem[2]);
         let s = &mut self.sh.sockets[index];
         s.options.sndbuf = s.options.sndbuf.max(wanted);
     }

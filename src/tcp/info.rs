@@ -184,6 +184,11 @@ impl Tcb {
         self.sent.in_flight() >= self.cc.cwnd()
     }
 
+    /// How many congestion windows the send buffer is to hold.
+    pub fn windows_to_buffer(&self) -> u32 {
+        self.cc.windows_to_buffer()
+    }
+
     /// BBR's bandwidth in bytes a second (low half, high half), its least round-trip time in
     /// microseconds, its gains for rate and window in 256ths; nothing for other algorithms.
     pub fn congestion_info(&self) -> Option<[u32; 5]> {

@@ -408,6 +408,14 @@ impl Congestion {
         }
     }
 
+    /// How many congestion windows a send buffer holds (Linux: `sndbuf_expand`).
+    pub fn windows_to_buffer(&self) -> u32 {
+        match &self.own {
+            Own::Bbr(_) => 3,
+            _ => 2,
+        }
+    }
+
     /// How many segments go at once at a pace.
     pub fn burst(&self, rate: u64, mss: u32) -> u32 {
         bbr::tso_segs(rate, mss)
