@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use utcp_stack::impair::{Channel, Drop, Fate, Kind, Settings, Way};
+use utcp_stack::impair::{Channel, Drop, Fate, Kind, Runs, Settings, Way};
 use utcp_stack::link::{Device, Sent, Tun, VnetHdr};
 use utcp_stack::sys::{self, io};
-use utcp_stack::tcp::Flags;
 use utcp_stack::time::Instant;
 use utcp_stack::wire::{self, Cut, ErrorMessage};
 
@@ -118,43 +117,22 @@ fn enters(
         let fate = channel.judge(now, packet.len(), kind);
         return meets(channel, from, packet.to_vec(), now, fate, under_way);
     };
-    let unharmed = |f: &Fate| matches!(f, Fate::Arrives(a) if !a.twice && a.flip.is_none());
-    let mut n = 0;
-    let mut next = None;
-    while n < cut.pieces() {
-        let mut judge = |n| channel.judge(now, cut.len(&(n..n + 1)), Kind::Carrying);
-        let fate = next.take().unwrap_or_else(|| judge(n));
-        let mut run = n..n + 1;
-        while run.end < cut.pieces() && unharmed(&fate) {
-            let other = judge(run.end);
-            if other != fate {
-                next = Some(other);
-                break;
-            }
-            run.end += 1;
-        }
-        n = run.end;
+    let mut runs = Runs::of(cut.pieces());
+    while let Some((run, fate)) =
+        runs.next(|n| channel.judge(now, cut.len(&(n..n + 1)), Kind::Carrying))
+    {
         let mut part = vec![0; cut.len(&run)];
         if cut.write(packet, &run, &mut part).is_none() {
             continue;
         }
         match fate {
             Fate::Arrives(a) if run.len() > 1 => {
-                under_way.put(a.due, 1 - from, header_of(&part, &cut), part);
+                let hdr = VnetHdr::to_cut(&part, &cut);
+                under_way.put(a.due, 1 - from, hdr, part);
             }
             _ => meets(channel, from, part, now, fate, under_way),
         }
     }
-}
-
-/// What goes before packets in one, cut like the segment they are of.
-fn header_of(part: &[u8], cut: &Cut) -> VnetHdr {
-    let (headers, ip_len, mss) = (cut.headers(), cut.ip_len(), cut.size() as u16);
-    let cwr = part
-        .get(ip_len + 13)
-        .is_some_and(|f| Flags(*f).has(Flags::CWR));
-    let payload = (part.len() - headers) as u32;
-    VnetHdr::tcp(headers, ip_len, part[0] >> 4 == 4, payload, mss, cwr)
 }
 
 /// One packet of the wire and its fate.

@@ -39,6 +39,7 @@ pub use settings::{Chance, Outage, Profile, Settings, Where};
 pub use text::{KEYS, Key};
 
 use crate::time::{Duration, Instant};
+use core::ops::Range;
 
 /// The most packets that a bottleneck's queue can be told to hold.
 pub const MAX_QUEUE: usize = 8192;
@@ -76,6 +77,53 @@ pub enum Fate {
     Dropped(Drop),
     /// It arrives.
     Arrives(Arrival),
+}
+
+impl Fate {
+    /// Nothing is done to the packet but that it comes later: others may share that.
+    fn is_unharmed(&self) -> bool {
+        matches!(self, Fate::Arrives(a) if !a.twice && a.flip.is_none())
+    }
+}
+
+/// The packets of one large segment: each is judged, and those that arrive unharmed at the same
+/// time, one behind the other, go on together.
+#[derive(Debug)]
+pub struct Runs {
+    pieces: usize,
+    at: usize,
+    /// What was judged of the next already.
+    next: Option<Fate>,
+}
+
+impl Runs {
+    /// For a segment of so many packets.
+    pub fn of(pieces: usize) -> Runs {
+        Runs {
+            pieces,
+            at: 0,
+            next: None,
+        }
+    }
+
+    /// The next packets that share a fate, which `judge` tells of each in turn.
+    pub fn next(&mut self, mut judge: impl FnMut(usize) -> Fate) -> Option<(Range<usize>, Fate)> {
+        if self.at >= self.pieces {
+            return None;
+        }
+        let fate = self.next.take().unwrap_or_else(|| judge(self.at));
+        let mut run = self.at..self.at + 1;
+        while fate.is_unharmed() && run.end < self.pieces {
+            let other = judge(run.end);
+            if other != fate {
+                self.next = Some(other);
+                break;
+            }
+            run.end += 1;
+        }
+        self.at = run.end;
+        Some((run, fate))
+    }
 }
 
 /// How a packet arrives.

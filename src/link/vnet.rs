@@ -1,6 +1,9 @@
 //! `struct virtio_net_hdr` (virtio 1.2, section 5.1.6, in its legacy form of 10 bytes): what
 //! travels before each packet on a TUN with `IFF_VNET_HDR`.
 
+use crate::tcp::Flags;
+use crate::wire::Cut;
+
 /// The header; lengths and offsets count from the start of the IP header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VnetHdr {
@@ -78,6 +81,17 @@ impl VnetHdr {
             }
         }
         hdr
+    }
+
+    /// For `packet`, whose checksum is partial, which is to be cut to pieces as large as `cut` has
+    /// them: a part of what that is of, or all of it.
+    pub fn to_cut(packet: &[u8], cut: &Cut) -> VnetHdr {
+        let (headers, ip_len) = (cut.headers(), cut.ip_len());
+        let v4 = packet.first().is_some_and(|b| b >> 4 == 4);
+        let flags = packet.get(ip_len + 13).copied().unwrap_or(0);
+        let cwr = Flags(flags).has(Flags::CWR);
+        let payload = packet.len().saturating_sub(headers) as u32;
+        VnetHdr::tcp(headers, ip_len, v4, payload, cut.size() as u16, cwr)
     }
 
     /// A received packet's transport checksum needs no look: it was verified, or the sender is

@@ -40,11 +40,7 @@ impl Host<'_> {
             csum_offset: if partial { vnet.csum_offset } else { 0 },
             ..seen.record()
         };
-        let packet = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
-        let capture = &mut self.sh.capture;
-        let mut writing = capture.begin(record);
-        capture.add(&mut writing, packet);
-        capture.finish(writing);
+        self.record(record, buf, len);
     }
 
     pub(super) fn capture_looped(&mut self, l: &Looped, seen: Seen) {
@@ -65,12 +61,16 @@ impl Host<'_> {
             to: self.owner_of(dst, src),
             ..seen.record()
         };
+        self.record(record, buf, len);
+        self.sh.buffers.release(buf);
+    }
+
+    fn record(&mut self, record: Record, buf: BufId, len: usize) {
         let packet = self.sh.buffers.bytes(buf).get(..len).unwrap_or_default();
         let capture = &mut self.sh.capture;
         let mut writing = capture.begin(record);
         capture.add(&mut writing, packet);
         capture.finish(writing);
-        self.sh.buffers.release(buf);
     }
 
     /// The process with the connection, or with the listener that would take it.

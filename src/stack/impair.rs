@@ -13,7 +13,7 @@ use super::output::{IpFields, Looped};
 use super::queue::{Queue, pools};
 use super::{Host, Shared};
 use crate::addr::Endpoint;
-use crate::impair::{Arrival, Channel, Drop, Fate, Kind, Settings, Stats, Way};
+use crate::impair::{Arrival, Channel, Drop, Fate, Kind, Runs, Settings, Stats, Way};
 use crate::link::{Sent, VnetHdr};
 use crate::tcp::{Flags, Segment};
 use crate::time::Instant;
@@ -298,19 +298,11 @@ impl Host<'_> {
     /// The pieces of a segment, each with its fate. Takes over `buf`.
     fn enter_link_cut(&mut self, way: Way, buf: BufId, cut: &Cut) {
         let fragile = wire::may_fragment(self.sh.buffers.bytes(buf));
-        let mut run = 0..1;
-        let mut fate = self.judge(way, cut.len(&run), Kind::Carrying, fragile);
-        loop {
-            let piece = run.end..run.end + 1;
-            let next = (run.end < cut.pieces())
-                .then(|| self.judge(way, cut.len(&piece), Kind::Carrying, fragile));
-            if next == Some(fate) && is_unharmed(&fate) {
-                run.end += 1;
-                continue;
-            }
+        let mut runs = Runs::of(cut.pieces());
+        while let Some((run, fate)) =
+            runs.next(|n| self.judge(way, cut.len(&(n..n + 1)), Kind::Carrying, fragile))
+        {
             self.run_enters(way, buf, cut, &run, fate);
-            let Some(next) = next else { break };
-            (run, fate) = (piece, next);
         }
         self.sh.buffers.release(buf);
     }
@@ -438,19 +430,7 @@ impl Host<'_> {
             Pieces::ONE => None,
             Pieces { size, .. } => Cut::of(packet, size.into()),
         };
-        cut.map_or(VnetHdr::PLAIN, |cut| {
-            let (headers, payload) = (cut.headers(), cut.payload() as u32);
-            let flags = packet.get(cut.ip_len() + 13).copied().unwrap_or(0);
-            let cwr = Flags(flags).has(Flags::CWR);
-            VnetHdr::tcp(
-                headers,
-                cut.ip_len(),
-                packet[0] >> 4 == 4,
-                payload,
-                pieces.size,
-                cwr,
-            )
-        })
+        cut.map_or(VnetHdr::PLAIN, |cut| VnetHdr::to_cut(packet, &cut))
     }
 
     /// A packet at the far end of its link. Takes over `buf`.
@@ -608,11 +588,6 @@ impl Host<'_> {
         head.copy_from_slice(&out[..headers]);
         Some((buf, len, ip_len))
     }
-}
-
-/// Nothing is done to the packet but that it comes later: others may share that.
-fn is_unharmed(fate: &Fate) -> bool {
-    matches!(fate, Fate::Arrives(a) if !a.twice && a.flip.is_none())
 }
 
 /// The IP header that a looped segment would have.

@@ -77,11 +77,6 @@ impl Cut {
         self.ip_len
     }
 
-    /// The payload of all pieces.
-    pub fn payload(&self) -> usize {
-        self.payload
-    }
-
     /// The length of the pieces in `run`, in one packet, headers included.
     pub fn len(&self, run: &Range<usize>) -> usize {
         let before = |n: usize| n.saturating_mul(self.size).min(self.payload);
