@@ -167,7 +167,7 @@ fn look_on(fd: RawFd, begin: Clock) {
             bytes as f64 * 8.0 / 1e6
         };
         eprintln!(
-            "{:7.3} s: state {}, cwnd {}, ssthresh {}, out {}, sacked {}, lost {}, again {} (of {}), rtt {} us \
+            "{:7.3} s: state {}, cwnd {}, ssthresh {}, out {}, sacked {}, lost {}, again {} (of {}), reordering {} (seen {}), rtt {} us \
              (least {}), pace {:.1}, rate {:.1}, acked {:.1} Mbit, unsent {}, window {}; receives: window {}, ssthresh {}, rtt {} us, space {}; bbr: {:.1} Mbit/s, {} us, gains {} {}",
             begin.elapsed().as_secs_f64(),
             i[1],
@@ -178,6 +178,8 @@ fn look_on(fd: RawFd, begin: Clock) {
             int(&i, 32),
             int(&i, 36),
             int(&i, 100),
+            int(&i, 88),
+            int(&i, 220),
             int(&i, 68),
             int(&i, 148),
             mbit(&i, 104),

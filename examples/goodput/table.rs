@@ -24,7 +24,7 @@ const fn row(links: &'static str) -> Row {
     }
 }
 
-const ROWS: [Row; 18] = [
+static ROWS: [Row; 18] = [
     row("delay=5ms"),
     row("delay=1ms loss=1%"),
     row("delay=5ms loss=0.1%"),
@@ -78,6 +78,7 @@ const HELP: &str = "goodput [OPTION...] [FILTER...]
   --direction WAY   out (utcp sends), in (it receives), both
   --only PAIR       kernel, utcp
   --offload         the kernels' devices take large segments too (else packets of the wire alone)
+  --links SETTINGS  a row of one's own, such as delay=5ms in.loss=3%, instead of the table's; may be repeated
   --lib FILE        libutcp.so (that beside the example's folder)
   --write FILE      put the tables into this file, between its two marks
   --watch           the sender's TCP_INFO ten times a second
@@ -95,6 +96,8 @@ struct Plan {
     lib: Option<PathBuf>,
     write: Option<PathBuf>,
     watch: bool,
+    /// Of one's own.
+    rows: Vec<Row>,
     filters: Vec<String>,
 }
 
@@ -111,6 +114,7 @@ impl Plan {
             lib: None,
             write: None,
             watch: false,
+            rows: Vec::new(),
             filters: Vec::new(),
         };
         let mut words = words.iter();
@@ -142,13 +146,18 @@ impl Plan {
                     "utcp" => plan.kernel = false,
                     v => return Err(bad(v)),
                 },
+                "--links" => {
+                    let links = value()?;
+                    Settings::parse(links)?;
+                    plan.rows.push(row(links.to_owned().leak()));
+                }
                 "--lib" => plan.lib = Some(value()?.into()),
                 "--write" => plan.write = Some(value()?.into()),
                 "--watch" => plan.watch = true,
                 "--offload" => plan.offload = true,
                 "--help" | "-h" => {
                     println!("{HELP}");
-                    for row in ROWS {
+                    for row in &ROWS {
                         println!("  {}", row.name());
                     }
                     return Ok(None);
@@ -158,6 +167,12 @@ impl Plan {
             }
         }
         Ok(Some(plan))
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        let own = !self.rows.is_empty();
+        let table = ROWS.iter().filter(move |r| !own && self.wants(&r.name()));
+        self.rows.iter().chain(table)
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -234,7 +249,7 @@ pub fn compare(words: &[&str]) -> Result<()> {
         );
         print!("{head}");
         text += &head;
-        for row in ROWS.iter().filter(|r| plan.wants(&r.name())) {
+        for row in plan.rows() {
             let line = measure(&plan, &pairs, algorithm, row, &mut below)?;
             println!("{line}");
             text += &line;
