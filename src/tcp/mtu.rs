@@ -47,6 +47,12 @@ pub(super) enum Probe {
     Sent(Transmit),
 }
 
+/// Linux's timers are late by a part of what they are set to: the RTO is rounded up to a tick, and
+/// the timer wheel rounds up by a tick of up to an eighth. With 4 ms a tick three doublings of
+/// 200 ms and some are late by a thirty-second together (3.03 s instead of 2.94), and a limit of
+/// three seconds is reached by a timeout that comes just before it here, where timers are exact.
+const LATENESS: u32 = 32;
+
 impl Tcb {
     fn timestamps_len(&self) -> u32 {
         if self.ts_ok {
@@ -97,7 +103,8 @@ impl Tcb {
     pub(super) fn suspect_black_hole(&mut self, now: Instant) {
         let silent = |since| {
             let limit = self.model_timeout(self.sysctl.tcp_retries1.into(), MODEL_RTO_MIN_MS);
-            now.since(since) >= Duration::from_millis(limit)
+            let exact = now.since(since);
+            exact + exact / LATENESS >= Duration::from_millis(limit)
         };
         if self.sysctl.tcp_mtu_probing == 0
             || self.timers.retransmits == 0
