@@ -520,6 +520,8 @@ impl Receiver<'_, '_> {
             return nxt;
         }
         if chunk.seq.gt(nxt) || self.ooo.head != 0 {
+            // A duplicate is reported first as well: the block that has it (RFC 2883, section 4.1).
+            *self.recent = chunk.seq.0;
             let kept = self.ooo.insert_sorted(p, c);
             if kept != 0 {
                 self.arrivals.note(kept, self.now);

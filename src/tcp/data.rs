@@ -84,6 +84,7 @@ impl Tcb {
             rx.cut(text_end);
         }
         let expected = self.rcv_nxt;
+        self.delack.scheduled = true;
         if end.gt(start) {
             self.keep(now, seg, start, end, rx, out);
         } else if self.fin_at.is_some_and(|fin| fin.gt(expected)) {
@@ -91,7 +92,6 @@ impl Tcb {
                 .add(Mib::OfoQueue, u32::from(seg.seq.gt(expected)));
             self.refresh_blocks(rx);
         }
-        self.delack.scheduled = true;
         if self.fin_at == Some(self.rcv_nxt) {
             self.take_fin(now, out);
         } else if start.gt(expected) && self.rcv_nxt == expected {
@@ -121,6 +121,9 @@ impl Tcb {
             self.measure_rcv_mss(seg);
         }
         self.note_overlap(start, end);
+        if start.gt(before) {
+            self.tell_held_back(start, end);
+        }
         let next = rx.insert(before, start, start - seg.seq, end - start);
         // A queue may know better than to answer nonsense, but we do not rely on it.
         let most = before + self.receive_window();
@@ -141,6 +144,8 @@ impl Tcb {
             }
         }
         if next.gt(before) {
+            // Where it did not go by now, the ACK of this tells more.
+            self.owes.early.len = 0;
             let got = next - before;
             self.bytes_received = self.bytes_received.saturating_add(u64::from(got));
             out.events.add(Events::READABLE);
@@ -175,14 +180,34 @@ impl Tcb {
                 n += 1;
             }
         }
-        let full = usize::from(self.rcv_sack_len) == blocks.len() && n == blocks.len();
-        if full && self.delack.compressed > 0 && blocks[3] != self.rcv_sack[3] {
-            // A block is pushed out that was held back.
-            self.delack.compressed -= 1;
-            self.delack.now = true;
-        }
         self.rcv_sack = blocks;
         self.rcv_sack_len = n as u8;
+    }
+
+    /// A segment ahead of its turn moves the blocks. Where one would leave the first two places
+    /// and reports are held back, they are told before: an ACK that tells three blocks has then
+    /// told each in one of the first two places, and no lost ACK hides one (Linux:
+    /// `tcp_sack_new_ofo_skb`). What the segment itself changed is told with the next, unless it
+    /// made a block grow that was told before: the peer sees that at once.
+    // RFC 2018 S4-7
+    fn tell_held_back(&mut self, start: SeqNum, end: SeqNum) {
+        const SURE: usize = 2;
+        let told = usize::from(self.rcv_sack_len);
+        if self.delack.compressed == 0 || told < SURE {
+            return;
+        }
+        let touches = |b: &(SeqNum, SeqNum)| start.le(b.1) && b.0.le(end);
+        let held = self.rcv_sack.iter_mut().take(told);
+        if let Some((place, block)) = held.enumerate().find(|(_, b)| touches(b)) {
+            if place < SURE {
+                return;
+            }
+            *block = (block.0.min(start), block.1.max(end));
+        }
+        self.delack.compressed -= 1;
+        self.owes.early = self.blocks_to_tell();
+        self.dsack = None;
+        self.note_ack_sent();
     }
 
     /// What comes a second time while it is held is a duplicate, too (RFC 2883, section 4.1.2).

@@ -4,7 +4,7 @@ use super::mib::Mib;
 use super::mtu::Probe;
 use super::recovery::CaState;
 use super::sent::{ENDS_RECORD, PUSHED, Sent, WITH_FIN};
-use super::tcb::Push;
+use super::tcb::{Push, Told};
 use super::{Flags, Options, Segment, SeqNum, State, Tcb, Transmit};
 use crate::time::Instant;
 
@@ -20,6 +20,13 @@ impl Tcb {
         if self.owes.rst {
             self.owes.rst = false;
             return Some(self.reset(now));
+        }
+        if self.owes.early.len > 0 {
+            let told = core::mem::take(&mut self.owes.early);
+            let seq = self.acceptable_seq();
+            return Some(self.transmit(self.snd_una(), false, |tcb| {
+                tcb.segment_that_tells(now, seq, Flags::NONE, 0, &told)
+            }));
         }
         let next = match self.state {
             State::Closed | State::Listen => None,
@@ -237,27 +244,50 @@ impl Tcb {
 
     /// A segment with an ACK: it takes care of what acknowledging is owed.
     pub(super) fn segment(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: u32) -> Segment {
+        let told = self.blocks_to_tell();
+        let segment = self.segment_that_tells(now, seq, flags, len, &told);
+        self.dsack = None;
+        self.note_ack_sent();
+        segment
+    }
+
+    /// What the SACK option says next.
+    pub(super) fn blocks_to_tell(&self) -> Told {
+        let mut told = Told::default();
+        let held = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
+        let all = self.dsack.iter().chain(held);
+        let room = self.sack_blocks_to_send();
+        for (slot, block) in told.blocks.iter_mut().take(room).zip(all) {
+            *slot = *block;
+        }
+        told.len = room as u8;
+        told
+    }
+
+    fn segment_that_tells(
+        &mut self,
+        now: Instant,
+        seq: SeqNum,
+        flags: Flags,
+        len: u32,
+        told: &Told,
+    ) -> Segment {
         let window = if self.window_stands() {
             (self.receive_window() >> self.rcv_wscale).min(65_535) as u16
         } else {
             self.advertise_window()
         };
-        let mut options = Options::default();
+        let mut options = Options {
+            sack: told.blocks,
+            sack_len: told.len,
+            ..Options::default()
+        };
         if self.ts_ok {
             // RFC 7323 S3.2-1, S3.2-2, S3.2-6, S5.2-6
             options.timestamps = Some((self.ts_now(now), self.ts_recent));
         }
-        // Before the options are settled: what decides the size of the pieces on the wire.
+        // What decides the size of the pieces on the wire.
         let mss = self.current_mss();
-        let blocks = self.sack_blocks_to_send();
-        let held = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
-        let all = self.dsack.iter().chain(held);
-        for (slot, block) in options.sack.iter_mut().take(blocks).zip(all) {
-            *slot = *block;
-        }
-        options.sack_len = blocks as u8;
-        self.dsack = None;
-        self.note_ack_sent();
         self.count_out(
             len,
             if self.is_mtu_probe(seq, len) {

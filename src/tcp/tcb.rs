@@ -191,12 +191,23 @@ pub(super) struct Owes {
     pub ack: bool,
     /// The same, as a challenge: the host may know that there have been enough.
     pub challenge: bool,
+    /// Before all else an ACK with these blocks, if any, which the segment in hand has changed
+    /// (see [`Tcb::tell_held_back`]).
+    pub early: Told,
     /// The RST of an abort.
     pub rst: bool,
     /// A probe: keepalive or of a closed window.
     pub probe: bool,
     /// One retransmission that the congestion window cannot hold back.
     pub rexmit: bool,
+}
+
+/// The blocks of a SACK option, a DSACK's first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Told {
+    pub blocks: [(SeqNum, SeqNum); 4],
+    pub len: u8,
 }
 
 impl Tcb {
