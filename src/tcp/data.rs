@@ -214,6 +214,13 @@ impl Tcb {
     fn note_overlap(&mut self, start: SeqNum, end: SeqNum) {
         let whole = (start, end);
         let held = self.rcv_sack.iter().take(usize::from(self.rcv_sack_len));
+        if start.gt(self.rcv_nxt) {
+            let covers = |a: &(SeqNum, SeqNum), b: &(SeqNum, SeqNum)| a.0.le(b.0) && b.1.le(a.1);
+            let one = held
+                .clone()
+                .filter(|b| covers(b, &whole) || covers(&whole, b));
+            self.noted.add(Mib::OfoMerge, one.count() as u32);
+        }
         let common = held.map(|b| (b.0.max(start), b.1.min(end)));
         let first = common.filter(|c| c.0.lt(c.1)).min_by_key(|c| c.0 - start);
         if let (Some((start, end)), None) = (first, self.dsack) {

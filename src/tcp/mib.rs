@@ -109,6 +109,8 @@ counters! {
     AckCompressed = "TCPAckCompressed",
     /// Segments that came out of order.
     OfoQueue = "TCPOFOQueue",
+    /// Of them, or of what was held, which the other covers whole.
+    OfoMerge = "TCPOFOMerge",
     /// Keepalive's probes.
     KeepAlive = "TCPKeepAlive",
     /// Probes of a closed window.
