@@ -249,10 +249,12 @@ impl Host<'_> {
             self.sh.counters.out_rsts += 1;
         }
         // tcpOutSegs: "excluding those containing only retransmitted octets"; but Linux makes a
-        // listener's SYN+ACK anew. Where both opened, a SYN+ACK is the SYN, sent again.
+        // listener's SYN+ACK anew. Where both opened, a SYN+ACK is the SYN, sent again, which counts
+        // for nothing the first time.
         let syn_ack = segment.flags.has(Flags::SYN) && segment.flags.has(Flags::ACK);
-        let anew = syn_ack && self.sh.sockets[index].tcb.is_passive();
-        if tx.retransmit && (anew || !syn_ack) {
+        let tcb = &self.sh.sockets[index].tcb;
+        let anew = syn_ack && tcb.is_passive();
+        if tx.retransmit && (anew || !syn_ack || tcb.has_timed_out()) {
             self.sh.counters.retrans_segs += pieces;
         }
         if !tx.retransmit || anew {

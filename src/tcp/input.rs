@@ -164,7 +164,7 @@ impl Tcb {
         self.noted.note(Mib::Delivered);
         let rest = self.syn_data_answered(seg, out);
         self.syn_rtt(now, seg);
-        self.establish(now, out);
+        self.establish(now, seg, out);
         if rest {
             self.record_syn_data(now, sent);
             self.resend_all(sent, Resend::All);
@@ -331,7 +331,7 @@ impl Tcb {
             self.noted.add(Mib::Delivered, u32::from(!self.passive));
             let rest = !self.is_early() && self.syn_data_answered(seg, out);
             self.syn_rtt(now, seg);
-            self.establish(now, out);
+            self.establish(now, seg, out);
             if rest {
                 // Both opened with data: only the SYN was acknowledged, and nothing says that the
                 // rest is lost.

@@ -3,6 +3,7 @@
 use super::congestion::Congestion;
 use super::cookie::Agreed;
 use super::delack::DelayedAck;
+use super::mib::Mib;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::sent::SentList;
@@ -280,8 +281,34 @@ impl Tcb {
         self.snd_mss = self.bound_by_search(mss);
     }
 
+    /// How many SYNs or SYN+ACKs seem to have been lost, now that `seg` acknowledges one.
+    fn syns_lost(&mut self, seg: &Segment) -> u32 {
+        let again = u32::from(self.timers.retransmits);
+        if again == 0 {
+            // Timeouts that sent nothing (TCP_DEFER_ACCEPT) don't count, nor does what the peer's SYN
+            // brought again, unless there was one.
+            return 0;
+        }
+        let lost = if self.passive {
+            self.total_retrans
+        } else {
+            again
+        };
+        if self.is_early() {
+            return lost;
+        }
+        // The first was only late, as the echo of its timestamp says (RFC 3522; Linux:
+        // `tcp_try_undo_spurious_syn`).
+        let echo = seg.options.timestamps.filter(|_| self.ts_ok).map(|t| t.1);
+        let late = echo.is_some() && echo == self.timers.retrans_stamp.map(|t| self.ts_now(t));
+        // Where both opened Linux undoes the timeout if there are SACKs, whatever was echoed.
+        let crossed = self.state == State::SynReceived && !self.passive && self.sack_ok;
+        self.noted.add(Mib::LossUndo, crossed.into());
+        if late || crossed { 0 } else { lost }
+    }
+
     /// The handshake is complete (RFC 9293, section 3.10.7.3 and 3.10.7.4).
-    pub(super) fn establish(&mut self, now: Instant, out: &mut Outcome) {
+    pub(super) fn establish(&mut self, now: Instant, seg: &Segment, out: &mut Outcome) {
         if self.ts_ok {
             self.advmss = self.advmss.saturating_sub(TIMESTAMPS_LEN);
         }
@@ -303,14 +330,7 @@ impl Tcb {
         // RFC 5681, section 3.1: a lost SYN means a small start. Linux forgives one.
         // RFC 5681 S3.1-3, S3.1-4
         // RFC 6928 S2-1
-        let lost = match self.passive {
-            // Timeouts that sent nothing (TCP_DEFER_ACCEPT) don't count, nor does what the peer's SYN
-            // brought again, unless there was one.
-            true if self.timers.retransmits > 0 => self.total_retrans,
-            true => 0,
-            false => self.timers.retransmits.into(),
-        };
-        if lost > 1 {
+        if self.syns_lost(seg) > 1 {
             self.cc.start_small();
         }
         if !self.passive {

@@ -437,6 +437,11 @@ impl Tcb {
         self.passive
     }
 
+    /// The retransmission timer has run out since the last acknowledgment.
+    pub fn has_timed_out(&self) -> bool {
+        self.timers.retransmits > 0
+    }
+
     /// The millisecond clock of our timestamps.
     // RFC 7323 S5.4-1, S5.4-2, S5.4-3, S4.1-2
     pub fn ts_now(&self, now: Instant) -> u32 {
