@@ -231,9 +231,10 @@ impl Tcb {
                 self.note_reordering_below(reord, news.fack_before, Mib::SackReorder);
             }
         } else if let (Some(head), Some(at), true) = (head, news.first_sack_at, updated)
-            && at > head.at
+            && at < head.at
         {
-            // The SACK is of what was sent after the first one was, last: it may yet come.
+            // The SACK is of what was sent before the first one was, last. Of what was sent after
+            // it reports might put the timeout off for ever.
             news.set_timer = true;
         }
     }

@@ -79,7 +79,8 @@ impl Tcb {
         if let Some(fin_at) = self.fin_at {
             end = end.min(fin_at);
         }
-        if fin && text_end.le(edge) && self.fin_at.is_none() {
+        // Of two the peer is done with the first that is reached.
+        if fin && text_end.le(edge) && self.fin_at.is_none_or(|at| text_end.lt(at)) {
             self.fin_at = Some(text_end);
             rx.cut(text_end);
         }
@@ -88,8 +89,9 @@ impl Tcb {
         if end.gt(start) {
             self.keep(now, seg, start, end, rx, out);
         } else if self.fin_at.is_some_and(|fin| fin.gt(expected)) {
-            self.noted
-                .add(Mib::OfoQueue, u32::from(seg.seq.gt(expected)));
+            let ahead = u32::from(seg.seq.gt(expected));
+            self.noted.add(Mib::OfoQueue, ahead);
+            self.rcv_ooopack = self.rcv_ooopack.wrapping_add(ahead);
             self.refresh_blocks(rx);
         }
         if self.fin_at == Some(self.rcv_nxt) {
@@ -115,7 +117,11 @@ impl Tcb {
         let before = self.rcv_nxt;
         let gap = self.rcv_sack_len > 0 || start.gt(before);
         if start.gt(before) {
-            let pieces = (end - start).div_ceil(u32::from(self.delack.rcv_mss).max(1));
+            // Of a segment that was put together: how many it was of.
+            let pieces = match end - start {
+                len if len <= u32::from(self.advmss) => 1,
+                len => len.div_ceil(u32::from(self.delack.rcv_mss).max(1)),
+            };
             self.rcv_ooopack = self.rcv_ooopack.wrapping_add(pieces);
             self.noted.note(Mib::OfoQueue);
             self.measure_rcv_mss(seg);
@@ -137,7 +143,9 @@ impl Tcb {
                 self.note_ahead(end, end - start, !had);
             }
             // RFC 5681 S3.2-2, S4.2-6
-            if had && self.rcv_sack_len == 0 {
+            // (With a FIN of its own it ends the stream, and there is no gap to Linux.)
+            let ends = seg.flags.has(Flags::FIN) && self.fin_at == Some(next) && end == next;
+            if had && self.rcv_sack_len == 0 && !ends {
                 // RFC 5681, section 4.2: at once "when the incoming segment fills in all or
                 // part of a gap in the sequence space".
                 self.delack.now = true;

@@ -255,7 +255,9 @@ impl Tcb {
             segs_in: self.segs_in,
             data_segs_out: self.data_segs_out,
             data_segs_in: self.data_segs_in,
-            notsent_bytes: self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs(),
+            // With the FIN, if it waits.
+            notsent_bytes: self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs()
+                + u32::from(self.fin_queued && !self.fin_sent()),
             min_rtt_us: match (self.rtt.srtt8, self.rtt.min_rtt) {
                 (0, _) => u32::MAX,
                 (_, us) => us.max(1),

@@ -57,7 +57,9 @@ impl Tcb {
         if self.push == Push::Held {
             self.push = Push::Usual;
         }
-        self.count_in(seg.len);
+        if self.state != State::TimeWait {
+            self.count_in(seg.len);
+        }
         match self.state {
             State::Closed | State::Listen => out.reset = reset_for(seg),
             State::SynSent => self.in_syn_sent(now, seg, rx, sent, &mut out),

@@ -120,6 +120,7 @@ impl Tcb {
             snd_sml: iss,
             snd_up: iss,
             snd_pushed: iss,
+            snd_half: 0,
             snd_psh: iss,
             snd_mark: iss,
             snd_record: iss,

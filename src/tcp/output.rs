@@ -77,6 +77,7 @@ impl Tcb {
     /// the next segment or timer may let it go, and it has no PSH (Linux: `tcp_push`).
     pub fn app_wrote_more(&mut self, now: Instant, n: u32) {
         self.push = Push::Held;
+        self.snd_half = self.max_window / 2;
         if self.can_queue() {
             if self.snd_end == self.snd_nxt {
                 self.restart_after_idle(now);
@@ -323,6 +324,10 @@ impl Tcb {
 
     /// Count a segment that the link cuts into pieces of `mss`.
     fn count_out(&mut self, len: u32, mss: u32) {
+        // In TIME_WAIT Linux's connection is gone, and what is left of it counts nothing.
+        if self.state == State::TimeWait {
+            return;
+        }
         let pieces = len.div_ceil(mss).max(1);
         self.segs_out = self.segs_out.wrapping_add(pieces);
         if len > 0 {
@@ -514,13 +519,13 @@ impl Tcb {
         // PSH at the end of what was written, every half window (Linux: `forced_push`), and on
         // every packet that the device cuts (so that the receiver's GRO hands them on).
         // RFC 9293 MUST-61
-        let half = self.max_window / 2;
+        let half = self.snd_half;
         let cut = len > mss;
         let marked = len > 0
             && (push
                 || end == self.snd_mark
                 || (end == self.snd_end && end == self.snd_psh)
-                || self.snd_mark.le(seq) && (end.diff(self.snd_pushed) as i64) > half.into());
+                || (end.diff(self.snd_pushed) as i64) > half.into());
         if marked || cut {
             flags = flags.with(Flags::PSH);
             self.snd_pushed = end;

@@ -166,7 +166,7 @@ impl Tcb {
         if news.ece {
             self.cc.forget_prior();
         }
-        if self.reneging(now, news, sent) {
+        if self.reneging(now, news) {
             return;
         }
         if self.recovery.ca == CaState::Open {
@@ -251,20 +251,31 @@ impl Tcb {
         }
         let before = self.sent.sacked_out;
         self.sent.sacked_out = before.saturating_add(n);
-        self.bound_dupacks();
+        self.check_dupacks(0);
         let more = self.sent.sacked_out.saturating_sub(before);
         self.recovery.delivered = self.recovery.delivered.wrapping_add(more);
     }
 
-    /// Linux's `tcp_limit_reno_sacked`: more than are out is reordering.
-    fn bound_dupacks(&mut self) {
+    /// No more duplicate ACKs count than segments may have arrived; true if some did not (Linux:
+    /// `tcp_limit_reno_sacked`).
+    fn bound_dupacks(&mut self) -> bool {
         let holes = self.sent.lost_out.max(1).min(self.sent.packets_out);
         let most = self.sent.packets_out - holes;
-        if self.sent.sacked_out > most {
+        let too_many = self.sent.sacked_out > most;
+        if too_many {
             self.sent.sacked_out = most;
+        }
+        too_many
+    }
+
+    /// More duplicate ACKs than segments are out, of which `acked` were acknowledged just now, are
+    /// reordering: as much as that, be it less than was thought before (Linux:
+    /// `tcp_check_reno_reordering`).
+    fn check_dupacks(&mut self, acked: u32) {
+        if self.bound_dupacks() {
+            let seen = self.sent.packets_out.saturating_add(acked);
             let r = &mut self.recovery;
-            let seen = self.sent.packets_out.min(self.sysctl.tcp_max_reordering);
-            r.reordering = r.reordering.max(seen);
+            r.reordering = seen.min(self.sysctl.tcp_max_reordering);
             r.reord_seen = r.reord_seen.saturating_add(1);
             self.noted.note(Mib::RenoReorder);
         }
@@ -281,7 +292,7 @@ impl Tcb {
             self.recovery.delivered = self.recovery.delivered.wrapping_add(new);
             self.sent.sacked_out = dups.saturating_sub(segs - 1);
         }
-        self.bound_dupacks();
+        self.check_dupacks(segs);
     }
 
     // RFC 8985 S4-1, S1-1, S9.2-1
@@ -432,7 +443,7 @@ impl Tcb {
 
     /// RFC 2018, section 8: the first segment was reported and is not acknowledged. Linux waits
     /// half a round trip for it to be reordering, and then takes it for a timeout.
-    fn reneging(&mut self, now: Instant, news: &mut News, sent: &mut [Sent]) -> bool {
+    fn reneging(&mut self, now: Instant, news: &mut News) -> bool {
         if !news.reneging {
             return false;
         }
@@ -441,8 +452,9 @@ impl Tcb {
             self.timers.pending = super::timers::Pending::Retransmit;
             self.timers.rexmit_at = now + core::time::Duration::from_micros(half);
             news.set_timer = false;
-            let _ = sent;
         }
+        // Until then nothing goes again, but new data may.
+        self.recovery.hold = true;
         true
     }
 

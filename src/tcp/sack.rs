@@ -37,15 +37,24 @@ impl Tcb {
             });
         }
         let twice = reported && self.note_dsack(blocks[0], news);
+        let mut valid = [((SeqNum(0), SeqNum(0)), false); 4];
+        let mut n = 0;
         for (i, &(start, end)) in blocks.iter().enumerate() {
             let dup = i == 0 && twice;
             if !self.block_is_valid((start, end), dup) {
                 self.note_discarded(end, dup, seg.ack);
-                continue;
+            } else if end.gt(news.una_before)
+                && let Some(slot) = valid.get_mut(n)
+            {
+                *slot = ((start, end), dup);
+                n += 1;
             }
-            if end.le(news.una_before) {
-                continue;
-            }
+        }
+        // The lowest first: which is the first that was reported counts.
+        let una = self.snd_una;
+        let valid = valid.get_mut(..n).unwrap_or_default();
+        valid.sort_by_key(|(b, _)| b.0.diff(una));
+        for &mut ((start, end), dup) in valid {
             // What was told before needs no second look.
             let known = |b: &&Block| b.0.le(start) && b.1.gt(start) && b.0 != b.1;
             let from = match self.sent.seen.iter().find(known) {

@@ -72,13 +72,14 @@ impl Tcb {
         self.timers.rexmit_at = at;
     }
 
-    /// The probe's timer ran out (section 7.3): the retransmission timer starts over.
+    /// The probe's timer ran out (section 7.3). With a probe the retransmission timer starts over;
+    /// where there is one on the way already it goes on as if there had been none.
     // RFC 8985 S7.3-1, S7.3-2
-    pub(super) fn on_probe_timer(&mut self, now: Instant, _sent: &mut [Sent]) {
+    pub(super) fn on_probe_timer(&mut self, now: Instant, sent: &mut [Sent]) {
         if self.timers.tail == Tail::None && self.sent.packets_out > 0 {
             self.timers.tail = Tail::Owed;
         }
-        self.rearm_retransmit(now);
+        self.rearm_retransmit_from_head(now, sent);
     }
 
     /// The probe that is owed: new data if there is any, else the last segment again.

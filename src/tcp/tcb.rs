@@ -73,6 +73,8 @@ pub struct Tcb {
     pub(super) snd_up: SeqNum,
     /// Up to here a PSH went out.
     pub(super) snd_pushed: SeqNum,
+    /// Half the peer's largest window when the program wrote last.
+    pub(super) snd_half: u32,
     /// Where the last write ended that was to be pushed: a segment that ends there has a PSH,
     /// unless more was written behind it before it went.
     pub(super) snd_psh: SeqNum,

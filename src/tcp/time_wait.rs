@@ -63,6 +63,8 @@ impl Tcb {
         self.timers.rexmit_at = Instant::NEVER;
         self.delack.cancel();
         self.owes.ack = owed;
+        // The last that the connection counts.
+        self.segs_out = self.segs_out.wrapping_add(owed.into());
         self.owes.rexmit = false;
         self.owes.probe = false;
         self.enter(State::TimeWait, out);

@@ -34,7 +34,8 @@ impl Tcb {
     fn only_delayed(&self, news: &News) -> bool {
         match self.recovery.retrans_ts {
             Some(ts) => news.echoes_before(ts),
-            None => true,
+            // Without SACK the time is forgotten when all of the episode is acknowledged.
+            None => self.sack_ok || self.snd_una.lt(self.recovery.recover),
         }
     }
 

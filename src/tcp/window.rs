@@ -236,6 +236,9 @@ impl Tcb {
     pub fn set_window_clamp(&mut self, value: u32) {
         let new = value.max(1152);
         let old = self.window_clamp;
+        if new == old {
+            return;
+        }
         self.window_clamp = new;
         if new < old {
             self.rcv_ssthresh = self.rcv_ssthresh.min(new);
@@ -281,10 +284,8 @@ impl Tcb {
             return;
         }
         self.scaling_ratio = ratio;
-        let clamp = self.full_space().max(1152);
-        self.window_clamp = clamp;
-        self.rcv_ssthresh = self.rcv_ssthresh.max(self.rcv_wnd.min(clamp));
-        self.drs.space = self.drs.space.min(clamp);
+        self.set_window_clamp(self.full_space());
+        self.drs.space = self.drs.space.min(self.window_clamp);
     }
 
     /// A segment up to `end` came, and something before it is missing (Linux: the end of
