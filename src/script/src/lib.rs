@@ -29,6 +29,8 @@ pub mod names;
 pub mod ours;
 pub mod parse;
 pub mod parse_packet;
+pub mod random;
+pub mod record;
 pub mod request;
 pub mod run;
 pub mod token;
@@ -61,6 +63,32 @@ pub fn run_on_ours(text: &str) -> Result<(), String> {
     let script = parse::parse(text).map_err(|e| e.to_string())?;
     let mut target = ours::Ours::new(mtu(&script)).ok_or("no memory for a host")?;
     run::run(&script, &mut target).map_err(|f| f.to_string())
+}
+
+/// What happens on this project's stack, as a script (see [`record`]).
+pub fn record_ours(text: &str) -> Result<String, String> {
+    recorded(text, true)
+}
+
+fn recorded(text: &str, windows: bool) -> Result<String, String> {
+    let script = parse::parse(text).map_err(|e| e.to_string())?;
+    let mut target = ours::Ours::new(mtu(&script)).ok_or("no memory for a host")?;
+    record::record(&script, text, &mut target, windows).map_err(|f| f.to_string())
+}
+
+/// What the kernel does otherwise than this stack in a script by chance ([`random`]): the script as
+/// recorded here, and where the kernel failed it, each time of three. Windows are not compared:
+/// they follow from the memory of Linux's sk_buffs.
+pub fn done_otherwise(kind: random::Kind, seed: u64) -> Result<Option<(String, String)>, String> {
+    let text = recorded(&random::script(kind, seed), false)?;
+    let mut why = String::new();
+    for _ in 0..3 {
+        match run_on_kernel(&text) {
+            Ok(()) => return Ok(None),
+            Err(e) => why = e,
+        }
+    }
+    Ok(Some((text, why)))
 }
 
 /// Run a script's text on the kernel, in a network namespace of its own (which takes the right

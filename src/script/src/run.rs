@@ -75,14 +75,14 @@ struct Under<'a> {
     end: Micros,
 }
 
-struct Runner<'a, T: Target> {
-    target: &'a mut T,
-    flows: Flows,
-    program: Program,
+pub(crate) struct Runner<'a, T: Target> {
+    pub(crate) target: &'a mut T,
+    pub(crate) flows: Flows,
+    pub(crate) program: Program,
     v6: bool,
     content: bool,
     /// The base of relative times.
-    last: Micros,
+    pub(crate) last: Micros,
     /// Packets that were injected in fragments.
     fragmented: u16,
     under_way: Option<Under<'a>>,
@@ -90,30 +90,7 @@ struct Runner<'a, T: Target> {
 
 /// Run `script` on `target`.
 pub fn run<T: Target>(script: &Script, target: &mut T) -> Result<(), Failure> {
-    let mut v6 = false;
-    let mut domain = libc::AF_INET;
-    for (name, value) in &script.options {
-        match (name.as_str(), value.as_deref()) {
-            ("ip_version", Some("ipv6")) => (v6, domain) = (true, libc::AF_INET6),
-            ("ip_version", Some("ipv4-mapped-ipv6")) => domain = libc::AF_INET6,
-            _ => {}
-        }
-    }
-    let addresses = if v6 {
-        (IpAddr::V6(LOCAL6), IpAddr::V6(REMOTE6))
-    } else {
-        (IpAddr::V4(LOCAL4), IpAddr::V4(REMOTE4))
-    };
-    let mut runner = Runner {
-        target,
-        flows: Flows::default(),
-        program: Program::new(addresses.0, addresses.1, domain),
-        v6,
-        content: true,
-        fragmented: 0,
-        last: 0,
-        under_way: None,
-    };
+    let mut runner = Runner::new(script, target);
     let mut begun = false;
     for event in &script.events {
         // Commands before everything else take no time.
@@ -131,6 +108,33 @@ pub fn run<T: Target>(script: &Script, target: &mut T) -> Result<(), Failure> {
 }
 
 impl<'a, T: Target> Runner<'a, T> {
+    pub(crate) fn new(script: &Script, target: &'a mut T) -> Runner<'a, T> {
+        let mut v6 = false;
+        let mut domain = libc::AF_INET;
+        for (name, value) in &script.options {
+            match (name.as_str(), value.as_deref()) {
+                ("ip_version", Some("ipv6")) => (v6, domain) = (true, libc::AF_INET6),
+                ("ip_version", Some("ipv4-mapped-ipv6")) => domain = libc::AF_INET6,
+                _ => {}
+            }
+        }
+        let addresses = if v6 {
+            (IpAddr::V6(LOCAL6), IpAddr::V6(REMOTE6))
+        } else {
+            (IpAddr::V4(LOCAL4), IpAddr::V4(REMOTE4))
+        };
+        Runner {
+            target,
+            flows: Flows::default(),
+            program: Program::new(addresses.0, addresses.1, domain),
+            v6,
+            content: true,
+            fragmented: 0,
+            last: 0,
+            under_way: None,
+        }
+    }
+
     fn event(&mut self, event: &'a Event) -> Step<()> {
         let (from, to) = match event.time {
             Time::Absolute(t) => (t, t),
@@ -193,7 +197,7 @@ impl<'a, T: Target> Runner<'a, T> {
         ))
     }
 
-    fn inbound(&mut self, packet: &Packet) -> Step<()> {
+    pub(crate) fn inbound(&mut self, packet: &Packet) -> Step<()> {
         let bytes = match &packet.body {
             Body::Tcp(tcp) => self.segment(&packet.ip, tcp)?,
             Body::Icmp(icmp) => self.icmp(&packet.ip, icmp)?,
@@ -353,7 +357,7 @@ impl<'a, T: Target> Runner<'a, T> {
         self.check_time(0, under.end, under.end, at).map_err(fail)
     }
 
-    fn command(&mut self, text: &str) -> Step<()> {
+    pub(crate) fn command(&mut self, text: &str) -> Step<()> {
         for line in text.split(['\n', ';']) {
             let mut words = line.split_whitespace().peekable();
             match words.next() {
@@ -378,6 +382,12 @@ impl<'a, T: Target> Runner<'a, T> {
     }
 
     fn code(&mut self, text: &str) -> Step<()> {
+        let told = self.told(text)?;
+        crate::code::run(text, &told)
+    }
+
+    /// What the kernel tells of the last socket, as far as `text` asks for it.
+    pub(crate) fn told(&mut self, text: &str) -> Step<Told> {
         let fd = self.program.last.ok_or("there is no socket to look at")?;
         let mut read = |level, name, room| {
             let request = Request::GetOpt {
@@ -401,7 +411,7 @@ impl<'a, T: Target> Runner<'a, T> {
         if text.contains(MEMORY) {
             told.memory = read(libc::SOL_SOCKET, libc::SO_MEMINFO, 36)?;
         }
-        crate::code::run(text, &told)
+        Ok(told)
     }
 
     /// After the last event: nothing may be left over.
@@ -457,6 +467,6 @@ fn real_option(o: &TcpOption, flow: &Flow) -> TcpOption {
     }
 }
 
-fn seconds(t: Micros) -> String {
+pub(crate) fn seconds(t: Micros) -> String {
     format!("{:.6}", t as f64 / 1e6)
 }

@@ -1,0 +1,468 @@
+//! Scripts by chance: a program and a remote side that do what comes to mind, to be recorded on
+//! this stack ([`crate::record`]) and run on the kernel.
+//!
+//! The remote side acknowledges, reports by SACK, sends in and out of order, closes and resets at
+//! random, mostly within what makes sense; times are such that a real clock does as well.
+
+use core::fmt::Write;
+
+/// What a script is mostly about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The program sends, and the remote side acknowledges.
+    Send,
+    /// The remote side sends.
+    Receive,
+    /// Both, and the connection closes.
+    Close,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::Send, Kind::Receive, Kind::Close];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Send => "send",
+            Kind::Receive => "receive",
+            Kind::Close => "close",
+        }
+    }
+
+    /// How often each step is taken, in the order of [`STEPS`].
+    fn weights(self) -> [u32; STEPS.len()] {
+        match self {
+            Kind::Send => [40, 60, 60, 20, 10, 10, 0, 0, 2, 2, 1, 3, 10],
+            Kind::Receive => [5, 5, 0, 0, 2, 50, 60, 30, 1, 3, 1, 3, 10],
+            Kind::Close => [10, 30, 3, 3, 3, 20, 10, 10, 20, 20, 3, 10, 10],
+        }
+    }
+}
+
+/// A step of a script.
+type Step = fn(&mut Random);
+
+const STEPS: [Step; 13] = [
+    Random::write,
+    Random::ack,
+    Random::sack,
+    Random::repeat_ack,
+    Random::window,
+    Random::data,
+    Random::out_of_order,
+    Random::read,
+    Random::close,
+    Random::fin,
+    Random::reset,
+    Random::odd,
+    Random::pause,
+];
+
+/// Each of them with an even chance.
+const SETTINGS: [&str; 5] = [
+    "tcp_early_retrans=0",
+    "tcp_dsack=0",
+    "tcp_frto=0",
+    "tcp_recovery=0",
+    "tcp_sack=1",
+];
+
+/// What is compared at the end, and in between now and then.
+const TOLD: &str = "tcpi_state tcpi_ca_state tcpi_snd_cwnd tcpi_snd_ssthresh tcpi_unacked tcpi_sacked tcpi_lost \
+     tcpi_retrans tcpi_total_retrans tcpi_backoff tcpi_reordering tcpi_snd_mss tcpi_rcv_mss tcpi_notsent_bytes \
+     tcpi_snd_wnd tcpi_delivered tcpi_dsack_dups tcpi_reord_seen tcpi_rcv_ooopack tcpi_bytes_acked \
+     tcpi_bytes_received tcpi_segs_in tcpi_segs_out tcpi_bytes_retrans";
+
+/// A script of calls and packets that come, the same for the same seed.
+pub fn script(kind: Kind, seed: u64) -> String {
+    let mut r = Random::new(seed.wrapping_mul(3).wrapping_add(kind as u64));
+    r.open();
+    if kind == Kind::Send {
+        let segments = r.among(&[3, 6, 10, 10, 13, 20]);
+        r.write_some(r.segment * segments);
+    }
+    let weights = kind.weights();
+    for _ in 0..r.between(4, 14) {
+        let mut left = r.below(weights.iter().sum());
+        for (step, weight) in STEPS.iter().zip(weights) {
+            if left < weight {
+                step(&mut r);
+                break;
+            }
+            left -= weight;
+        }
+        if r.chance(50) {
+            r.tell(3);
+        }
+    }
+    r.tell(5);
+    let rest = r.among(&[50, 300, 900]);
+    r.say(rest, "`true`");
+    r.tell(1);
+    r.out
+}
+
+/// A script under way. Sequence numbers are the script's.
+struct Random {
+    state: u64,
+    out: String,
+    /// Milliseconds.
+    now: u32,
+    /// When the host's first segment left: its timestamps count from then.
+    first: u32,
+    mss: u32,
+    /// Payload of a full segment.
+    segment: u32,
+    timestamps: bool,
+    sack: bool,
+    window: u32,
+    stamp: u32,
+    fd: u32,
+    written: u32,
+    /// What the remote side has acknowledged.
+    una: u32,
+    /// What it sends next.
+    next: u32,
+    /// It has sent its FIN.
+    finished: bool,
+    /// The program has closed its side.
+    shut: bool,
+    /// There is a descriptor.
+    open: bool,
+}
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        let mut r = Random {
+            state: seed,
+            out: String::new(),
+            now: 0,
+            first: 0,
+            mss: 0,
+            segment: 0,
+            timestamps: false,
+            sack: false,
+            window: 0,
+            stamp: 700,
+            fd: 3,
+            written: 0,
+            una: 1,
+            next: 1,
+            finished: false,
+            shut: false,
+            open: true,
+        };
+        r.mss = r.among(&[536, 1000, 1460]);
+        (r.timestamps, r.sack) = (r.chance(50), r.chance(75));
+        r.segment = r.mss - if r.timestamps { 12 } else { 0 };
+        r.window = r.among(&[2000, 8000, 32_000, 65_535]);
+        r
+    }
+
+    // Splitmix64.
+    fn number(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u32) -> u32 {
+        (self.number() % u64::from(n.max(1))) as u32
+    }
+
+    fn between(&mut self, a: u32, b: u32) -> u32 {
+        a + self.below(b - a + 1)
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.below(100) < percent
+    }
+
+    fn among<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u32) as usize]
+    }
+
+    /// After so many milliseconds.
+    fn say(&mut self, after: u32, what: &str) {
+        self.now += after;
+        let (s, ms) = (self.now / 1000, self.now % 1000);
+        // Writing to a String can't fail.
+        let _ = writeln!(self.out, "{s}.{ms:03} {what}");
+    }
+
+    /// After some time: ACKs in a round trip, beyond a delayed ACK's time, beyond a timeout.
+    fn later(&mut self, what: &str) {
+        let after = self.among(&[12, 12, 20, 20, 60, 250]);
+        self.say(after, what);
+    }
+
+    fn tell(&mut self, after: u32) {
+        if self.open {
+            self.say(after, &format!("%{{ tell {TOLD} }}%"));
+        }
+    }
+
+    fn call(&mut self, after: u32, what: &str) {
+        let fd = self.fd;
+        self.say(after, &what.replace("FD", &fd.to_string()));
+    }
+
+    /// The handshake, by either side.
+    fn open(&mut self) {
+        for setting in SETTINGS {
+            if self.chance(20) {
+                let _ = writeln!(self.out, "`sysctl -q net.ipv4.{setting}`");
+            }
+        }
+        let active = self.chance(40);
+        let mut options = format!("mss {}", self.mss);
+        match (self.sack, self.timestamps) {
+            (true, true) => options += ",sackOK",
+            (true, false) => options += ",nop,nop,sackOK",
+            (false, true) => options += ",nop,nop",
+            (false, false) => {}
+        }
+        if self.timestamps {
+            let echo = if active { 100 } else { 0 };
+            let _ = write!(options, ",TS val 700 ecr {echo}");
+        }
+        if self.chance(40) {
+            options += ",nop,wscale 2";
+        }
+        let window = self.window;
+        self.say(0, "socket(..., SOCK_STREAM, IPPROTO_TCP) = 3");
+        if active {
+            self.call(1, "fcntl(FD, F_SETFL, O_RDWR|O_NONBLOCK) = 0");
+            self.call(1, "connect(FD, ..., ...) = 0");
+            self.first = self.now;
+            self.say(20, &format!("< S. 0:0(0) ack 1 win {window} <{options}>"));
+        } else {
+            self.call(1, "bind(FD, ..., ...) = 0");
+            self.call(1, "listen(FD, 5) = 0");
+            self.say(10, &format!("< S 0:0(0) win {window} <{options}>"));
+            self.first = self.now;
+            let stamps = if self.timestamps {
+                " <nop,nop,TS val 701 ecr 100>"
+            } else {
+                ""
+            };
+            self.say(20, &format!("< . 1:1(0) ack 1 win {window}{stamps}"));
+            self.call(1, "accept(FD, ..., ...) = 4");
+            self.fd = 4;
+            self.call(1, "fcntl(FD, F_SETFL, O_RDWR|O_NONBLOCK) = 0");
+        }
+        if self.chance(20) {
+            self.call(1, "setsockopt(FD, SOL_TCP, TCP_NODELAY, [1], 4) = 0");
+        }
+        if self.chance(10) {
+            self.call(1, "setsockopt(FD, SOL_TCP, TCP_QUICKACK, [0], 4) = 0");
+        }
+        self.now += 10;
+    }
+
+    /// `<...>` with a timestamp that may be some round trips old.
+    fn options(&mut self, sack: &str) -> String {
+        let mut all = Vec::new();
+        if self.timestamps {
+            self.stamp += self.among(&[0, 1, 20, 100]);
+            let age = self.among(&[0, 0, 20, 40, 200]);
+            let echo = (100 + self.now - self.first).saturating_sub(age).max(100);
+            all.push(format!("nop,nop,TS val {} ecr {echo}", self.stamp));
+        }
+        if !sack.is_empty() {
+            all.push(format!("nop,nop,sack{sack}"));
+        }
+        if all.is_empty() {
+            return String::new();
+        }
+        format!(" <{}>", all.join(","))
+    }
+
+    /// A segment comes: flags, numbers, and the window that it tells.
+    fn segment(&mut self, flags: &str, (seq, len): (u32, u32), ack: u32, window: u32, sack: &str) {
+        let options = self.options(sack);
+        let end = seq + len;
+        self.later(&format!(
+            "< {flags} {seq}:{end}({len}) ack {ack} win {window}{options}"
+        ));
+    }
+
+    fn write_some(&mut self, len: u32) {
+        self.call(0, &format!("write(FD, ..., {len}) = 0"));
+        self.written += len;
+    }
+
+    fn write(&mut self) {
+        if self.shut {
+            return;
+        }
+        self.now += self.among(&[12, 20, 60]);
+        let segment = self.segment;
+        let len = self.among(&[
+            1,
+            100,
+            segment - 1,
+            segment,
+            segment + 1,
+            2 * segment,
+            5 * segment,
+        ]);
+        self.write_some(len);
+    }
+
+    /// Segments that were written and are not acknowledged.
+    fn waiting(&self) -> u32 {
+        (1 + self.written).saturating_sub(self.una) / self.segment
+    }
+
+    fn ack(&mut self) {
+        let all = 1 + self.written;
+        let waiting = self.waiting();
+        let mut ack = if waiting > 0 && self.chance(80) {
+            self.una + self.segment * self.below(waiting.min(6) + 1)
+        } else {
+            self.among(&[all, self.una])
+        };
+        if self.shut && self.chance(50) {
+            ack = all + 1;
+        }
+        self.una = self.una.max(ack);
+        let (next, window) = (self.next, self.window);
+        self.segment(".", (next, 0), ack, window, "");
+    }
+
+    fn sack(&mut self) {
+        let waiting = self.waiting();
+        if !self.sack || waiting < 2 {
+            return self.ack();
+        }
+        let mut blocks = String::new();
+        for _ in 0..self.between(1, 3) {
+            let start = self.una + self.segment * self.between(1, waiting);
+            let end = (start + self.segment * self.between(1, 3)).min(1 + self.written);
+            if end > start {
+                let _ = write!(blocks, " {start}:{end}");
+            }
+        }
+        let (at, ack, window) = ((self.next, 0), self.una, self.window);
+        self.segment(".", at, ack, window, &blocks);
+    }
+
+    fn repeat_ack(&mut self) {
+        let (at, ack, window) = ((self.next, 0), self.una, self.window);
+        self.segment(".", at, ack, window, "");
+    }
+
+    fn window(&mut self) {
+        let segment = self.segment;
+        let window = self.among(&[0, 100, segment, 2 * segment]);
+        let (at, ack) = ((self.next, 0), self.una);
+        self.segment(".", at, ack, window, "");
+    }
+
+    fn data(&mut self) {
+        let segment = self.segment;
+        let len = self.among(&[1, 100, segment, segment, segment]);
+        let flags = self.among(&[".", "P."]);
+        let (at, ack, window) = ((self.next, len), self.una, self.window);
+        self.segment(flags, at, ack, window, "");
+        if !self.finished {
+            self.next += len;
+        }
+    }
+
+    fn out_of_order(&mut self) {
+        let segment = i64::from(self.segment);
+        let far = self.among(&[-2, -1, 0, 1, 1, 2, 3, 4, 6, 100]) * segment;
+        let by = self.among(&[0, 0, 100, -100]);
+        let seq = (i64::from(self.next) + far + by).max(1) as u32;
+        let len = self.among(&[1, 100, self.segment, self.segment]);
+        let (ack, window) = (self.una, self.window);
+        self.segment(".", (seq, len), ack, window, "");
+    }
+
+    fn read(&mut self) {
+        self.now += self.among(&[12, 20, 60]);
+        let len = self.among(&[1, 500, 5000, 100_000]);
+        self.call(0, &format!("read(FD, ..., {len}) = 0"));
+    }
+
+    fn close(&mut self) {
+        if self.shut {
+            return;
+        }
+        self.shut = true;
+        self.now += self.among(&[12, 20, 60]);
+        match self.below(4) {
+            0 => {
+                self.call(0, "close(FD) = 0");
+                self.open = false;
+            }
+            1 => self.call(0, "shutdown(FD, SHUT_RDWR) = 0"),
+            _ => self.call(0, "shutdown(FD, SHUT_WR) = 0"),
+        }
+    }
+
+    fn fin(&mut self) {
+        let len = self.among(&[0, 0, 100]);
+        let ahead = self.among(&[0, 0, 0, self.segment]);
+        let (at, ack, window) = ((self.next + ahead, len), self.una, self.window);
+        self.segment("F.", at, ack, window, "");
+        if ahead == 0 && !self.finished {
+            self.finished = true;
+            self.next += len + 1;
+        }
+    }
+
+    fn reset(&mut self) {
+        let seq = self.next + self.among(&[0, 0, 1, 100]);
+        let (ack, window) = (self.una, self.window);
+        self.segment("R.", (seq, 0), ack, window, "");
+    }
+
+    /// What a peer would not do, or seldom.
+    fn odd(&mut self) {
+        let (next, una, window) = (self.next, self.una, self.window);
+        match self.below(5) {
+            // A keepalive probe, without and with its byte.
+            0 => self.segment(".", (next - 1, 0), una, window, ""),
+            1 => self.segment(".", (next - 1, 1), una, window, ""),
+            // Acknowledged before it was sent, and long ago.
+            2 => self.segment(".", (next, 0), una + self.written + 5000, window, ""),
+            3 => {
+                let ack = una.saturating_sub(3 * self.segment).max(1);
+                self.segment(".", (next, 0), ack, window, "");
+            }
+            // Without the timestamp that it should have.
+            _ => {
+                let end = next + 10;
+                self.later(&format!("< P. {next}:{end}(10) ack {una} win {window}"));
+                self.next = end;
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        self.now += self.among(&[100, 300, 500]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is recorded is what happens when it is run.
+    #[test]
+    fn what_is_recorded_passes() {
+        for kind in Kind::ALL {
+            for seed in 0..60 {
+                let name = format!("{} {seed}", kind.name());
+                let text = crate::record_ours(&script(kind, seed))
+                    .unwrap_or_else(|e| panic!("{name}: {e}"));
+                crate::run_on_ours(&text).unwrap_or_else(|e| panic!("{name}: {e}\n{text}"));
+            }
+        }
+    }
+}
