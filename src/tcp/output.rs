@@ -570,7 +570,7 @@ impl Tcb {
             // Fast Open's server: the timer is the SYN+ACK's.
         } else if idle || !armed {
             self.rearm_probe(now, sent, true);
-        } else if pending == super::timers::Pending::LossProbe {
+        } else if pending == super::timers::Pending::LossProbe || self.may_probe() {
             self.rearm_probe(now, sent, false);
         }
         self.busy.spend(now, super::info::Spent::Busy);

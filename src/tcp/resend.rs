@@ -55,6 +55,8 @@ impl Tcb {
         let tx = self.send_again(now, i, bound, sent)?;
         let segs = SentList::get(sent, i).map_or(1, |s| u32::from(s.segs));
         self.sent.change(sent, i, |s| s.flags |= RETRANS);
+        // A timeout sends the one, whatever the window has room for; the next ACK tells more.
+        self.recovery.hold |= timeout && self.timers.retransmits > 0;
         if !(timeout && self.timers.retransmits > 0) {
             let how = match self.recovery.ca {
                 CaState::Loss => Mib::SlowStartRetrans,
@@ -164,6 +166,9 @@ impl Tcb {
         });
         self.drop_dupacks_of_fewer(packets_out);
         self.pace(now, len);
+        if len > 0 {
+            self.note_data_sent(now);
+        }
         self.total_retrans = self.total_retrans.wrapping_add(u32::from(segs));
         self.bytes_sent = self.bytes_sent.saturating_add(u64::from(len));
         self.bytes_retrans = self.bytes_retrans.saturating_add(u64::from(len));

@@ -53,6 +53,11 @@ impl Tcb {
         Some(Duration::from_micros(u64::from(self.rtt.srtt8 / 4) + more))
     }
 
+    /// A probe's timer may be started (Linux: `tcp_schedule_loss_probe`).
+    pub(super) fn may_probe(&self) -> bool {
+        self.probe_timeout().is_some()
+    }
+
     /// Start the probe's timer, or the retransmission timer. `all`: all in flight counts as
     /// sent now.
     // RFC 8985 S7.2-1
