@@ -19,6 +19,13 @@ pub(super) enum AckResult {
 }
 
 impl Tcb {
+    /// What the peer has acknowledged since the beginning: an active opener's SYN and the FIN are
+    /// bytes here, as in Linux's `bytes_acked`.
+    pub(super) fn numbers_acked(&self) -> u64 {
+        let opened = self.snd_una != self.iss;
+        self.bytes_acked + u64::from(opened && !self.passive) + u64::from(self.fin_acked())
+    }
+
     /// Take acknowledgment and window; an ACK that is not believed gets a challenge ACK.
     pub(super) fn take_ack(
         &mut self,
@@ -34,7 +41,7 @@ impl Tcb {
             // RFC 5961, section 5.2: "The ACK value is considered acceptable only if it is in
             // the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT)".
             // RFC 5961 S5.2-1, S5.2-2
-            let span = u64::from(self.max_window).min(self.bytes_acked) as u32;
+            let span = u64::from(self.max_window).min(self.numbers_acked()) as u32;
             if before - ack > span {
                 self.challenge(now);
                 return AckResult::Bad;

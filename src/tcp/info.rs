@@ -246,10 +246,7 @@ impl Tcb {
             reordering: self.recovery.reordering,
             rcv_space: self.rcv_space(),
             total_retrans: self.total_retrans,
-            // Numbers of SYN and FIN are bytes here.
-            bytes_acked: self.bytes_acked
-                + u64::from(opened && !self.passive)
-                + u64::from(self.fin_acked()),
+            bytes_acked: self.numbers_acked(),
             bytes_received: self.bytes_received + u64::from(self.fin_received),
             segs_out: self.segs_out,
             segs_in: self.segs_in,

@@ -454,7 +454,11 @@ impl Tcb {
         let in_flight = self.sent.in_flight();
         let cwnd = self.cc.cwnd();
         if in_flight >= cwnd {
-            self.note_cwnd_use(now, true);
+            // (The timer's one segment fills its window, but nobody asks for more.)
+            let timed_out = self.recovery.hold && self.timers.retransmits > 0;
+            if !timed_out || self.recovery.push_new {
+                self.note_cwnd_use(now, true);
+            }
             return None;
         }
         if !self.first_segment_fits() {
