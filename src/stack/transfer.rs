@@ -243,11 +243,9 @@ impl Host<'_> {
 
     /// Bytes not yet sent, the FIN as one (SIOCOUTQNSD).
     pub fn unsent_bytes(&self, id: SockId) -> Result<u32> {
-        let s = self.socket(id)?;
-        if s.listening {
+        if self.socket(id)?.listening {
             return Err(Error::Invalid);
         }
-        let fin = u32::from(s.open && s.tcb.fin_unsent());
-        Ok(self.info(id)?.1.notsent_bytes + fin)
+        Ok(self.info(id)?.1.notsent_bytes)
     }
 }

@@ -235,7 +235,8 @@ impl Tcb {
                 }
             } else if reord.lt(news.fack_before) {
                 // A hole that was never sent again got filled.
-                self.note_reordering_below(reord, news.fack_before, Mib::SackReorder);
+                // It reaches to what is reported now, or to the ACK if nothing is.
+                self.note_reordering_below(reord, self.highest_reported(), Mib::SackReorder);
             }
         } else if let (Some(head), Some(at), true) = (head, news.first_sack_at, updated)
             && at < head.at

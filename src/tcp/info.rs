@@ -254,7 +254,7 @@ impl Tcb {
             data_segs_in: self.data_segs_in,
             // With the FIN, if it waits.
             notsent_bytes: self.snd_end.diff(self.snd_nxt).max(0).unsigned_abs()
-                + u32::from(self.fin_queued && !self.fin_sent()),
+                + u32::from(self.fin_unsent()),
             min_rtt_us: match (self.rtt.srtt8, self.rtt.min_rtt) {
                 (0, _) => u32::MAX,
                 (_, us) => us.max(1),

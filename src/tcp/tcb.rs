@@ -275,7 +275,7 @@ impl Tcb {
     }
 
     /// Our FIN waits to be sent.
-    pub fn fin_unsent(&self) -> bool {
+    pub(super) fn fin_unsent(&self) -> bool {
         self.fin_unacked() && !self.fin_sent()
     }
 
