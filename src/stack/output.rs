@@ -170,6 +170,9 @@ impl Host<'_> {
     pub(super) fn filled_one(&mut self, index: u32) {
         let s = &mut self.sh.sockets[index];
         if s.tcb.wrote_half_window() {
+            if self.sh.config.offload {
+                s.tcb.app_wrote(self.now, 0);
+            }
             s.tcb.push();
             self.output(index);
         } else if s.tcb.unsent() <= s.tx.tail_skb {

@@ -121,6 +121,7 @@ impl Tcb {
             snd_up: iss,
             snd_pushed: iss,
             snd_half: 0,
+            gso: false,
             snd_psh: iss,
             snd_mark: iss,
             snd_record: iss,

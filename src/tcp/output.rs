@@ -17,6 +17,7 @@ impl Tcb {
         max_payload: u32,
         sent: &mut [Sent],
     ) -> Option<Transmit> {
+        self.gso = max_payload > 0;
         if self.owes.rst {
             self.owes.rst = false;
             return Some(self.reset(now));
@@ -520,16 +521,22 @@ impl Tcb {
         let seq = self.snd_nxt;
         let end = seq + len;
         let mut flags = Flags::NONE;
-        // PSH at the end of what was written, every half window (Linux: `forced_push`), and on
-        // every packet that the device cuts (so that the receiver's GRO hands them on).
+        // PSH at the end of what was written, every half window (Linux: `forced_push`; the window is
+        // that of the write, and where several segments are one sk_buff, only a full one is looked
+        // at), and on every packet that the device cuts (so that the receiver's GRO hands them on).
         // RFC 9293 MUST-61
-        let half = self.snd_half;
+        let half = match self.gso {
+            true => self.max_window / 2,
+            false => self.snd_half,
+        };
         let cut = len > mss;
+        let half_passed = (!self.gso || self.snd_mark.le(seq))
+            && i64::from(end.diff(self.snd_pushed)) > half.into();
         let marked = len > 0
             && (push
                 || end == self.snd_mark
                 || (end == self.snd_end && end == self.snd_psh)
-                || (end.diff(self.snd_pushed) as i64) > half.into());
+                || half_passed);
         if marked || cut {
             flags = flags.with(Flags::PSH);
             self.snd_pushed = end;

@@ -75,6 +75,8 @@ pub struct Tcb {
     pub(super) snd_pushed: SeqNum,
     /// Half the peer's largest window when the program wrote last.
     pub(super) snd_half: u32,
+    /// Several segments may go as one (GSO).
+    pub(super) gso: bool,
     /// Where the last write ended that was to be pushed: a segment that ends there has a PSH,
     /// unless more was written behind it before it went.
     pub(super) snd_psh: SeqNum,
