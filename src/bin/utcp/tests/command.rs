@@ -4,10 +4,23 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+/// What `cargo run` says. It may build the command anew and puts it where it lies: so it is
+/// done before any test runs that file, and a keeper of it.
+static CARGO_RUN: LazyLock<Output> = LazyLock::new(|| {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--offline", "--locked", "--", "--version"])
+        .current_dir(root)
+        .output()
+        .expect("cargo")
+});
 
 /// The command, in a network namespace of its own where that can be had: a stack that it starts
 /// may make a device. A user who isn't root is root of a user namespace there.
 fn utcp(args: &[&str]) -> Command {
+    LazyLock::force(&CARGO_RUN);
     let mut command = Command::new(env!("CARGO_BIN_EXE_utcp"));
     command.args(args).stdin(Stdio::null());
     for name in [
@@ -78,12 +91,7 @@ fn segments(scene: &Value) -> Vec<String> {
 /// The README's first command: there are other binaries, and it must find this one.
 #[test]
 fn cargo_run_is_utcp() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let told = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--offline", "--locked", "--", "--version"])
-        .current_dir(root)
-        .output()
-        .expect("cargo");
+    let told = &*CARGO_RUN;
     let text = String::from_utf8_lossy(&told.stdout);
     let trouble = String::from_utf8_lossy(&told.stderr);
     assert!(text.starts_with("utcp "), "{text}{trouble}");
