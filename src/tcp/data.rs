@@ -117,11 +117,7 @@ impl Tcb {
         let before = self.rcv_nxt;
         let gap = self.rcv_sack_len > 0 || start.gt(before);
         if start.gt(before) {
-            // Of a segment that was put together: how many it was of.
-            let pieces = match end - start {
-                len if len <= u32::from(self.advmss) => 1,
-                len => len.div_ceil(u32::from(self.delack.rcv_mss).max(1)),
-            };
+            let pieces = self.pieces_of(end - start);
             self.rcv_ooopack = self.rcv_ooopack.wrapping_add(pieces);
             self.noted.note(Mib::OfoQueue);
             self.measure_rcv_mss(seg);

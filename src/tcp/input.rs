@@ -78,14 +78,19 @@ impl Tcb {
         out
     }
 
-    /// Count a segment. Several may come as one packet where the link gathers them; how many
-    /// they were follows from the size of the peer's segments, as far as that is known.
-    fn count_in(&mut self, len: u32) {
-        let pieces = if len > u32::from(self.advmss) {
+    /// Several segments may come as one packet where the link gathers them; how many `len` bytes
+    /// were follows from the size of the peer's segments, as far as that is known.
+    pub(super) fn pieces_of(&self, len: u32) -> u32 {
+        if len > u32::from(self.advmss) {
             len.div_ceil(u32::from(self.delack.rcv_mss).max(1))
         } else {
             1
-        };
+        }
+    }
+
+    /// Count a segment.
+    fn count_in(&mut self, len: u32) {
+        let pieces = self.pieces_of(len);
         self.segs_in = self.segs_in.wrapping_add(pieces);
         if len > 0 {
             self.data_segs_in = self.data_segs_in.wrapping_add(pieces);

@@ -56,8 +56,9 @@ impl Tcb {
         let segs = SentList::get(sent, i).map_or(1, |s| u32::from(s.segs));
         self.sent.change(sent, i, |s| s.flags |= RETRANS);
         // A timeout sends the one, whatever the window has room for; the next ACK tells more.
-        self.recovery.hold |= timeout && self.timers.retransmits > 0;
-        if !(timeout && self.timers.retransmits > 0) {
+        let by_timer = timeout && self.timers.retransmits > 0;
+        self.recovery.hold |= by_timer;
+        if !by_timer {
             let how = match self.recovery.ca {
                 CaState::Loss => Mib::SlowStartRetrans,
                 _ => Mib::FastRetrans,

@@ -6,7 +6,7 @@
 //! Results of 0 are placeholders, which become what the calls give.
 
 use crate::codec::{self, Parsed, Segment};
-use crate::model::{Action, Event, Expr, ExprKind, Micros, Script, TcpOption, Time};
+use crate::model::{Action, Event, Expr, ExprKind, Micros, Script, TcpOption};
 use crate::run::{Failure, Runner, Target, seconds};
 use crate::{check, names};
 use std::collections::HashMap;
@@ -59,11 +59,7 @@ struct Recorder<'a, T: Target> {
 
 impl<T: Target> Recorder<'_, T> {
     fn event(&mut self, event: &Event, line: &str) -> Result<(), String> {
-        let at = match event.time {
-            Time::Absolute(t) | Time::AbsoluteRange(t, _) => t,
-            Time::Relative(t) | Time::RelativeRange(t, _) => self.runner.last + t,
-            Time::Any => self.runner.target.now(),
-        };
+        let (at, _) = self.runner.between(event.time);
         self.packets(at)?;
         self.runner.target.wait_until(at);
         self.runner.last = at;

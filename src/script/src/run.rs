@@ -135,14 +135,19 @@ impl<'a, T: Target> Runner<'a, T> {
         }
     }
 
-    fn event(&mut self, event: &'a Event) -> Step<()> {
-        let (from, to) = match event.time {
+    /// From when to when an event is to happen.
+    pub(crate) fn between(&mut self, time: Time) -> (Micros, Micros) {
+        match time {
             Time::Absolute(t) => (t, t),
             Time::AbsoluteRange(a, b) => (a, b),
             Time::Relative(t) => (self.last + t, self.last + t),
             Time::RelativeRange(a, b) => (self.last + a, self.last + b),
             Time::Any => (self.target.now(), Micros::MAX),
-        };
+        }
+    }
+
+    fn event(&mut self, event: &'a Event) -> Step<()> {
+        let (from, to) = self.between(event.time);
         if let Action::Outbound(packet) = &event.action {
             return self.outbound(packet, from, to);
         }
