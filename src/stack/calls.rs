@@ -44,7 +44,6 @@ pub(super) fn empty_socket() -> Socket {
         local: nowhere,
         remote: nowhere,
         error: None,
-        soft_error: None,
         options: super::SocketOptions::default(),
         ip_options: crate::wire::IpOptions::NONE,
         first_hop: None,

@@ -202,7 +202,7 @@ impl Host<'_> {
         let s = &mut self.sh.sockets[index];
         (s.eof, s.snd_shutdown, s.rcv_shutdown) = (false, false, false);
         s.error = None;
-        s.soft_error = None;
+        s.tcb.take_soft_error();
         self.tally(index);
         self.notify(index);
     }

@@ -437,7 +437,7 @@ impl Host<'_> {
     pub fn take_error(&mut self, id: SockId) -> Result<Option<TcpError>> {
         let index = self.index_of(id)?;
         let s = &mut self.sh.sockets[index];
-        let e = s.error.take().or_else(|| s.soft_error.take());
+        let e = s.error.take().or_else(|| s.tcb.take_soft_error());
         self.mirror_later(index);
         Ok(e)
     }

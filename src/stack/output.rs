@@ -533,9 +533,6 @@ impl Host<'_> {
             self.update_urgent(index);
         }
         let s = &mut self.sh.sockets[index];
-        if e.has(Events::SOFT_ERROR) {
-            s.soft_error = s.tcb.error();
-        }
         if e.has(Events::ERROR) {
             s.error = s.tcb.error();
         }

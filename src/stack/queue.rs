@@ -324,6 +324,18 @@ impl Queue {
         whole - out.len()
     }
 
+    /// The byte with sequence number `at`, if it is there.
+    pub fn byte_at(&self, p: &Pools<'_>, at: SeqNum) -> Option<u8> {
+        let mut i = self.head;
+        while let Some(c) = p.chunks.get(i) {
+            if at.ge(c.seq) && at.lt(c.seq + c.len) {
+                return p.bytes(i).get((at - c.seq) as usize).copied();
+            }
+            i = c.next;
+        }
+        None
+    }
+
     /// New pieces that refer to `len` bytes from `offset` on, sharing the buffers; the first
     /// has sequence number `seq`. `None` when pieces run out.
     pub fn share(

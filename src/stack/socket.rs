@@ -189,8 +189,6 @@ pub struct Socket {
     pub remote: Endpoint,
     /// SO_ERROR: what ended the connection, until it is reported.
     pub error: Option<TcpError>,
-    /// The last soft error (ICMP).
-    pub soft_error: Option<TcpError>,
     /// SOL_SOCKET and IP options.
     pub options: SocketOptions,
     /// IP_OPTIONS, as a program would give them.

@@ -66,6 +66,8 @@ impl Host<'_> {
             return Err(s.error.take().map_or(Error::Pipe, Error::from));
         }
         self.touch(index);
+        // What an sk_buff is filled to follows from it.
+        self.follow_path(index);
         let total: usize = data.iter().map(|d| d.len()).sum();
         let total = total.saturating_sub(skip);
         let mut skip = skip;
@@ -113,7 +115,7 @@ impl Host<'_> {
                     short = true;
                     break 'parts;
                 }
-                if n == room as usize && done < total {
+                if n == room as usize && done < total && !flags.oob {
                     s.tcb.app_wrote_more(self.now, (done - told) as u32);
                     told = done;
                     self.filled_one(index);
@@ -166,6 +168,10 @@ impl Host<'_> {
         }
         let (skip, most) = s.readable();
         if most as usize <= flags.peek_offset {
+            if skip > 0 && !flags.peek {
+                self.skip_urgent(index);
+            }
+            let s = &mut self.sh.sockets[index];
             // Linux's order: end of file, the pending error, own shutdown, never connected.
             if s.eof {
                 s.eof_read |= !flags.peek;

@@ -116,16 +116,39 @@ impl Host<'_> {
             self.drop_urgent_read_up_to(index, old);
         }
         let s = &self.sh.sockets[index];
-        if let (Urgent::Announced(at), Some(offset)) = (s.urgent, s.urgent_offset()) {
-            let mut byte = [0u8];
-            let rx = s.rx;
-            rx.peek(&super::queue::pools!(self.sh), offset as usize, &mut byte);
+        let Urgent::Announced(at) = s.urgent else {
+            return;
+        };
+        // In turn, or ahead of its turn.
+        let (offset, rx, ooo) = (s.urgent_offset(), s.rx, s.ooo);
+        let p = super::queue::pools!(self.sh);
+        let byte = match offset {
+            Some(offset) => {
+                let mut byte = [0u8];
+                (rx.peek(&p, offset as usize, &mut byte) > 0).then_some(byte[0])
+            }
+            None => ooo.byte_at(&p, at),
+        };
+        if let Some(byte) = byte {
             let s = &mut self.sh.sockets[index];
-            s.urgent = Urgent::Here(at, byte[0]);
+            s.urgent = Urgent::Here(at, byte);
             if s.sigurg == Sigurg::Owned {
                 s.sigurg = Sigurg::Due;
             }
         }
+    }
+
+    /// The program reads, and only the urgent byte is there: it is passed over.
+    pub(super) fn skip_urgent(&mut self, index: u32) {
+        let s = &self.sh.sockets[index];
+        let mut rx = s.rx;
+        rx.consume(&mut super::queue::pools!(self.sh), 1);
+        let s = &mut self.sh.sockets[index];
+        s.rx = rx;
+        s.tcb.app_read(self.now, 1);
+        self.pass_urgent(index);
+        self.output(index);
+        self.mirror_later(index);
     }
 
     /// Another mark takes the place of `old`: if its byte is what the program reads next, it is out

@@ -4,7 +4,6 @@ use super::ack::AckResult;
 use super::mib::Mib;
 use super::recovery::Resend;
 use super::sent::Sent;
-use super::tcb::Push;
 use super::{Events, Flags, Outcome, RecvQueue, Segment, SeqNum, State, Tcb, TcpError, reset_for};
 use crate::time::{Duration, Instant};
 
@@ -54,9 +53,6 @@ impl Tcb {
         sent: &mut [Sent],
     ) -> Outcome {
         let mut out = Outcome::default();
-        if self.push == Push::Held {
-            self.push = Push::Usual;
-        }
         if self.state != State::TimeWait {
             self.count_in(seg.len);
         }
@@ -376,6 +372,7 @@ impl Tcb {
             return;
         }
         if self.state != State::Closed {
+            self.uncorked();
             self.check_ack(now);
         }
     }

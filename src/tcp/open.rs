@@ -124,6 +124,7 @@ impl Tcb {
             gso: false,
             snd_psh: iss,
             snd_mark: iss,
+            snd_moved: iss,
             snd_record: iss,
             snd_wnd: 0,
             snd_wl1: SeqNum(0),
@@ -356,6 +357,7 @@ impl Tcb {
         // What was written for the SYN to carry (Fast Open) is still to be pushed.
         self.snd_psh = self.snd_una.max(self.snd_psh);
         self.snd_mark = self.snd_psh;
+        self.snd_moved = self.snd_psh;
         self.snd_record = self.snd_una;
         // What Fast Open sent before may be lost already.
         if !self.is_early() || self.sent.packets_out == 0 {

@@ -69,8 +69,13 @@ impl Tcb {
     pub fn tail_grew(&mut self, untold: u32, n: u32, begins: bool) {
         let end = self.snd_end + untold;
         if self.snd_mark == end && end.gt(self.snd_nxt) {
-            // What another call appends to is no longer where a write ended.
-            self.snd_mark = if begins { self.snd_nxt } else { end + n };
+            // What another call appends to is no longer where a write ended, though it was pushed.
+            if begins {
+                self.snd_mark = self.snd_nxt;
+                self.snd_moved = end;
+            } else {
+                self.snd_mark = end + n;
+            }
         }
     }
 
@@ -131,6 +136,8 @@ impl Tcb {
     /// the urgent pointer is now at their end.
     pub fn app_wrote_urgent(&mut self, now: Instant, n: u32) {
         self.app_wrote(now, n);
+        // It is pushed where it ends, and nowhere before.
+        self.snd_half = u32::MAX;
         if self.can_queue() {
             self.snd_up = self.snd_end;
         }
@@ -530,6 +537,9 @@ impl Tcb {
             false => self.snd_half,
         };
         let cut = len > mss;
+        if self.snd_moved.gt(self.snd_pushed) && self.snd_moved.lt(end) {
+            self.snd_pushed = self.snd_moved;
+        }
         let half_passed = (!self.gso || self.snd_mark.le(seq))
             && i64::from(end.diff(self.snd_pushed)) > half.into();
         let marked = len > 0
@@ -673,7 +683,10 @@ impl Tcb {
             self.timers.probes_out = 0;
             self.timers.backoff = 0;
             self.timers.probes_at = None;
-            return Some(self.send_new(now, len, fin, true, sent));
+            let tx = self.send_new(now, len, fin, true, sent);
+            // (No tail loss probe follows this.)
+            self.rearm_retransmit(now);
+            return Some(tx);
         }
         // "<SEQ=SND.UNA-1>", without data: the peer must answer (RFC 9293, section 3.8.4).
         // RFC 9293 SHLD-12

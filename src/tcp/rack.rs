@@ -136,7 +136,7 @@ impl Tcb {
             self.recovery.hold = false;
         }
         if self.timers.rexmit_at == Instant::NEVER {
-            self.rearm_retransmit(now);
+            self.rearm_retransmit_from_head(now, sent);
         }
     }
 

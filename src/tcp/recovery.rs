@@ -559,6 +559,5 @@ impl Tcb {
         }
         self.recovery.frto = false;
         self.recovery.hold = false;
-        self.owes.rexmit = true;
     }
 }

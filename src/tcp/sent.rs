@@ -420,6 +420,12 @@ impl SentList {
 
     /// Forget all.
     pub(super) fn clear(&mut self, pool: &mut [Sent]) {
+        let SentList {
+            sacked_out,
+            lost_out,
+            retrans_out,
+            ..
+        } = *self;
         while self.head != 0 {
             let before = self.head;
             self.remove(pool, before);
@@ -427,7 +433,13 @@ impl SentList {
                 break;
             }
         }
-        *self = SentList::default();
+        // (What Linux does not take back, either, TCP_INFO goes on telling.)
+        *self = SentList {
+            sacked_out,
+            lost_out,
+            retrans_out,
+            ..SentList::default()
+        };
     }
 
     /// Claim the list's records (see [`forget_records`]); false if it is broken.

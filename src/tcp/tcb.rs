@@ -84,6 +84,9 @@ pub struct Tcb {
     /// it is beyond `snd_nxt`: it keeps its PSH while the same write fills it further, and when
     /// others follow it.
     pub(super) snd_mark: SeqNum,
+    /// Where a write ended that was to be pushed, before more came behind it: the end of the last
+    /// such.
+    pub(super) snd_moved: SeqNum,
     /// No segment crosses this, if it is beyond `snd_nxt` (MSG_EOR).
     pub(super) snd_record: SeqNum,
     // RFC 9293 MUST-1, REC-1
@@ -245,7 +248,7 @@ impl Tcb {
     /// CLOSED: no timer, nothing owed but perhaps a RST.
     pub(super) fn done(&mut self, out: &mut Outcome) {
         self.enter(State::Closed, out);
-        self.timers = super::timers::Timers::OFF;
+        self.timers.stop();
         self.delack.cancel();
         self.owes = Owes {
             rst: self.owes.rst,
@@ -259,6 +262,8 @@ impl Tcb {
         self.error = Some(error);
         out.events.add(Events::ERROR);
         self.done(out);
+        // (Linux: `tcp_write_queue_purge`.)
+        self.timers.backoff = 0;
     }
 
     /// Our FIN was sent (perhaps not acknowledged).
@@ -330,9 +335,14 @@ impl Tcb {
         self.sent.check(sent, una, self.snd_nxt)
     }
 
-    /// The error that ended the connection, or a soft error that was recorded.
+    /// The error that ended the connection.
     pub fn error(&self) -> Option<TcpError> {
-        self.error.or(self.soft_error)
+        self.error
+    }
+
+    /// The soft error that was recorded, once (Linux: `sk_err_soft`).
+    pub fn take_soft_error(&mut self) -> Option<TcpError> {
+        self.soft_error.take()
     }
 
     /// Bytes of the send queue not yet acknowledged or not yet sent (FIN and SYN not counted).
@@ -369,7 +379,10 @@ impl Tcb {
             w if w > u32::from(super::window::DEFAULT_MSS) => w / 2,
             w => w,
         };
-        let mss = u32::from(self.snd_mss).max(1);
+        let mss = self.current_mss();
+        if !self.gso {
+            return mss;
+        }
         (half.min(GSO_MAX) / mss).max(1) * mss
     }
 

@@ -98,6 +98,18 @@ impl Timers {
         retrans_stamp: None,
         probes_at: None,
     };
+
+    /// No timer runs any more; what was counted can still be asked for.
+    pub(super) fn stop(&mut self) {
+        *self = Timers {
+            retransmits: self.retransmits,
+            backoff: self.backoff,
+            total_rto: self.total_rto,
+            rto_recoveries: self.rto_recoveries,
+            rto_time_ms: self.rto_time_ms,
+            ..Timers::OFF
+        };
+    }
 }
 
 fn secs(n: u32) -> Duration {

@@ -503,7 +503,7 @@ fn check_option(want: &Expr, got: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn events(bits: u32) -> String {
+pub(crate) fn events(bits: u32) -> String {
     const NAMES: [&str; 9] = [
         "POLLIN",
         "POLLPRI",

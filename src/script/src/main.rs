@@ -10,7 +10,7 @@ use utcp_script::{
 const USAGE: &str = "usage: utcp-script [--kernel] FILE...
        utcp-script --counts FILE...     what the kernel counts otherwise than we do
        utcp-script --record FILE        what our stack sends and gives, as a script
-       utcp-script --random KIND SEED   a script by chance: send, receive or close
+       utcp-script --random KIND SEED   a script by chance: send, receive, close or mixed
        utcp-script --differences A..B   scripts by chance of these seeds: what the kernel does otherwise
        LD_PRELOAD=libutcp.so utcp-script --library FILE";
 

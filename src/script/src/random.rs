@@ -15,11 +15,13 @@ pub enum Kind {
     Receive,
     /// Both, and the connection closes.
     Close,
+    /// All that, and options, urgent data, ECN, ICMP errors, questions; IPv6 as often as IPv4.
+    Mixed,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Send, Kind::Receive, Kind::Close];
+    pub const ALL: [Kind; 4] = [Kind::Send, Kind::Receive, Kind::Close, Kind::Mixed];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -27,15 +29,21 @@ impl Kind {
             Kind::Send => "send",
             Kind::Receive => "receive",
             Kind::Close => "close",
+            Kind::Mixed => "mixed",
         }
     }
 
     /// How often each step is taken, in the order of [`STEPS`].
     fn weights(self) -> [u32; STEPS.len()] {
         match self {
-            Kind::Send => [40, 60, 60, 20, 10, 10, 0, 0, 2, 2, 1, 3, 10],
-            Kind::Receive => [5, 5, 0, 0, 2, 50, 60, 30, 1, 3, 1, 3, 10],
-            Kind::Close => [10, 30, 3, 3, 3, 20, 10, 10, 20, 20, 3, 10, 10],
+            Kind::Send => [40, 60, 60, 20, 10, 10, 0, 0, 2, 2, 1, 3, 10, 0, 0, 0, 0, 0],
+            Kind::Receive => [5, 5, 0, 0, 2, 50, 60, 30, 1, 3, 1, 3, 10, 0, 0, 0, 0, 0],
+            Kind::Close => [
+                10, 30, 3, 3, 3, 20, 10, 10, 20, 20, 3, 10, 10, 0, 0, 0, 0, 0,
+            ],
+            Kind::Mixed => [
+                20, 40, 10, 5, 3, 20, 10, 10, 3, 3, 1, 3, 10, 40, 20, 20, 10, 20,
+            ],
         }
     }
 }
@@ -43,7 +51,7 @@ impl Kind {
 /// A step of a script.
 type Step = fn(&mut Random);
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 18] = [
     Random::write,
     Random::ack,
     Random::sack,
@@ -57,6 +65,11 @@ const STEPS: [Step; 13] = [
     Random::reset,
     Random::odd,
     Random::pause,
+    Random::option,
+    Random::flags,
+    Random::urgent,
+    Random::icmp,
+    Random::ask,
 ];
 
 /// Each of them with an even chance.
@@ -65,7 +78,7 @@ const SETTINGS: [&str; 5] = [
     "tcp_dsack=0",
     "tcp_frto=0",
     "tcp_recovery=0",
-    "tcp_sack=1",
+    "tcp_slow_start_after_idle=0",
 ];
 
 /// What is compared at the end, and in between now and then.
@@ -77,6 +90,7 @@ const TOLD: &str = "tcpi_state tcpi_ca_state tcpi_snd_cwnd tcpi_snd_ssthresh tcp
 /// A script of calls and packets that come, the same for the same seed.
 pub fn script(kind: Kind, seed: u64) -> String {
     let mut r = Random::new(seed.wrapping_mul(3).wrapping_add(kind as u64));
+    r.mixed = kind == Kind::Mixed;
     r.open();
     if kind == Kind::Send {
         let segments = r.among(&[3, 6, 10, 10, 13, 20]);
@@ -130,6 +144,11 @@ struct Random {
     shut: bool,
     /// There is a descriptor.
     open: bool,
+    /// See [`Kind::Mixed`].
+    mixed: bool,
+    ipv6: bool,
+    /// Both sides said that they know ECN.
+    ecn: bool,
 }
 
 impl Random {
@@ -152,6 +171,9 @@ impl Random {
             finished: false,
             shut: false,
             open: true,
+            mixed: false,
+            ipv6: false,
+            ecn: false,
         };
         r.mss = r.among(&[536, 1000, 1460]);
         (r.timestamps, r.sack) = (r.chance(50), r.chance(75));
@@ -211,6 +233,12 @@ impl Random {
 
     /// The handshake, by either side.
     fn open(&mut self) {
+        if self.mixed && self.chance(50) {
+            self.ipv6 = true;
+            self.out += "--ip_version=ipv6\n";
+            // What the MTU holds.
+            self.segment = self.mss.min(1440) - (self.mss - self.segment);
+        }
         for setting in SETTINGS {
             if self.chance(20) {
                 let _ = writeln!(self.out, "`sysctl -q net.ipv4.{setting}`");
@@ -241,7 +269,9 @@ impl Random {
         } else {
             self.call(1, "bind(FD, ..., ...) = 0");
             self.call(1, "listen(FD, 5) = 0");
-            self.say(10, &format!("< S 0:0(0) win {window} <{options}>"));
+            self.ecn = self.mixed && self.chance(40);
+            let flags = if self.ecn { "SEW" } else { "S" };
+            self.say(10, &format!("< {flags} 0:0(0) win {window} <{options}>"));
             self.first = self.now;
             let stamps = if self.timestamps {
                 " <nop,nop,TS val 701 ecr 100>"
@@ -282,10 +312,32 @@ impl Random {
 
     /// A segment comes: flags, numbers, and the window that it tells.
     fn segment(&mut self, flags: &str, (seq, len): (u32, u32), ack: u32, window: u32, sack: &str) {
+        self.marked(flags, (seq, len), ack, window, "", sack);
+    }
+
+    /// The same with what stands behind the window, and what ECN has to say.
+    fn marked(
+        &mut self,
+        flags: &str,
+        at: (u32, u32),
+        ack: u32,
+        window: u32,
+        urgent: &str,
+        sack: &str,
+    ) {
         let options = self.options(sack);
+        let (seq, len) = at;
         let end = seq + len;
+        let (mut mark, mut echo) = ("", "");
+        if self.ecn {
+            mark = match len {
+                0 => "",
+                _ => self.among(&["[ect0] ", "[ect0] ", "[ect0] ", "[ce] "]),
+            };
+            echo = self.among(&["", "", "", "", "E", "W"]);
+        }
         self.later(&format!(
-            "< {flags} {seq}:{end}({len}) ack {ack} win {window}{options}"
+            "< {mark}{flags}{echo} {seq}:{end}({len}) ack {ack} win {window}{urgent}{options}"
         ));
     }
 
@@ -440,6 +492,123 @@ impl Random {
                 let end = next + 10;
                 self.later(&format!("< P. {next}:{end}(10) ack {una} win {window}"));
                 self.next = end;
+            }
+        }
+    }
+
+    fn option(&mut self) {
+        if !self.open {
+            return;
+        }
+        let segment = self.segment;
+        let few = self.among(&[1, 0]);
+        let size = self.among(&[1, segment, 3 * segment, 100_000]);
+        let cubic = self.among(&["\"cubic\", 5", "\"reno\", 4"]);
+        let option = match self.below(16) {
+            0..3 => format!("SOL_TCP, TCP_CORK, [{few}], 4"),
+            3 => format!("SOL_TCP, TCP_NODELAY, [{few}], 4"),
+            4 => format!("SOL_TCP, TCP_QUICKACK, [{few}], 4"),
+            5 => format!("SOL_TCP, TCP_NOTSENT_LOWAT, [{size}], 4"),
+            6 => format!(
+                "SOL_TCP, TCP_MAXSEG, [{}], 4",
+                self.among(&[500, 900, 1400])
+            ),
+            7 => format!("SOL_TCP, TCP_WINDOW_CLAMP, [{size}], 4"),
+            8 => format!("SOL_SOCKET, SO_RCVLOWAT, [{size}], 4"),
+            9 => format!("SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS, [{few}], 4"),
+            10 => format!(
+                "SOL_TCP, TCP_USER_TIMEOUT, [{}], 4",
+                self.among(&[0, 400, 700])
+            ),
+            11 => format!("SOL_TCP, TCP_CONGESTION, {cubic}"),
+            12 => format!("SOL_SOCKET, SO_OOBINLINE, [{few}], 4"),
+            13 => format!("SOL_TCP, TCP_LINGER2, [{}], 4", self.among(&[-1, 0, 1])),
+            14 => format!("SOL_SOCKET, SO_LINGER, {{onoff={few}, linger=0}}, 8"),
+            _ => {
+                self.call(1, "setsockopt(FD, SOL_SOCKET, SO_KEEPALIVE, [1], 4) = 0");
+                let n = self.among(&[1, 2]);
+                self.call(
+                    0,
+                    &format!("setsockopt(FD, SOL_TCP, TCP_KEEPCNT, [{n}], 4) = 0"),
+                );
+                self.call(0, "setsockopt(FD, SOL_TCP, TCP_KEEPINTVL, [1], 4) = 0");
+                "SOL_TCP, TCP_KEEPIDLE, [1], 4".to_owned()
+            }
+        };
+        self.now += self.among(&[1, 12, 60]);
+        self.call(0, &format!("setsockopt(FD, {option}) = 0"));
+    }
+
+    /// Sends and receives with flags.
+    fn flags(&mut self) {
+        if !self.open {
+            return;
+        }
+        self.now += self.among(&[12, 20, 60]);
+        let segment = self.segment;
+        let len = self.among(&[1, 100, segment, segment + 1, 3 * segment]);
+        if self.chance(70) {
+            if self.shut {
+                return;
+            }
+            let flags = self.among(&["MSG_MORE", "MSG_MORE", "MSG_OOB", "MSG_EOR"]);
+            self.call(0, &format!("send(FD, ..., {len}, {flags}) = 0"));
+            self.written += len;
+        } else {
+            let flags = self.among(&["MSG_PEEK", "MSG_OOB", "MSG_TRUNC", "MSG_OOB|MSG_PEEK"]);
+            self.call(0, &format!("recv(FD, ..., {len}, {flags}) = 0"));
+        }
+    }
+
+    /// Data with an urgent pointer: into it, at its end, beyond it, nowhere.
+    fn urgent(&mut self) {
+        let len = self.among(&[1, 10, self.segment]);
+        let pointer = self.among(&[0, 1, len, len, len, len + 1, len + 100]);
+        let ahead = self.among(&[0, 0, 0, self.segment]);
+        let (at, ack, window) = ((self.next + ahead, len), self.una, self.window);
+        self.marked("PU.", at, ack, window, &format!(" urg {pointer}"), "");
+        if ahead == 0 && !self.finished {
+            self.next += len;
+        }
+    }
+
+    /// An error about the first segment that is not acknowledged, or another.
+    fn icmp(&mut self) {
+        let start = self.una + self.among(&[0, 0, 0, self.segment, 100_000]);
+        let len = self.segment;
+        let mtu = self.among(&[1400, 900, 600, 1400]);
+        let what = if self.ipv6 {
+            match self.below(3) {
+                0 => format!("packet_too_big mtu {}", mtu.max(1280)),
+                1 => "unreachable address_unreachable".to_owned(),
+                _ => "unreachable no_route".to_owned(),
+            }
+        } else {
+            match self.below(3) {
+                0 => format!("unreachable frag_needed mtu {mtu}"),
+                1 => "unreachable host_unreachable".to_owned(),
+                _ => "unreachable net_unreachable".to_owned(),
+            }
+        };
+        let end = start + len;
+        self.later(&format!("< icmp {what} [{start}:{end}({len})]"));
+    }
+
+    /// What is ready, and how much is waiting.
+    fn ask(&mut self) {
+        if !self.open {
+            return;
+        }
+        let fd = self.fd;
+        self.now += self.among(&[1, 12, 60]);
+        match self.below(4) {
+            0 => self.call(0, "ioctl(FD, SIOCINQ, [0]) = 0"),
+            1 => self.call(0, "ioctl(FD, SIOCOUTQ, [0]) = 0"),
+            2 => self.call(0, "getsockopt(FD, SOL_SOCKET, SO_ERROR, [0], [4]) = 0"),
+            _ => {
+                let events = "POLLIN|POLLPRI|POLLOUT|POLLRDHUP";
+                let asked = format!("[{{fd={fd}, events={events}, revents=0}}]");
+                self.call(0, &format!("poll({asked}, 1, 0) = 0"));
             }
         }
     }

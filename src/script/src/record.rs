@@ -5,12 +5,15 @@
 //! milliseconds from its first, which is 100. `%{ tell tcpi_snd_cwnd ... }%` becomes assertions.
 //! Results of 0 are placeholders, which become what the calls give.
 
+use crate::calls::events;
 use crate::codec::{self, Parsed, Segment};
 use crate::model::{Action, Event, Expr, ExprKind, Micros, Script, TcpOption};
+use crate::request::Reply;
 use crate::run::{Failure, Runner, Target, seconds};
 use crate::{check, names};
 use std::collections::HashMap;
 
+const FIN: u8 = 1;
 const SYN: u8 = 2;
 const ACK: u8 = 0x10;
 
@@ -30,8 +33,13 @@ pub fn record<T: Target>(
         runner: Runner::new(script, target),
         stamps: HashMap::new(),
         windows,
+        left: 0,
         out: String::new(),
     };
+    for (name, value) in &script.options {
+        let value = value.iter().map(|v| format!("={v}")).collect::<String>();
+        recorder.out += &format!("--{name}{value}\n");
+    }
     let lines: Vec<&str> = text.lines().collect();
     let mut begun = false;
     for event in &script.events {
@@ -54,6 +62,8 @@ struct Recorder<'a, T: Target> {
     /// The first real timestamp of each connection.
     stamps: HashMap<(u16, u16), u32>,
     windows: bool,
+    /// When the last packet left that asks for an ACK: that sets timers.
+    left: Micros,
     out: String,
 }
 
@@ -80,6 +90,11 @@ impl<T: Target> Recorder<'_, T> {
                 if reply.value < 0 {
                     let name = names::errno_name(reply.errno);
                     self.say(at, &format!("{head} = -1 {name} (...)"));
+                    return Ok(());
+                }
+                if let Some(told) = answered(&call.name, &reply) {
+                    let head = head.replacen(told.0, &told.1, 1);
+                    self.say(at, &format!("{head} = {}", reply.value));
                     return Ok(());
                 }
                 if matches!(call.result.kind, ExprKind::Int(0)) && reply.value > 0 {
@@ -110,8 +125,10 @@ impl<T: Target> Recorder<'_, T> {
     /// What leaves until then.
     fn packets(&mut self, until: Micros) -> Result<(), String> {
         while let Some((at, packet)) = self.runner.target.sniff(until) {
+            let mut waits = false;
             let said = match codec::parse(&packet)? {
                 Parsed::Tcp(ip, s) => {
+                    waits = s.flags & (SYN | FIN) != 0 || !s.payload.is_empty();
                     let ecn = ["", "[ect1] ", "[ect0] ", "[ce] "][usize::from(ip.tos & 3)];
                     format!("> {ecn}{}", self.segment(s)?)
                 }
@@ -119,8 +136,12 @@ impl<T: Target> Recorder<'_, T> {
                 _ => return Err("a packet of another protocol".to_owned()),
             };
             // By a timer: Linux's are late by an eighth at most.
-            let since = at - self.runner.last;
-            if since > 1000 {
+            let set = self.left;
+            if waits {
+                self.left = at;
+            }
+            if at - self.runner.last > 1000 {
+                let since = at - set;
                 let latest = seconds(at + since / 8 + 10_000);
                 self.out += &format!("{}~{latest} {said}\n", seconds(at));
             } else {
@@ -170,5 +191,20 @@ impl<T: Target> Recorder<'_, T> {
         }
         self.say(at, &format!("%{{ {} }}%", assertions.join("; ")));
         Ok(())
+    }
+}
+
+/// The placeholder in a call that only asks, and what it gave.
+fn answered(name: &str, reply: &Reply) -> Option<(&'static str, String)> {
+    match name {
+        "poll" => {
+            let (bits, _) = reply.ready.first()?;
+            Some(("revents=0", format!("revents={}", events(*bits))))
+        }
+        "ioctl" | "getsockopt" => {
+            let number = i32::from_ne_bytes(reply.data.get(..4)?.try_into().ok()?);
+            Some(("[0]", format!("[{number}]")))
+        }
+        _ => None,
     }
 }

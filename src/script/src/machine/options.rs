@@ -45,6 +45,7 @@ fn opt(level: i32, name: i32, family: Family) -> Option<Opt> {
         (libc::SOL_TCP, TCP_RTO_MAX_MS) => Opt::RtoMax,
         (libc::SOL_TCP, TCP_DELACK_MAX_US) => Opt::DelackMax,
         (libc::SOL_TCP, libc::TCP_WINDOW_CLAMP) => Opt::WindowClamp,
+        (libc::SOL_TCP, libc::TCP_THIN_LINEAR_TIMEOUTS) => Opt::ThinLinear,
         (libc::SOL_TCP, libc::TCP_NOTSENT_LOWAT) => Opt::NotSentLowat,
         (libc::SOL_TCP, libc::TCP_INQ) => Opt::Inq,
         (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => Opt::ZeroCopy,
