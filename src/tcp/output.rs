@@ -637,10 +637,9 @@ impl Tcb {
     fn note_cwnd_use(&mut self, now: Instant, limited: bool) {
         let out = self.sent.packets_out;
         let new_window = self.snd_una.ge(self.recovery.usage_end);
-        if new_window || limited {
+        if self.cc.on_sent(out, limited, new_window) {
             self.recovery.usage_end = self.snd_nxt;
         }
-        self.cc.on_sent(out, limited, new_window);
         let calm = self.recovery.ca == CaState::Open && !self.busy.no_space();
         let decays = self.sysctl.tcp_slow_start_after_idle != 0;
         self.cc

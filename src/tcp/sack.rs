@@ -54,7 +54,17 @@ impl Tcb {
         let una = self.snd_una;
         let valid = valid.get_mut(..n).unwrap_or_default();
         valid.sort_by_key(|(b, _)| b.0.diff(una));
-        for &mut ((start, end), dup) in valid {
+        let mut passed = false;
+        for i in 0..n {
+            let Some(&((start, end), dup)) = valid.get(i) else {
+                break;
+            };
+            // A duplicate within the block before was looked at with that, unless there was nothing
+            // behind it at which to stop.
+            if dup && passed {
+                continue;
+            }
+            let next_dup = valid.get(i + 1).filter(|(_, dup)| *dup).map(|(b, _)| *b);
             // What was told before needs no second look.
             let known = |b: &&Block| b.0.le(start) && b.1.gt(start) && b.0 != b.1;
             let from = match self.sent.seen.iter().find(known) {
@@ -64,7 +74,9 @@ impl Tcb {
             if from.lt(end) {
                 // A record that was reported in part only is looked at again whole.
                 let first = self.sent.find(sent, from);
-                self.tag(now, (start, end), first, dup, sent, news);
+                let dups = if dup { Some((start, end)) } else { next_dup };
+                self.tag(now, (start, end), first, dups, sent, news);
+                passed = next_dup.is_some_and(|d| d.1.le(end)) && end != self.snd_nxt;
             }
         }
         let mut seen = [(SeqNum(0), SeqNum(0)); 4];
@@ -78,7 +90,7 @@ impl Tcb {
         // In Loss only while what was lost may yet turn out not to be.
         let r = &self.recovery;
         let counts = r.ca != CaState::Loss || r.undo_marker.is_some();
-        if counts && self.sent.sacked_out > 0 && news.reord.lt(news.fack_before) {
+        if counts && self.sent.sacked_out > 0 {
             self.note_reordering(news.reord, Mib::SackReorder);
         }
     }
@@ -161,13 +173,14 @@ impl Tcb {
         true
     }
 
-    /// Mark the records from `i` on that block `b` reports (Linux: `tcp_sacktag_walk`).
+    /// Mark the records from `i` on that block `b` reports, those in `dups` a second time (Linux:
+    /// `tcp_sacktag_walk`).
     fn tag(
         &mut self,
         now: Instant,
         b: Block,
         mut i: u32,
-        dup: bool,
+        dups: Option<Block>,
         sent: &mut [Sent],
         news: &mut News,
     ) {
@@ -176,6 +189,7 @@ impl Tcb {
                 break;
             }
             let next = SentList::next(sent, i);
+            let dup = dups.is_some_and(|d| s.end.gt(d.0) && s.start.lt(d.1));
             if s.is(SACKED) && !dup {
                 self.sent.found_at(i);
                 i = next;
@@ -202,6 +216,8 @@ impl Tcb {
                     break;
                 }
             }
+            let whole = |s: &Sent, d: Block| s.start.ge(d.0) && s.end.le(d.1);
+            let dup = SentList::get(sent, at).is_some_and(|s| dups.is_some_and(|d| whole(s, d)));
             self.tag_record(now, at, dup, sent, news);
             let at = self.sent.merge_sacked(sent, at);
             self.sent.found_at(at);

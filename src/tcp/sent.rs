@@ -366,7 +366,7 @@ impl SentList {
         let Some(&s) = SentList::get(pool, i) else {
             return i;
         };
-        let plain = |s: &Sent| s.flags & (SACKED | RETRANS | LOST | EVER_RETRANS) == SACKED;
+        let plain = |s: &Sent| s.flags & (SACKED | RETRANS | LOST) == SACKED;
         let fits = |p: &Sent| plain(p) && p.segs.checked_add(s.segs).is_some();
         if !plain(&s) || !SentList::get(pool, s.prev).is_some_and(fits) {
             return i;
@@ -377,7 +377,8 @@ impl SentList {
             prev.end = s.end;
             prev.segs += s.segs;
             prev.at = prev.at.max(s.at);
-            prev.flags |= s.flags & OF_THE_END;
+            // (What was sent once and what was sent twice are no longer told apart, nor in Linux.)
+            prev.flags |= s.flags & (EVER_RETRANS | OF_THE_END);
         }
         // Its segments are counted with the other now.
         self.unlink(pool, i, s);

@@ -253,11 +253,14 @@ impl Congestion {
     }
 
     /// `out` segments are out after sending; `limited`: more would have gone but for `cwnd`.
-    pub fn on_sent(&mut self, out: u32, limited: bool, new_window: bool) {
-        if new_window || limited || (!self.limited && out > self.max_out) {
+    /// True if this is what counts now, until all of it is acknowledged (which is `new_window`).
+    pub fn on_sent(&mut self, out: u32, limited: bool, new_window: bool) -> bool {
+        let counts = new_window || limited || (!self.limited && out > self.max_out);
+        if counts {
             self.limited = limited;
             self.max_out = out;
         }
+        counts
     }
 
     /// After [`Congestion::on_sent`]: the window decays halfway to what is used of it, once in
