@@ -243,7 +243,11 @@ impl Host<'_> {
         if s.listening {
             Err(Error::Invalid)
         } else {
-            Ok(s.tx.bytes + u32::from(s.open && s.tcb.fin_unacked()))
+            Ok(if s.open {
+                s.tcb.unacked_numbers()
+            } else {
+                s.tx.bytes
+            })
         }
     }
 

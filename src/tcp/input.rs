@@ -310,7 +310,6 @@ impl Tcb {
         if !self.validate(now, seg, out) {
             return;
         }
-        let only_data = self.brings_only_data(seg);
         if self.state == State::SynReceived {
             // "If SND.UNA < SEG.ACK =< SND.NXT, then enter ESTABLISHED ... If not, form a reset".
             if !(seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_nxt)) {
@@ -357,8 +356,6 @@ impl Tcb {
                 self.enter_quickack();
                 self.delack.scheduled = true;
             }
-        } else if only_data {
-            self.update_ts_recent_if_ok(now, seg);
         } else {
             match self.take_ack(now, seg, sent, out) {
                 AckResult::Good | AckResult::Old => {}
@@ -375,26 +372,9 @@ impl Tcb {
             return;
         }
         if self.state != State::Closed {
-            if !only_data {
-                self.uncorked();
-            }
+            self.uncorked();
             self.check_ack(now);
         }
-    }
-
-    /// The segment is the next data and says nothing else that is new: Linux looks at nothing but
-    /// that, and sends nothing because of it but an ACK (`tcp_rcv_established`'s header prediction).
-    fn brings_only_data(&self, seg: &Segment) -> bool {
-        let plain = Flags::ACK.with(Flags::PSH);
-        self.state == State::Established
-            && seg.len > 0
-            && seg.seq == self.rcv_nxt
-            && seg.ack == self.snd_una
-            && seg.flags.with(plain) == plain
-            && seg.options.sack_len == 0
-            && u32::from(seg.window) << self.snd_wscale == self.snd_wnd
-            && self.rcv_sack_len == 0
-            && self.rcv_up.is_none_or(|up| up.lt(self.copied_seq))
     }
 
     pub(super) fn update_ts_recent_if_ok(&mut self, now: Instant, seg: &Segment) {

@@ -276,14 +276,15 @@ impl Tcb {
         self.fin_queued && self.snd_una.gt(self.snd_end)
     }
 
-    /// Our FIN is among what the peer has not acknowledged.
-    pub fn fin_unacked(&self) -> bool {
-        self.fin_queued && !self.fin_acked() && self.state != State::Closed
+    /// Numbers written and not acknowledged, the FIN's among them, also when the connection is over
+    /// (Linux: `write_seq` less `snd_una`).
+    pub fn unacked_numbers(&self) -> u32 {
+        self.send_queue() + u32::from(self.fin_queued && !self.fin_acked())
     }
 
     /// Our FIN waits to be sent.
     pub(super) fn fin_unsent(&self) -> bool {
-        self.fin_unacked() && !self.fin_sent()
+        self.fin_queued && !self.fin_sent()
     }
 
     /// The program still holds the connection open for writing data.
