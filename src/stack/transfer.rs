@@ -169,7 +169,7 @@ impl Host<'_> {
         let (skip, most) = s.readable();
         if most as usize <= flags.peek_offset {
             if skip > 0 && !flags.peek {
-                self.skip_urgent(index);
+                self.pass_over_urgent(index);
             }
             let s = &mut self.sh.sockets[index];
             // Linux's order: end of file, the pending error, own shutdown, never connected.

@@ -138,9 +138,13 @@ impl Host<'_> {
         }
     }
 
-    /// The program reads, and only the urgent byte is there: it is passed over.
-    pub(super) fn skip_urgent(&mut self, index: u32) {
+    /// The program reads, and only the urgent byte is there: it is passed over, unless a signal may be
+    /// under way whose handler is to find it (Linux: `signal_pending` in `tcp_recvmsg_locked`).
+    pub(super) fn pass_over_urgent(&mut self, index: u32) {
         let s = &self.sh.sockets[index];
+        if s.sigurg != Sigurg::Nobody && matches!(s.urgent, Urgent::Here(..)) {
+            return;
+        }
         let mut rx = s.rx;
         rx.consume(&mut super::queue::pools!(self.sh), 1);
         let s = &mut self.sh.sockets[index];

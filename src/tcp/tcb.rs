@@ -381,7 +381,8 @@ impl Tcb {
             w => w,
         };
         let mss = self.current_mss();
-        if !self.gso {
+        // (Nothing is known of the peer yet where a SYN takes data.)
+        if !self.gso && self.max_window > 0 {
             return mss;
         }
         (half.min(GSO_MAX) / mss).max(1) * mss
