@@ -27,6 +27,14 @@ pub struct Script {
     pub events: Vec<Event>,
 }
 
+impl Script {
+    /// The event with which time begins: commands before everything else take none.
+    pub fn begins(&self) -> usize {
+        let command = |e: &&Event| matches!(e.action, Action::Command(_));
+        self.events.iter().take_while(command).count()
+    }
+}
+
 /// One line, mostly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

@@ -41,10 +41,9 @@ pub fn record<T: Target>(
         recorder.out += &format!("--{name}{value}\n");
     }
     let lines: Vec<&str> = text.lines().collect();
-    let mut begun = false;
-    for event in &script.events {
-        if !begun && !matches!(event.action, Action::Command(_)) {
-            begun = true;
+    let begins = script.begins();
+    for (i, event) in script.events.iter().enumerate() {
+        if i == begins {
             recorder.runner.target.start();
         }
         let line = usize::try_from(event.position.line).unwrap_or(1);

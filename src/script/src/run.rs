@@ -91,11 +91,9 @@ pub(crate) struct Runner<'a, T: Target> {
 /// Run `script` on `target`.
 pub fn run<T: Target>(script: &Script, target: &mut T) -> Result<(), Failure> {
     let mut runner = Runner::new(script, target);
-    let mut begun = false;
-    for event in &script.events {
-        // Commands before everything else take no time.
-        if !begun && !matches!(event.action, Action::Command(_)) {
-            begun = true;
+    let begins = script.begins();
+    for (i, event) in script.events.iter().enumerate() {
+        if i == begins {
             runner.target.start();
         }
         runner.event(event).map_err(|message| Failure {
