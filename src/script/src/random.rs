@@ -138,8 +138,12 @@ struct Random {
     una: u32,
     /// What it sends next.
     next: u32,
-    /// It has sent its FIN.
+    /// It has sent its FIN, in its turn, or all before it.
     finished: bool,
+    /// Where it has sent its FIN, ahead of its turn: it sends nothing beyond.
+    fin_at: Option<u32>,
+    /// Just after the last byte that it has sent, in a window or near it.
+    highest: u32,
     /// The program has closed its side.
     shut: bool,
     /// There is a descriptor.
@@ -169,6 +173,8 @@ impl Random {
             una: 1,
             next: 1,
             finished: false,
+            fin_at: None,
+            highest: 1,
             shut: false,
             open: true,
             mixed: false,
@@ -328,6 +334,9 @@ impl Random {
         let options = self.options(sack);
         let (seq, len) = at;
         let end = seq + len;
+        if end < self.next + 65_536 {
+            self.highest = self.highest.max(end);
+        }
         let (mut mark, mut echo) = ("", "");
         if self.ecn {
             mark = match len {
@@ -414,15 +423,29 @@ impl Random {
         self.segment(".", at, ack, window, "");
     }
 
+    /// What of so many bytes from there on is not beyond its FIN.
+    fn of_stream(&self, seq: u32, len: u32) -> u32 {
+        self.fin_at
+            .map_or(len, |fin| len.min(fin.saturating_sub(seq)))
+    }
+
+    /// So much was sent in its turn.
+    fn sent(&mut self, len: u32) {
+        if !self.finished {
+            self.next += len;
+            self.finished = self.fin_at == Some(self.next);
+            self.next += u32::from(self.finished);
+        }
+    }
+
     fn data(&mut self) {
         let segment = self.segment;
         let len = self.among(&[1, 100, segment, segment, segment]);
+        let len = self.of_stream(self.next, len);
         let flags = self.among(&[".", "P."]);
         let (at, ack, window) = ((self.next, len), self.una, self.window);
         self.segment(flags, at, ack, window, "");
-        if !self.finished {
-            self.next += len;
-        }
+        self.sent(len);
     }
 
     fn out_of_order(&mut self) {
@@ -431,7 +454,8 @@ impl Random {
         let by = self.among(&[0, 0, 100, -100]);
         let seq = (i64::from(self.next) + far + by).max(1) as u32;
         let len = self.among(&[1, 100, self.segment, self.segment]);
-        let (ack, window) = (self.una, self.window);
+        let (len, ack, window) = (self.of_stream(seq, len), self.una, self.window);
+        let seq = self.fin_at.map_or(seq, |fin| seq.min(fin));
         self.segment(".", (seq, len), ack, window, "");
     }
 
@@ -458,13 +482,20 @@ impl Random {
     }
 
     fn fin(&mut self) {
+        let (ack, window) = (self.una, self.window);
         let len = self.among(&[0, 0, 100]);
         let ahead = self.among(&[0, 0, 0, self.segment]);
-        let (at, ack, window) = ((self.next + ahead, len), self.una, self.window);
+        // Where there is one already, that again.
+        let at = match self.fin_at {
+            Some(fin) => (fin, 0),
+            None => (self.highest.max(self.next + ahead), len),
+        };
         self.segment("F.", at, ack, window, "");
-        if ahead == 0 && !self.finished {
-            self.finished = true;
-            self.next += len + 1;
+        if self.fin_at.is_none() && !self.finished {
+            self.fin_at = Some(at.0 + at.1);
+            if at.0 == self.next {
+                self.sent(len);
+            }
         }
     }
 
@@ -489,9 +520,10 @@ impl Random {
             }
             // Without the timestamp that it should have.
             _ => {
-                let end = next + 10;
-                self.later(&format!("< P. {next}:{end}(10) ack {una} win {window}"));
-                self.next = end;
+                let len = self.of_stream(next, 10);
+                let end = next + len;
+                self.later(&format!("< P. {next}:{end}({len}) ack {una} win {window}"));
+                self.sent(len);
             }
         }
     }
@@ -564,11 +596,22 @@ impl Random {
     fn urgent(&mut self) {
         let len = self.among(&[1, 10, self.segment]);
         let pointer = self.among(&[0, 1, len, len, len, len + 1, len + 100]);
-        let ahead = self.among(&[0, 0, 0, self.segment]);
-        let (at, ack, window) = ((self.next + ahead, len), self.una, self.window);
-        self.marked("PU.", at, ack, window, &format!(" urg {pointer}"), "");
-        if ahead == 0 && !self.finished {
-            self.next += len;
+        let seq = self.next + self.among(&[0, 0, 0, self.segment]);
+        let len = self.of_stream(seq, len);
+        if len == 0 {
+            return;
+        }
+        let (ack, window) = (self.una, self.window);
+        self.marked(
+            "PU.",
+            (seq, len),
+            ack,
+            window,
+            &format!(" urg {pointer}"),
+            "",
+        );
+        if seq == self.next {
+            self.sent(len);
         }
     }
 
