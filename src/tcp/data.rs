@@ -79,6 +79,7 @@ impl Tcb {
         if let Some(fin_at) = self.fin_at {
             end = end.min(fin_at);
         }
+        let fin_again = fin && self.fin_at == Some(text_end);
         // Of two the peer is done with the first that is reached.
         if fin && text_end.le(edge) && self.fin_at.is_none_or(|at| text_end.lt(at)) {
             self.fin_at = Some(text_end);
@@ -93,6 +94,17 @@ impl Tcb {
             self.noted.add(Mib::OfoQueue, ahead);
             self.rcv_ooopack = self.rcv_ooopack.wrapping_add(ahead);
             self.refresh_blocks(rx);
+        }
+        if fin_again && text_end.gt(expected) {
+            // A FIN is held like a byte.
+            match &mut self.dsack {
+                Some((_, end)) if *end == text_end => *end = text_end + 1,
+                Some(_) => {}
+                None => {
+                    self.noted.note(Mib::OfoMerge);
+                    self.note_duplicate_as(text_end, text_end + 1, false);
+                }
+            }
         }
         if self.fin_at == Some(self.rcv_nxt) {
             self.take_fin(now, out);

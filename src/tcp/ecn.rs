@@ -100,7 +100,8 @@ impl Tcb {
                 self.delack.now = true;
             }
         }
-        if seg.len == 0 {
+        // (What came before says nothing.)
+        if seg.len == 0 || !seg.end().gt(self.rcv_nxt) {
             return;
         }
         match seg.ecn {

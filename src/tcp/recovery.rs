@@ -531,15 +531,12 @@ impl Tcb {
                 Resend::Probe => long && s.segs == 1,
             };
             if goes && !s.is(SACKED) {
+                self.mark_lost(i, sent);
                 let segs = u16::try_from(text.div_ceil(mss)).unwrap_or(u16::MAX);
                 self.sent.change(sent, i, |s| {
                     s.segs = segs.max(1);
                     s.mss = self.snd_mss;
                 });
-                if s.is(RETRANS) {
-                    self.sent.change(sent, i, |s| s.flags &= !RETRANS);
-                }
-                self.mark_lost(i, sent);
             }
             i = SentList::next(sent, i);
         }

@@ -361,28 +361,38 @@ impl SentList {
         true
     }
 
-    /// Record `i` and the one before it were both reported: they become one.
+    /// Record `i` was reported: it becomes one with the one before it, if that was, and then with the one
+    /// behind it, where their segments are of the same length (Linux: `tcp_shift_skb_data`).
     pub(super) fn merge_sacked(&mut self, pool: &mut [Sent], i: u32) -> u32 {
-        let Some(&s) = SentList::get(pool, i) else {
+        let prev = SentList::get(pool, i).map_or(0, |s| s.prev);
+        if !self.merge_with_next(pool, prev) {
             return i;
+        }
+        self.merge_with_next(pool, prev);
+        prev
+    }
+
+    fn merge_with_next(&mut self, pool: &mut [Sent], i: u32) -> bool {
+        let next = SentList::next(pool, i);
+        let (Some(&a), Some(&b)) = (SentList::get(pool, i), SentList::get(pool, next)) else {
+            return false;
         };
         let plain = |s: &Sent| s.flags & (SACKED | RETRANS | LOST) == SACKED;
-        let fits = |p: &Sent| plain(p) && p.segs.checked_add(s.segs).is_some();
-        if !plain(&s) || !SentList::get(pool, s.prev).is_some_and(fits) {
-            return i;
+        let fits = a.seg_len() == b.seg_len() && a.segs.checked_add(b.segs).is_some();
+        if !plain(&a) || !plain(&b) || !fits {
+            return false;
         }
-        if let Some(prev) = pool.get_mut(s.prev as usize) {
-            let size = prev.seg_len().max(s.seg_len());
-            prev.mss = u16::try_from(size).unwrap_or(u16::MAX);
-            prev.end = s.end;
-            prev.segs += s.segs;
-            prev.at = prev.at.max(s.at);
+        if let Some(s) = pool.get_mut(i as usize) {
+            s.mss = u16::try_from(b.seg_len()).unwrap_or(u16::MAX);
+            s.end = b.end;
+            s.segs += b.segs;
+            s.at = s.at.max(b.at);
             // (What was sent once and what was sent twice are no longer told apart, nor in Linux.)
-            prev.flags |= s.flags & (EVER_RETRANS | OF_THE_END);
+            s.flags |= b.flags & (EVER_RETRANS | OF_THE_END);
         }
         // Its segments are counted with the other now.
-        self.unlink(pool, i, s);
-        s.prev
+        self.unlink(pool, next, b);
+        true
     }
 
     /// The record behind `i` becomes a part of it, and goes in the same segment.
