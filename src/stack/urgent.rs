@@ -145,7 +145,8 @@ impl Host<'_> {
         if s.sigurg != Sigurg::Nobody && matches!(s.urgent, Urgent::Here(..)) {
             return;
         }
-        let mut rx = s.rx;
+        self.touch(index);
+        let mut rx = self.sh.sockets[index].rx;
         rx.consume(&mut super::queue::pools!(self.sh), 1);
         let s = &mut self.sh.sockets[index];
         s.rx = rx;
