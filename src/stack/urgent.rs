@@ -120,16 +120,9 @@ impl Host<'_> {
             return;
         };
         // In turn, or ahead of its turn.
-        let (offset, rx, ooo) = (s.urgent_offset(), s.rx, s.ooo);
+        let (rx, ooo) = (s.rx, s.ooo);
         let p = super::queue::pools!(self.sh);
-        let byte = match offset {
-            Some(offset) => {
-                let mut byte = [0u8];
-                (rx.peek(&p, offset as usize, &mut byte) > 0).then_some(byte[0])
-            }
-            None => ooo.byte_at(&p, at),
-        };
-        if let Some(byte) = byte {
+        if let Some(byte) = rx.byte_at(&p, at).or_else(|| ooo.byte_at(&p, at)) {
             let s = &mut self.sh.sockets[index];
             s.urgent = Urgent::Here(at, byte);
             if s.sigurg == Sigurg::Owned {
@@ -146,11 +139,7 @@ impl Host<'_> {
             return;
         }
         self.touch(index);
-        let mut rx = self.sh.sockets[index].rx;
-        rx.consume(&mut super::queue::pools!(self.sh), 1);
-        let s = &mut self.sh.sockets[index];
-        s.rx = rx;
-        s.tcb.app_read(self.now, 1);
+        self.drop_next_byte(index);
         self.pass_urgent(index);
         self.output(index);
         self.mirror_later(index);
@@ -166,7 +155,12 @@ impl Host<'_> {
         if at != s.copied_seq() || s.options.oobinline || s.rx.bytes == 0 {
             return;
         }
-        let mut rx = s.rx;
+        self.drop_next_byte(index);
+    }
+
+    /// What the program would read next, the urgent byte, is out of the stream.
+    fn drop_next_byte(&mut self, index: u32) {
+        let mut rx = self.sh.sockets[index].rx;
         rx.consume(&mut super::queue::pools!(self.sh), 1);
         let s = &mut self.sh.sockets[index];
         s.rx = rx;

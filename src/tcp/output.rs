@@ -149,7 +149,8 @@ impl Tcb {
         self.push = Push::Now;
     }
 
-    /// TCP_CORK was taken off: what MSG_MORE held goes, too, if Nagle lets it.
+    /// TCP_CORK was taken off, or a segment came and was not dropped: what MSG_MORE held goes, if
+    /// Nagle lets it.
     pub fn uncorked(&mut self) {
         if self.push == Push::Held {
             self.push = Push::Usual;

@@ -84,8 +84,8 @@ pub struct Tcb {
     /// it is beyond `snd_nxt`: it keeps its PSH while the same write fills it further, and when
     /// others follow it.
     pub(super) snd_mark: SeqNum,
-    /// Where a write ended that was to be pushed, before more came behind it: the end of the last
-    /// such.
+    /// Where the last write ended that was pushed, but has lost its PSH to what was appended: half a
+    /// window counts from there.
     pub(super) snd_moved: SeqNum,
     /// No segment crosses this, if it is beyond `snd_nxt` (MSG_EOR).
     pub(super) snd_record: SeqNum,

@@ -1,12 +1,9 @@
 //! Whether a packet is the one that was expected, and packets in the script's terms.
 
-use crate::codec::{self, Parsed, Segment};
+use crate::codec::{self, ACK, Parsed, SYN, Segment};
 use crate::flow::{Flow, Flows};
 use crate::model::{Body, Ecn, Ip, Options, Packet, Tcp, TcpOption};
 use crate::parse_packet::flag_letters;
-
-const SYN: u8 = 2;
-const ACK: u8 = 0x10;
 
 /// The bytes that a stream carries, by position.
 pub fn pattern(position: u32) -> u8 {

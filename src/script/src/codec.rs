@@ -31,6 +31,13 @@ pub struct IpHeader {
     pub protocol: u8,
 }
 
+/// Control bits of a segment.
+pub(crate) const FIN: u8 = 0x01;
+/// See [`FIN`].
+pub(crate) const SYN: u8 = 0x02;
+/// See [`FIN`].
+pub(crate) const ACK: u8 = 0x10;
+
 /// A segment as it is on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -6,16 +6,12 @@
 //! Results of 0 are placeholders, which become what the calls give.
 
 use crate::calls::events;
-use crate::codec::{self, Parsed, Segment};
+use crate::codec::{self, ACK, FIN, Parsed, SYN, Segment};
 use crate::model::{Action, Event, Expr, ExprKind, Micros, Script, TcpOption};
 use crate::request::Reply;
 use crate::run::{Failure, Runner, Target, seconds};
 use crate::{check, names};
 use std::collections::HashMap;
-
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const ACK: u8 = 0x10;
 
 /// The first timestamp of a connection.
 const FIRST_STAMP: u32 = 100;

@@ -7,6 +7,7 @@ mod options;
 pub mod sysctl;
 mod transfer;
 
+use crate::codec::{ACK, SYN};
 use crate::request::{Reply, Request};
 use calls::Progress;
 use std::collections::{BTreeMap, VecDeque};
@@ -74,8 +75,6 @@ pub fn opens(packet: &[u8]) -> bool {
         Some(b) if b >> 4 == 4 => usize::from(b & 15) * 4,
         _ => 40,
     };
-    const SYN: u8 = 2;
-    const ACK: u8 = 16;
     let flags = packet.get(headers + 13);
     flags.is_some_and(|f| f & (SYN | ACK) == SYN)
 }
